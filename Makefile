@@ -1,0 +1,49 @@
+# Everything a newcomer or CI calls. Needs Python >= 3.11 (with venv), make and a package index; nothing else.
+PYTHON ?= python3
+PORT   ?= 8000
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
+RUN_STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+
+.PHONY: help run test check format lock clean
+help:  ## list these targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(RUN_STAMP): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, found " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "The venv module is missing: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Setting up $(VENV) (once) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) install -q --require-hashes --only-binary :all: -r requirements.lock
+	@touch $@
+
+$(DEV_STAMP): $(RUN_STAMP) requirements-dev.lock
+	@echo "Installing the development tools (once) ..."
+	@$(PIP) install -q --require-hashes --only-binary :all: -r requirements-dev.lock
+	@touch $@
+
+run: $(RUN_STAMP)  ## serve on http://127.0.0.1:8000 (PORT=…) in development mode
+	@PORT=$(PORT) $(BIN)/python -m service serve
+
+test: $(DEV_STAMP)  ## run the whole test suite
+	@$(BIN)/python -m pytest
+
+check: $(DEV_STAMP)  ## format, lint, types, import contracts, contract validity
+	@$(BIN)/python -m ruff format --check .
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m openapi_spec_validator openapi.yaml
+
+format: $(DEV_STAMP)  ## format and fix what can be fixed
+	@$(BIN)/python -m ruff format .
+	@$(BIN)/python -m ruff check --fix .
+
+lock:  ## renew the lock files from pyproject.toml (needs uv)
+	uv pip compile -q --universal --generate-hashes --no-annotate --python-version 3.11 pyproject.toml -o requirements.lock
+	uv pip compile -q --universal --generate-hashes --no-annotate --python-version 3.11 pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+
+clean:  ## remove what was set up
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The edge: HTTP in, HTTP out. Nothing below this package knows that HTTP exists."""

@@ -1,0 +1,40 @@
+"""JSON answers and the language of a call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flask
+import msgspec
+
+from service.api.auth import Caller
+from service.api.tools import Tools
+from service.cds.cards import Presentation
+from service.cds.wording import Wording, negotiate
+
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
+
+
+def json_answer(body: Any, language: str = "", status: int = 200) -> flask.Response:
+    """A JSON answer; `language` states the language of its sentences."""
+    response = flask.Response(_ENCODER.encode(body), status, mimetype="application/json")
+    if language:
+        response.headers["Content-Language"] = language
+        response.headers["Vary"] = "Accept-Language"
+    return response
+
+
+def presentation(tools: Tools, caller: Caller, language: str = "") -> Presentation:
+    """How cards are written for this call: the caller's dialect and order codes, the reader's language."""
+    site = tools.settings.service
+    default = caller.tenant.language or site.language
+    chosen = language or negotiate(flask.request.headers.get("Accept-Language", ""), default)
+    public = next((url for url in site.public_urls if url.startswith("https://")), "")
+    return Presentation(
+        wording=Wording(chosen, site.zone),
+        local_orders=caller.tenant.orders,
+        base_url=public,
+        dialect=caller.tenant.fhir_profile.value,
+        rules_off=tools.rules_off,
+        silent=tools.silent,
+    )

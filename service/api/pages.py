@@ -1,0 +1,135 @@
+"""The start page at `/` and, in development mode, the built-in synthetic patients that it fires at the real hooks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import flask
+import jinja2
+import msgspec
+
+from service.errors import UnknownThing
+
+_HERE = Path(__file__).parent
+_ASSETS = {"app.js": "text/javascript", "style.css": "text/css", "mark.svg": "image/svg+xml"}
+_AGO = re.compile(r"@-(\d+)(min|h|d)( date)?")
+_UNITS = {"min": "minutes", "h": "hours", "d": "days"}
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """One invented patient with the CDS Hooks request that an EHR would send about them."""
+
+    id: str
+    title: str
+    story: str
+    service: str
+    request: dict[str, Any]
+
+
+def blueprint(facts: Mapping[str, object], clock: Callable[[], datetime]) -> flask.Blueprint:
+    """Serve `/` and `/static/…`, and `/samples` unless `facts["mode"]` is `production`.
+
+    `facts`: `mode` (`development` or `production`), `version`, `knowledgeVersion`, `notes` (list of sentences).
+    """
+    pages = flask.Blueprint("pages", __name__)
+    _serve_page(pages, _page(facts))
+    if facts["mode"] != "production":
+        _serve_samples(pages, facts, clock)
+    pages.after_request(_protect)
+    return pages
+
+
+def samples() -> dict[str, Sample]:
+    """Every built-in sample by its id, in the order of the file names, times still relative."""
+    files = sorted((_HERE / "samples").glob("*.json"))
+    return {sample.id: sample for sample in (msgspec.json.decode(file.read_bytes(), type=Sample) for file in files)}
+
+
+def expand(sample: Sample, now: datetime) -> Sample:
+    """Replace each relative time by a moment before `now`: `@-3h` an instant in UTC, `@-400d date` a date."""
+    return msgspec.structs.replace(sample, request=_expanded(sample.request, now.astimezone(UTC)))
+
+
+def _expanded(value: Any, now: datetime) -> Any:
+    if isinstance(value, dict):
+        return {key: _expanded(item, now) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expanded(item, now) for item in value]
+    match = _AGO.fullmatch(value) if isinstance(value, str) else None
+    return _moment(match, now) if match else value
+
+
+def _moment(match: re.Match[str], now: datetime) -> str:
+    then = now - timedelta(**{_UNITS[match[2]]: int(match[1])})
+    return f"{then:%Y-%m-%d}" if match[3] else f"{then:%Y-%m-%dT%H:%M:00Z}"
+
+
+def _page(facts: Mapping[str, object]) -> str:
+    """Render the page once: nothing in it changes while the process lives."""
+    source = (_HERE / "static" / "index.html").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string(source).render(facts=facts)
+
+
+def _serve_page(pages: flask.Blueprint, page: str) -> None:
+    assets = {name: (_HERE / "static" / name).read_bytes() for name in _ASSETS}
+
+    @pages.get("/")
+    def start() -> flask.Response:
+        return _revalidated(page.encode(), "text/html")
+
+    @pages.get("/static/<name>")
+    def static(name: str) -> flask.Response:
+        if name not in assets:
+            raise UnknownThing("There is no such file.")
+        return _revalidated(assets[name], _ASSETS[name])
+
+
+def _revalidated(body: bytes, mimetype: str) -> flask.Response:
+    """Answer with an ETag of the content, asked again at each use: never stale, sent once."""
+    response = flask.Response(body, mimetype=mimetype)
+    response.cache_control.no_cache = True
+    response.add_etag()
+    response.make_conditional(flask.request)
+    return response
+
+
+def _serve_samples(pages: flask.Blueprint, facts: Mapping[str, object], clock: Callable[[], datetime]) -> None:
+    known = samples()
+    listed = {**{key: facts[key] for key in ("mode", "version", "notes")}, "samples": [*map(_line, known.values())]}
+
+    @pages.get("/samples")
+    def all_samples() -> flask.Response:
+        return _json(listed)
+
+    @pages.get("/samples/<name>")
+    def one_sample(name: str) -> flask.Response:
+        if name not in known:
+            raise UnknownThing("There is no such sample; GET /samples lists them.")
+        return _json(expand(known[name], clock()))
+
+
+def _line(sample: Sample) -> dict[str, str]:
+    named = {key: getattr(sample, key) for key in ("id", "title", "story", "service")}
+    return named | {"hook": sample.request["hook"]}
+
+
+def _json(body: object) -> flask.Response:
+    response = flask.Response(msgspec.json.encode(body), mimetype="application/json")
+    response.cache_control.no_store = True
+    return response
+
+
+def _protect(response: flask.Response) -> flask.Response:
+    response.headers.update(_HEADERS)
+    return response

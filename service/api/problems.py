@@ -1,0 +1,103 @@
+"""The one table from error class to status, and the one body shape of every error: a FHIR OperationOutcome."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import flask
+import msgspec
+import structlog
+from werkzeug.exceptions import HTTPException
+
+from service.errors import (
+    BadRequest,
+    DataNeeded,
+    MagnesiumCdsError,
+    StoreUnavailable,
+    TooLarge,
+    TooManyRequests,
+    Unauthorised,
+    UnknownThing,
+)
+
+LOG = structlog.get_logger(__name__)
+
+# Error class -> (HTTP status, FHIR issue type); the first class that fits counts.
+_STATUS: tuple[tuple[type[MagnesiumCdsError], int, str], ...] = (
+    (TooLarge, 413, "too-long"),
+    (UnknownThing, 404, "not-found"),
+    (BadRequest, 400, "invalid"),
+    (DataNeeded, 412, "incomplete"),
+    (Unauthorised, 401, "login"),
+    (TooManyRequests, 429, "throttled"),
+    (StoreUnavailable, 503, "transient"),
+)
+_TYPES = {
+    400: "invalid",
+    404: "not-found",
+    405: "not-supported",
+    413: "too-long",
+    415: "not-supported",
+    429: "throttled",
+}
+
+
+def issue(code: str, text: str, where: str = "", severity: str = "error") -> dict[str, Any]:
+    """One issue of an OperationOutcome; `where` is a JSON path."""
+    found: dict[str, Any] = {"severity": severity, "code": code, "details": {"text": text}}
+    return found | {"expression": [where]} if where else found
+
+
+def outcome(status: int, issues: Iterable[dict[str, Any]], headers: dict[str, str] | None = None) -> flask.Response:
+    """An OperationOutcome as the answer."""
+    body = msgspec.json.encode({"resourceType": "OperationOutcome", "issue": list(issues)})
+    response = flask.Response(body, status, mimetype="application/json")
+    response.headers.update(headers or {})
+    return response
+
+
+def deliberate(error: MagnesiumCdsError) -> flask.Response:
+    """A deliberate error as its answer."""
+    status, code = next((s, c) for kind, s, c in _STATUS if isinstance(error, kind))
+    if isinstance(error, Unauthorised):
+        LOG.warning("unauthorised", reason=str(error))
+        return outcome(401, [issue("login", "A valid bearer token is required.")], {"WWW-Authenticate": "Bearer"})
+    if isinstance(error, DataNeeded):
+        return outcome(
+            status, [issue(code, f"{key}: {why}.", f"$.prefetch.{key}") for key, why in error.missing.items()]
+        )
+    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, TooManyRequests) else {}
+    where = error.where if isinstance(error, BadRequest) else ""
+    return outcome(status, [issue(code, str(error), where)], headers)
+
+
+def http(error: HTTPException) -> flask.Response:
+    """An HTTP error of the framework (404, 405, 413, 415 …) in our shape, its headers kept."""
+    status = error.code or 500
+    headers = {name: value for name, value in error.get_headers() if name in {"Allow", "Retry-After"}}
+    return outcome(status, [issue(_TYPES.get(status, "processing"), _WORDS.get(status, error.name) + ".")], headers)
+
+
+_WORDS = {404: "There is nothing at this path", 405: "The method is not allowed here", 413: "The body is too large"}
+
+
+def unexpected(error: Exception) -> flask.Response:
+    """A fault of ours: logged by kind, never shown."""
+    LOG.error("unexpected", error=type(error).__name__, exc_info=_trace(error))
+    return outcome(500, [issue("exception", "An internal error occurred; nothing was judged.")])
+
+
+def _trace(error: Exception) -> Any:
+    """The trace without the message: a message may quote patient data."""
+    return (type(error), type(error)(), error.__traceback__) if type(error) in _PLAIN else None
+
+
+_PLAIN = (KeyError, ValueError, TypeError, AttributeError, AssertionError, IndexError, ArithmeticError)
+
+
+def register(app: flask.Flask) -> None:
+    """Every error of the app becomes an OperationOutcome."""
+    app.register_error_handler(MagnesiumCdsError, deliberate)
+    app.register_error_handler(HTTPException, http)
+    app.register_error_handler(Exception, unexpected)

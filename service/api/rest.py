@@ -1,0 +1,210 @@
+"""The REST API: evaluation of a posted Bundle, the knowledge to browse, feedback in numbers. Views that only translate."""
+
+from __future__ import annotations
+
+
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import flask
+import msgspec
+
+from service.api.answers import json_answer, presentation
+from service.api.body import EvaluateContext, EvaluateRequest, decode, decode_object, read_bytes, require_json
+from service.api.calculations import CALCULATIONS
+from service.api.explain import explain
+from service.api.knowledge import parameter_body, reference_body, rule_body
+from service.api.tools import Tools
+from service.cds.wording import LANGUAGES
+from service.decide import decide
+from service.errors import BadRequest, UnknownThing
+from service.fhir import total
+from service.fhir.snapshot import Chart, sole_patient
+from service.fhir.wire import Resource, Sheaf, read_sheaf
+from service.logic.knowledge import CHECKED_ON, VERSION
+from service.logic.model import DataIssue, Hook
+from service.logic.rules import RULES
+from service.logic.text import Text
+
+
+def blueprint(tools: Tools) -> flask.Blueprint:
+    """The routes under /v1."""
+    rest = flask.Blueprint("rest", __name__, url_prefix="/v1")
+
+    @rest.post("/evaluate")
+    def evaluate() -> flask.Response:
+        """The same decision as the hooks, on a posted Bundle, at a chosen moment."""
+        return _evaluate(tools)
+
+    @rest.post("/calculations/<name>")
+    def calculate(name: str) -> flask.Response:
+        """One formula alone."""
+        return _calculate(name, tools)
+
+    _browse(rest, tools)
+
+    @rest.get("/feedback/summary")
+    def feedback_summary() -> flask.Response:
+        """Shown, accepted and overridden cards per rule, version and week."""
+        _authenticated("/v1/feedback/summary", tools)
+        return _summary(tools)
+
+    return rest
+
+
+def _browse(rest: flask.Blueprint, tools: Tools) -> None:
+    knowledge = tools.site.knowledge
+
+    @rest.get("/rules")
+    def rules() -> flask.Response:
+        """Every rule of the catalogue."""
+        listed = [rule_body(rule, knowledge, tools) for rule in RULES]
+        return json_answer({"version": VERSION, "checkedOn": CHECKED_ON, "rules": listed})
+
+    @rest.get("/rules/<rule_id>")
+    def rule(rule_id: str) -> flask.Response:
+        """One rule."""
+        found = next((rule for rule in RULES if rule.id == rule_id.upper()), None)
+        if found is None:
+            raise UnknownThing("there is no rule of this id", "$.id")
+        return json_answer(rule_body(found, knowledge, tools))
+
+    @rest.get("/parameters")
+    def parameters() -> flask.Response:
+        """Every limit, window and factor, with unit and source."""
+        listed = [parameter_body(parameter, knowledge) for parameter in knowledge.parameters.values()]
+        return json_answer({"version": VERSION, "parameters": listed})
+
+    @rest.get("/parameters/<parameter_id>")
+    def parameter(parameter_id: str) -> flask.Response:
+        """One parameter."""
+        if parameter_id not in knowledge.parameters:
+            raise UnknownThing("there is no parameter of this id", "$.id")
+        return json_answer(parameter_body(knowledge.parameters[parameter_id], knowledge))
+
+    @rest.get("/references")
+    def references() -> flask.Response:
+        """The sources."""
+        return json_answer({"references": [reference_body(r) for r in knowledge.references.values()]})
+
+
+def _authenticated(path: str, tools: Tools) -> Any:
+    return tools.authenticate(flask.request.headers.get("Authorization"), path, tools.clock())
+
+
+# ---- evaluate -------------------------------------------------------------------------------------------------------
+
+
+def _evaluate(tools: Tools) -> flask.Response:
+    data = read_bytes()
+    caller = _authenticated("/v1/evaluate", tools)
+    require_json()
+    request = decode(EvaluateRequest, data)
+    how = presentation(tools, caller, _language(request.language))
+    chart = _chart(request, tools)
+    site = _site(request, tools)
+    decision = decide(chart, site, how, explain=True)
+    return json_answer(explain(decision, site.knowledge, how), how.wording.language)
+
+
+def _language(wanted: str | None) -> str:
+    if wanted is None:
+        return ""
+    if wanted.split("-")[0].lower() not in LANGUAGES:
+        raise BadRequest(f"language must be one of {', '.join(LANGUAGES)}", "$.language")
+    return wanted.split("-")[0].lower()
+
+
+def _site(request: EvaluateRequest, tools: Tools) -> Any:
+    options, site = request.options, tools.site
+    if options is None:
+        return site
+    profile = options.referenceProfile or site.profile
+    if profile not in site.knowledge.profiles:
+        names = ", ".join(site.knowledge.profiles)
+        raise BadRequest(f"referenceProfile must be one of {names}", "$.options.referenceProfile")
+    return replace(site, profile=profile, research=options.researchRules or site.research)
+
+
+def _chart(request: EvaluateRequest, tools: Tools) -> Chart:
+    context = request.context or EvaluateContext()
+    sheaf = _bundle(bytes(request.bundle), "$.bundle")
+    patient = context.patientId if context.patientId is not None else _patient(sheaf)
+    return Chart(
+        patient_id=patient.removeprefix("Patient/"),
+        encounter_id=(context.encounterId or "").removeprefix("Encounter/"),
+        as_of=_as_of(request.asOf, tools),
+        hook=_hook(request.hook),
+        resources=tuple(sheaf.resources),
+        drafts=tuple(_drafts(context)),
+        selections=tuple(context.selections or ()),
+        issues=tuple(DataIssue(place, Text("Not a FHIR resource: not read.")) for place in sheaf.odd),
+    )
+
+
+def _bundle(raw: bytes, where: str) -> Sheaf:
+    sheaf = read_sheaf(raw, where)
+    if not sheaf.is_bundle and not sheaf.resources and not sheaf.outcomes:
+        raise BadRequest("a FHIR Bundle is expected", where)
+    return sheaf
+
+
+def _patient(sheaf: Sheaf) -> str:
+    found = sole_patient(sheaf.resources)
+    if found is None:
+        raise BadRequest("the Bundle holds several patients; name one in context.patientId", "$.context.patientId")
+    return found
+
+
+def _drafts(context: EvaluateContext) -> list[Resource]:
+    if bytes(context.draftOrders) == b"null":
+        return []
+    return _bundle(bytes(context.draftOrders), "$.context.draftOrders").resources
+
+
+def _as_of(wanted: str | None, tools: Tools) -> datetime:
+    if wanted is None:
+        return tools.clock()
+    moment = total.when(wanted, tools.site.zone)
+    if moment is None:
+        raise BadRequest("asOf must be a date or dateTime such as 2025-06-15T10:00:00Z", "$.asOf")
+    return moment.end
+
+
+def _hook(name: str) -> Hook:
+    try:
+        return Hook(name)
+    except ValueError as error:
+        raise BadRequest(f"hook must be one of {', '.join(Hook)}", "$.hook") from error
+
+
+# ---- calculations and feedback --------------------------------------------------------------------------------------
+
+
+def _calculate(name: str, tools: Tools) -> flask.Response:
+    data = read_bytes()
+    calculation = CALCULATIONS.get(name)
+    if calculation is None:
+        raise UnknownThing(f"calculations are {', '.join(CALCULATIONS)}", "$.name")
+    require_json()
+    return json_answer(calculation(decode_object(data), tools.site.knowledge))
+
+
+def _summary(tools: Tools) -> flask.Response:
+    until = _day("until", tools.clock().date() + timedelta(days=1))
+    since = _day("since", until - timedelta(days=91))
+    rows = tools.store.summary(since, until)
+    return json_answer(
+        {"since": since.isoformat(), "until": until.isoformat(), "rows": [msgspec.to_builtins(r) for r in rows]}
+    )
+
+
+def _day(name: str, default: date) -> date:
+    given = flask.request.args.get(name)
+    if given is None:
+        return default
+    try:
+        return date.fromisoformat(given)
+    except ValueError as error:
+        raise BadRequest("a date such as 2026-03-01 is expected", f"?{name}") from error

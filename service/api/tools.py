@@ -1,0 +1,27 @@
+"""What the views are given: settings, clock, store, FHIR reader, keys. Made once per process by `app.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from service.api.auth import Caller
+from service.fhir.client import FhirReader
+from service.fhir.snapshot import Site
+from service.settings import Settings
+from service.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The parts that a view needs."""
+
+    settings: Settings
+    site: Site
+    clock: Callable[[], datetime]
+    reader: FhirReader
+    store: Store
+    authenticate: Callable[[str | None, str, datetime], Caller]
+    rules_off: frozenset[str] = frozenset()
+    silent: frozenset[str] = frozenset()

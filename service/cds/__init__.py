@@ -1,0 +1,1 @@
+"""The protocol: CDS Hooks words. No Flask, no medicine."""

@@ -1,0 +1,116 @@
+"""Text -> a sentence in the reader's language: translated, numbers and days as that language writes them, chart text inert."""
+
+from __future__ import annotations
+
+import gettext
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, tzinfo
+from decimal import Decimal
+from functools import cache
+from importlib.resources import as_file, files
+
+from babel import Locale
+from babel.dates import get_month_names
+from babel.numbers import get_decimal_symbol
+
+from service.logic.text import Text, Value
+
+LANGUAGES = ("en", "ru", "fa")
+_Escape = Callable[[str], str]
+_UNITS = {"meq/L": "mEq/L", "umol/L": "µmol/L", "meq/(24.h)": "mEq/24 h", "mg/(24.h)": "mg/24 h"}
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>&|~#!])")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """A language and a time zone."""
+
+    language: str
+    zone: tzinfo
+
+    def plain(self, text: Text) -> str:
+        """The sentence as plain text (a summary, a description)."""
+        return self._say(text, _inert)
+
+    def markdown(self, text: Text) -> str:
+        """The sentence for Markdown: what comes from the chart cannot become markup."""
+        return self._say(text, lambda words: _MARKDOWN.sub(r"\\\1", _inert(words)))
+
+    def translate(self, message: str) -> str:
+        """A fixed English message in this language."""
+        return _catalogue(self.language).gettext(message)
+
+    def _say(self, text: Text, inert: _Escape) -> str:
+        template = self.translate(text.template)
+        values = {name: self._value(name, value, inert) for name, value in text.values.items()}
+        return template.format_map(values).strip()
+
+    def _value(self, name: str, value: Value, inert: _Escape) -> str:
+        if isinstance(value, Text):
+            return self._say(value, inert)
+        if isinstance(value, str):
+            return self.translate(_UNITS.get(value, value)) if name == "unit" and value else inert(value)
+        if isinstance(value, tuple):
+            return self._joined([self._value("", item, inert) for item in value])
+        if isinstance(value, datetime | date):
+            return self.moment(value)
+        return self.number(Decimal(value))
+
+    def _joined(self, words: Sequence[str]) -> str:
+        return self.translate(", ").join(words)
+
+    def number(self, value: Decimal) -> str:
+        """Exact digits with the decimal sign of the language."""
+        return f"{value:f}".replace(".", _decimal_sign(self.language))
+
+    def moment(self, value: datetime | date) -> str:
+        """A day, with the time of day in the reader's zone if there is one."""
+        local = value.astimezone(self.zone) if isinstance(value, datetime) else value
+        day = f"{local.day} {_months(self.language)[local.month]} {local.year}"
+        return f"{day} {local:%H:%M}" if isinstance(value, datetime) else day
+
+
+def _inert(words: str) -> str:
+    """Chart text on one line, without control or direction characters."""
+    return " ".join(_CONTROL.sub(" ", words).split())
+
+
+@cache
+def _catalogue(language: str) -> gettext.NullTranslations:
+    """The translations of a language; English is the source text."""
+    with as_file(files("service.cds") / "languages") as folder:
+        return gettext.translation("messages", folder, [language], fallback=True)
+
+
+@cache
+def _months(language: str) -> dict[int, str]:
+    return {
+        number: str(name).rstrip(".")
+        for number, name in get_month_names("abbreviated", locale=Locale(language)).items()
+    }
+
+
+@cache
+def _decimal_sign(language: str) -> str:
+    return get_decimal_symbol(Locale(language), numbering_system="latn")
+
+
+def negotiate(accepted: str, default: str) -> str:
+    """The offered language that an Accept-Language header prefers, else the default."""
+    wishes = []
+    for place, part in enumerate(accepted.split(",")[:20]):
+        tag, _, quality = part.strip().partition(";q=")
+        weight = _quality(quality)
+        if weight > 0:
+            wishes.append((-weight, place, tag.strip().lower().split("-")[0]))
+    return next((language for _, _, language in sorted(wishes) if language in LANGUAGES), default)
+
+
+def _quality(text: str) -> float:
+    try:
+        return float(text) if text else 1.0
+    except ValueError:
+        return 0.0

@@ -1,0 +1,103 @@
+"""The path of one call: what came in is gathered, read, judged, and written as cards. Start reading here.
+
+    gather (prefetch, else FHIR server) → snapshot (FHIR → words) → evaluate (rules) → cards (words → CDS Hooks)
+
+`api/hooks.py`, `api/rest.py` and the command line are doors to this path; none of them has one of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+from service.cds.cards import Card, Presentation, to_cards
+from service.cds.catalogue import REQUIRED_KEYS
+from service.cds.orders import test_code
+from service.errors import DataNeeded
+from service.fhir.gather import Fetch, Gathered, gather
+from service.fhir.snapshot import Chart, Site, read_snapshot
+from service.fhir.wire import Resource
+from service.fhir.write import laboratory_order
+from service.logic.evaluate import Assessment, evaluate
+from service.logic.model import Analyte, Failed, Hook, PatientSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A hook call in our words; `prefetch` and `fetch` are the two ways to its data."""
+
+    hook: Hook
+    as_of: datetime
+    context: Mapping[str, str]
+    templates: Mapping[str, str]
+    prefetch: Mapping[str, bytes]
+    drafts: tuple[Resource, ...] = ()
+    selections: tuple[str, ...] = ()
+    aliases: Mapping[str, Iterable[str]] = field(default_factory=lambda: MappingProxyType({}))
+    fetch: Fetch | None = None
+    fhir_server: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was understood and judged of one patient, and the cards that say it."""
+
+    assessment: Assessment
+    cards: list[Card]
+    states: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def failed_rules(self) -> list[str]:
+        """Rules that broke."""
+        return [j.rule.id for j in self.assessment.judgements if isinstance(j.outcome, Failed)]
+
+
+def decide_call(call: Call, site: Site, how: Presentation) -> Decision:
+    """A hook call: gather its data, then decide. Raises DataNeeded (412) without what no answer can do without."""
+    gathered = gather(call.templates, call.prefetch, call.context, call.aliases, call.fetch, call.fhir_server)
+    chart = Chart(
+        patient_id=call.context.get("patientId", ""),
+        encounter_id=call.context.get("encounterId", ""),
+        as_of=call.as_of,
+        hook=call.hook,
+        resources=tuple(gathered.resources),
+        drafts=call.drafts,
+        selections=call.selections,
+        unavailable=MappingProxyType(gathered.unavailable),
+        issues=tuple(gathered.issues),
+    )
+    decision = decide(chart, site, how, require=REQUIRED_KEYS)
+    return Decision(decision.assessment, decision.cards, MappingProxyType(_counted(gathered)))
+
+
+def decide(
+    chart: Chart, site: Site, how: Presentation, *, explain: bool = False, require: Iterable[str] = ()
+) -> Decision:
+    """One patient, one moment, one hook."""
+    patient = read_snapshot(chart, site, explain)
+    missing = {key: patient.unavailable[key] for key in sorted(require) if key in patient.unavailable}
+    if missing:
+        raise DataNeeded(missing)
+    assessment = evaluate(patient, site.knowledge, off=how.rules_off)
+
+    def order(test: Analyte) -> dict[str, Any] | None:
+        return _order(test, patient, chart, how)
+
+    return Decision(assessment, to_cards(assessment, site.knowledge, how, order))
+
+
+def _order(test: Analyte, patient: PatientSnapshot, chart: Chart, how: Presentation) -> dict[str, Any] | None:
+    """The draft order of a suggestion."""
+    code = test_code(test, patient, how.local_orders)
+    if code is None:
+        return None
+    encounter = f"Encounter/{chart.encounter_id}" if chart.encounter_id else ""
+    moment = chart.as_of.isoformat(timespec="seconds")
+    return laboratory_order(patient.reference, encounter, moment, code.code, code.display, code.system)
+
+
+def _counted(gathered: Gathered) -> dict[str, str]:
+    return dict(gathered.states)

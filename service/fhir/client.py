@@ -1,0 +1,442 @@
+"""Reads from FHIR R4 servers: the queries of one call in parallel, one deadline, each failure worded for support staff.
+
+What is trusted is the address the operator allowed, never what answers there: each answer is bounded in bytes, pages
+and total time, and `next` stays on the server that was asked. requests is used without its Session: that is where
+redirects, cookies, proxies and .netrc live (and where the body of a redirect is read whole).
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import logging
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from http.client import HTTPResponse
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import msgspec
+import requests
+from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError
+from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
+
+from service.errors import FhirReadFailed
+
+# Every sentence this module can say. None names a patient, a token, an address or a word of the answer.
+WORDING: Mapping[str, str] = MappingProxyType(
+    {
+        "400": "the FHIR server did not understand the query (400)",
+        "401": "the FHIR server did not accept the access token (401)",
+        "403": "the access token does not cover this query; a scope is missing (403)",
+        "404": "the FHIR server knows no such resource or path (404)",
+        "410": "the resource was deleted on the FHIR server (410)",
+        "429": "the FHIR server asked for fewer requests (429)",
+        "2xx": "the FHIR server answered without content",
+        "3xx": "the FHIR server redirected the request, which is not followed",
+        "4xx": "the FHIR server refused the query",
+        "5xx": "the FHIR server had an error of its own",
+        "???": "the FHIR server answered with an unknown status",
+        "timeout": "the FHIR server did not answer in time",
+        "connect-timeout": "no connection to the FHIR server in time",
+        "name": "the name of the FHIR server could not be resolved",
+        "refused": "the FHIR server could not be reached",
+        "tls": "no secure connection to the FHIR server (TLS)",
+        "broken": "the FHIR server broke off the connection",
+        "not-allowed": "the address is not among the allowed FHIR servers",
+        "bad-request": "the address or the access token cannot be sent over HTTP",
+        "not-json": "the FHIR server did not answer with a JSON object",
+        "too-large": "the FHIR server sent more data than is read",
+        "next-elsewhere": "the next page is on an address that is not allowed",
+        "next-loop": "the pages of the FHIR server lead in a circle",
+        "too-many-pages": "the FHIR server has more pages than are read",
+    }
+)
+
+CONNECT_SECONDS = 1.0
+"""A server in the same hospital connects in milliseconds; one that needs longer will not make the deadline either."""
+REPORTING_SECONDS = 0.03
+"""A read stops this long before the deadline, so that the pages it already has still reach the caller."""
+RETRY_SECONDS = 0.1
+LONGEST_RETRY_SECONDS = 1.0
+CHUNK_BYTES = 65_536
+_LOGGERS_NAMING_URLS = ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry")
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """What one query brought: the raw JSON of each page, or of a single resource; `note` says why not `complete`."""
+
+    bodies: tuple[bytes, ...]
+    complete: bool
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`max_bytes` and `max_pages` bound a query with all its pages; a GET longer than `max_url` becomes a POST."""
+
+    max_bytes: int = 8_000_000
+    max_pages: int = 10
+    max_url: int = 2000
+
+
+class FhirReader:
+    """One per process. Safe to share between threads; holds connections, never a token or an answer.
+
+    `workers` is the largest number of requests at one time to one server. Each server has threads of its own, so a
+    server that hangs delays nobody but itself. `ca_file` names a PEM file of certificate authorities to trust
+    instead of the public ones: hospitals sign their own certificates. `permit` is asked about the IP address of every
+    new connection before a byte is sent, since a name may lead anywhere.
+    """
+
+    def __init__(
+        self,
+        workers: int = 16,
+        limits: Limits = Limits(),
+        *,
+        ca_file: str | None = None,
+        permit: Callable[[str], bool] = bool,  # any address
+    ) -> None:
+        self._workers = workers
+        self._limits = limits
+        self._http = _Adapter(workers, ca_file, permit)
+        self._threads: dict[_Origin | None, ThreadPoolExecutor] = {}
+        self._lock = threading.Lock()
+        for name in _LOGGERS_NAMING_URLS:
+            logging.getLogger(name).addFilter(_drop)
+
+    def read(
+        self, base: str, token: str | None, queries: Mapping[str, str], deadline: float, allowed: Callable[[str], bool]
+    ) -> dict[str, Pages | FhirReadFailed]:
+        """Every query of `queries` (key → relative URL such as `Patient/1`), answered or failed by `deadline`.
+
+        `deadline` is a `time.monotonic()` value; `allowed` is asked about each URL before it is requested.
+        Never raises for what a server does: each key has its `Pages` or its `FhirReadFailed`.
+        """
+        urls = {key: f"{base.rstrip('/')}/{query}" for key, query in queries.items()}
+        if not any(allowed(url.partition("?")[0]) for url in urls.values()):  # naming a server starts no threads
+            return {key: FhirReadFailed(WORDING["not-allowed"]) for key in urls}
+        threads = self._threads_for(base)
+        reads = {key: threads.submit(self._read_one, _Call(url, token, deadline, allowed)) for key, url in urls.items()}
+        wait(reads.values(), timeout=max(0.0, deadline - time.monotonic()))
+        return {key: _outcome(read) for key, read in reads.items()}
+
+    def close(self) -> None:
+        """Close the connections and let go of the threads; running reads end by their own deadline."""
+        with self._lock:
+            for threads in self._threads.values():
+                threads.shutdown(wait=False, cancel_futures=True)
+            self._threads.clear()
+        self._http.close()
+
+    def _threads_for(self, base: str) -> ThreadPoolExecutor:
+        server = _origin(base)
+        with self._lock:
+            if server not in self._threads:
+                self._threads[server] = ThreadPoolExecutor(self._workers, thread_name_prefix="fhir-read")
+            return self._threads[server]
+
+    def _read_one(self, call: _Call) -> Pages | FhirReadFailed:
+        bodies: list[bytes] = []
+        try:
+            for body in self._pages(call):
+                bodies.append(body)  # noqa: PERF402  what came before a failure is kept
+        except _Stopped as stopped:
+            return Pages(tuple(bodies), complete=False, note=stopped.words) if bodies else FhirReadFailed(stopped.words)
+        return Pages(tuple(bodies), complete=True)
+
+    def _pages(self, call: _Call) -> Iterator[bytes]:
+        url: str | None = call.url
+        seen: set[str] = set()
+        budget = self._limits.max_bytes
+        while url is not None:
+            if len(seen) == self._limits.max_pages:
+                raise _Stopped("too-many-pages")
+            seen.add(url)
+            body = self._fetch(url, call, budget)
+            budget -= len(body)
+            following = _next_link(body)
+            yield body
+            url = following and _joined(url, following)
+            if url in seen:
+                raise _Stopped("next-loop")
+
+    def _fetch(self, url: str, call: _Call, budget: int) -> bytes:
+        request = self._prepare(url, call)
+        try:
+            return self._send(request, call, budget)
+        except _Stopped as stopped:
+            pause = stopped.retry_after
+            if request.method != "GET" or pause is None or call.remaining() <= pause:
+                raise
+        time.sleep(pause)
+        return self._send(request, call, budget)
+
+    def _prepare(self, url: str, call: _Call) -> requests.PreparedRequest:
+        headers = {"Accept": "application/fhir+json", "Accept-Encoding": "gzip", "User-Agent": "magnesium-cds"}
+        if call.token is not None:
+            if not (call.token.isascii() and call.token.isprintable()):
+                raise _Stopped("bad-request")
+            headers["Authorization"] = f"Bearer {call.token}"
+        first = url == call.url
+        try:
+            request = requests.Request("GET", url, headers=headers).prepare()
+        except (requests.RequestException, ValueError):
+            raise _Stopped("bad-request" if first else "next-elsewhere") from None
+        if first and len(request.url or "") > self._limits.max_url:
+            _search_by_post(request)
+        # Asked about the very URL that goes out, so that no two readers of URLs can disagree about it.
+        if not (call.allowed(request.url or "") and (first or _origin(request.url or "") == _origin(call.url))):
+            raise _Stopped("not-allowed" if first else "next-elsewhere")
+        return request
+
+    def _send(self, request: requests.PreparedRequest, call: _Call, budget: int) -> bytes:
+        remaining = call.remaining()
+        if remaining <= 0:
+            raise _Stopped("timeout")
+        try:
+            timeout = (min(CONNECT_SECONDS, remaining), remaining)
+            with self._http.send(request, stream=True, timeout=timeout) as response:
+                if response.status_code != requests.codes.ok:
+                    raise _status(response)
+                return _body(response, budget)
+        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
+            raise _Stopped(_kind(error, late=call.remaining() <= 0)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What one query needs on its way; lives as long as the read and is where the token is."""
+
+    url: str
+    token: str | None
+    deadline: float
+    allowed: Callable[[str], bool]
+
+    def remaining(self) -> float:
+        """Seconds in which the read has to be over."""
+        return self.deadline - REPORTING_SECONDS - time.monotonic()
+
+
+class _Stopped(Exception):  # noqa: N818  not always an error: also the end of what is read
+    """Reading stops here; `retry_after` seconds later it may be worth another try, None if not."""
+
+    def __init__(self, kind: str, words: str = "", retry_after: float | None = None) -> None:
+        super().__init__(kind)
+        self.words = words or WORDING[kind]
+        self.retry_after = 0.0 if kind == "broken" else retry_after
+
+
+def _outcome(read: Future[Pages | FhirReadFailed]) -> Pages | FhirReadFailed:
+    if not read.cancel() and read.done():
+        return read.result()
+    return FhirReadFailed(WORDING["timeout"])
+
+
+def _search_by_post(request: requests.PreparedRequest) -> None:
+    """Turn `GET {type}?{query}` into `POST {type}/_search` with the same encoded query (FHIR R4, RESTful API)."""
+    path, found, query = (request.url or "").partition("?")
+    if found:
+        request.method = "POST"
+        request.url = f"{path}/_search"
+        request.headers["Content-Type"] = "application/x-www-form-urlencoded"
+        request.prepare_body(query, None)
+
+
+# ── what came back ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _body(response: requests.Response, budget: int) -> bytes:
+    body = bytearray()
+    for chunk in response.iter_content(CHUNK_BYTES):
+        body += chunk
+        if len(body) > budget:
+            raise _Stopped("too-large")
+    return bytes(body).removeprefix(codecs.BOM_UTF8)
+
+
+def _status(response: requests.Response) -> _Stopped:
+    status = response.status_code
+    if str(status) in WORDING:
+        words = WORDING[str(status)]
+    else:
+        words = f"{WORDING.get(f'{status // 100}xx', WORDING['???'])} ({status})"
+    return _Stopped("???", words, _retry_after(status, response.headers.get("Retry-After")))
+
+
+def _retry_after(status: int, header: str | None) -> float | None:
+    """Seconds after which the same GET may succeed; None where it would not, or not soon enough to matter."""
+    if header is None:
+        return RETRY_SECONDS if status in {502, 503, 504} else None
+    if status not in {429, 502, 503, 504} or not (header.isascii() and header.isdigit()):
+        return None
+    return float(header) if len(header) < 3 and int(header) <= LONGEST_RETRY_SECONDS else None
+
+
+class _Linked(msgspec.Struct):
+    """As much of an answer as paging needs; whatever the values are, reading them does not fail."""
+
+    resourceType: Any = None  # noqa: N815  FHIR's spelling
+    link: Any = None
+
+
+_read_links = msgspec.json.Decoder(_Linked).decode
+
+
+def _next_link(body: bytes) -> str | None:
+    """The `next` link of a Bundle, or None; an answer that is not a JSON object stops the read."""
+    try:
+        answer = _read_links(body)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        raise _Stopped("not-json") from None
+    links = answer.link if answer.resourceType == "Bundle" and isinstance(answer.link, list) else []
+    following = (link.get("url") for link in links if isinstance(link, dict) and link.get("relation") == "next")
+    return next((url for url in following if isinstance(url, str) and url), None)
+
+
+def _joined(page: str, link: str) -> str:
+    try:
+        return urljoin(page, link)
+    except ValueError:
+        raise _Stopped("next-elsewhere") from None
+
+
+_Origin = tuple[str, str | None, int | None, str | None]
+
+
+def _origin(url: str) -> _Origin | None:
+    """Scheme, host, port and user of a URL: the server it is on; None if it is no URL."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        return None
+    return parts.scheme, parts.hostname, port, parts.username
+
+
+# ── the connection ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _drop(_record: logging.LogRecord) -> bool:
+    """A log filter: these records carry URLs, and URLs carry patient ids."""
+    return False
+
+
+class _TimedStream(io.RawIOBase):
+    """The bytes of a socket until a moment, not until a pause: a server that drips one byte a second gains nothing."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__()
+        self._socket = sock
+        self._stream = sock.makefile("rb", buffering=0)
+        self._end = time.monotonic() + (sock.gettimeout() or 0.0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        remaining = self._end - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError
+        self._socket.settimeout(remaining)
+        return self._stream.readinto(buffer)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+class _TimedResponse(HTTPResponse):
+    """An answer whose status line, headers and body together have to come within the socket's timeout."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp.close()
+        self.fp = io.BufferedReader(_TimedStream(sock), CHUNK_BYTES)
+
+
+class _ForbiddenPeerError(NewConnectionError):
+    """The name led to an address that is not allowed."""
+
+
+def _pools(permit: Callable[[str], bool]) -> dict[str, type[HTTPConnectionPool]]:
+    class Plain(HTTPConnection):
+        response_class = _TimedResponse
+
+        def _new_conn(self) -> socket.socket:
+            return _checked(self, super()._new_conn(), permit)
+
+    class Secure(HTTPSConnection):
+        response_class = _TimedResponse
+
+        def _new_conn(self) -> socket.socket:
+            return _checked(self, super()._new_conn(), permit)
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class SecurePool(HTTPSConnectionPool):
+        ConnectionCls = Secure
+
+    return {"http": PlainPool, "https": SecurePool}
+
+
+def _checked(connection: HTTPConnection, sock: socket.socket, permit: Callable[[str], bool]) -> socket.socket:
+    if permit(sock.getpeername()[0]):
+        return sock
+    sock.close()
+    raise _ForbiddenPeerError(connection, "")
+
+
+_KINDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
+    ((requests.exceptions.InvalidURL, UnicodeError), "bad-request"),
+    (NameResolutionError, "name"),
+    (_ForbiddenPeerError, "not-allowed"),
+    (NewConnectionError, "refused"),
+    (Urllib3TimeoutError, "connect-timeout"),  # a late answer is not among them: that was ruled out before
+    ((requests.exceptions.SSLError, ssl.SSLError), "tls"),
+)
+
+
+def _kind(error: BaseException, *, late: bool) -> str:
+    """The row of `WORDING` for what the HTTP libraries raised, found by the innermost cause they know."""
+    if late:
+        return "timeout"
+    causes = tuple(_causes(error))
+    return next((kind for types, kind in _KINDS if any(isinstance(one, types) for one in causes)), "broken")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+class _Adapter(HTTPAdapter):
+    """requests' adapter with one TLS context for all connections, each of which times whole answers.
+
+    requests would read the file of authorities again for every connection: 12 ms of processor time each.
+    """
+
+    def __init__(self, connections: int, ca_file: str | None, permit: Callable[[str], bool]) -> None:
+        self._permit = permit
+        self._tls = ssl.create_default_context(cafile=ca_file or DEFAULT_CA_BUNDLE_PATH)
+        super().__init__(pool_maxsize=connections)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs, ssl_context=self._tls)
+        self.poolmanager.pool_classes_by_scheme = _pools(self._permit)
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """The context verifies."""

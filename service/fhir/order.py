@@ -1,0 +1,57 @@
+"""Draft and pending orders: which tests and which drugs they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from service.fhir import total
+from service.fhir.context import Reading
+from service.fhir.medication import draft
+from service.fhir.wire import Resource
+from service.logic.model import Analyte, DataIssue, Order
+from service.logic.text import Text
+from service.terminology.analytes import names_other_specimen
+
+_PENDING = {"active", "draft", "on-hold", ""}
+_NOT_WANTED = {"cancelled", "entered-in-error", "revoked", "stopped", "completed"}
+
+
+def read_order(resource: Resource, selected: bool, reading: Reading) -> list[Order | DataIssue]:
+    """A draft order in our words; what we do not understand is named and skipped."""
+    name = reading.name(resource)
+    if total.text(resource.status) in _NOT_WANTED:
+        return []
+    if resource.resourceType == "MedicationRequest":
+        read = draft(resource, reading)
+        return [read if isinstance(read, DataIssue) else Order(name, selected, medication=read)]
+    if resource.resourceType == "ServiceRequest":
+        return [Order(name, selected, test=analyte) for analyte in tests_of(resource, reading)]
+    if resource.resourceType == "MedicationOrder":
+        return [DataIssue(name, Text("DSTU2 resource: this service reads FHIR R4."))]
+    return []
+
+
+def pending_tests(resource: Resource, reading: Reading) -> Iterator[Analyte]:
+    """The tests of a ServiceRequest that is still open."""
+    if total.text(resource.status) in _PENDING and not resource.doNotPerform:
+        yield from tests_of(resource, reading)
+
+
+def tests_of(resource: Resource, reading: Reading) -> list[Analyte]:
+    """The analytes that a ServiceRequest measures, those of a known panel included."""
+    listed = list(total.codings(resource.code))
+    texts = total.concept_texts(resource.code)
+    single = [meaning.analyte for system, code, _ in listed if (meaning := reading.codes.by_code(system, code))]
+    if single:
+        return [_by_words(single[0], texts)]
+    panel = [analyte for system, code, _ in listed for analyte in reading.codes.panel(system, code)]
+    named = [analyte for text in texts if (analyte := reading.codes.by_name(text))]
+    return list(dict.fromkeys(panel or named[:1]))
+
+
+def _by_words(analyte: Analyte, texts: list[str]) -> Analyte:
+    """CPT 83735 means magnesium in serum, red cells and urine alike: the words decide."""
+    if analyte is Analyte.SERUM_MAGNESIUM and any(names_other_specimen(text) for text in texts):
+        urine = any("urin" in text.lower() for text in texts)
+        return Analyte.URINE_MAGNESIUM if urine else Analyte.RBC_MAGNESIUM
+    return analyte

@@ -1,0 +1,76 @@
+"""Ask every rule about one patient, in order; let no dose past a closed gate; let no fault take down the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from service.logic.case import Case
+from service.logic.gates import closed_for
+from service.logic.knowledge import Knowledge
+from service.logic.model import Failed, Finding, NotMet, Outcome, PatientSnapshot, Withheld
+from service.logic.rules import RULES
+from service.logic.rules.rule import Rule
+from service.logic.text import Text
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What one rule says about one patient."""
+
+    rule: Rule
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """All judgements, the kidney gate under which they stand, and until when."""
+
+    patient: PatientSnapshot
+    judgements: tuple[Judgement, ...]
+    gate: str
+    stale_after: datetime
+
+    def outcome(self, rule_id: str) -> Outcome:
+        """The outcome of one rule."""
+        return next(j.outcome for j in self.judgements if j.rule.id == rule_id)
+
+
+def evaluate(
+    patient: PatientSnapshot, knowledge: Knowledge, rules: Iterable[Rule] = RULES, off: frozenset[str] = frozenset()
+) -> Assessment:
+    """Judge one patient by every rule; rules in `off` are not asked."""
+    case = Case(patient, knowledge)
+    judgements = tuple(Judgement(rule, _judge(rule, case, off)) for rule in rules)
+    return Assessment(patient, judgements, case.gate, _stale_after(case))
+
+
+def _stale_after(case: Case) -> datetime:
+    """When the magnesium on which the findings rest stops being current; a day from now without one."""
+    if case.mg is None or case.mg.taken is None or not case.mg_is_current:
+        return case.now + timedelta(days=1)
+    return case.mg.taken.end + case.mg_window
+
+
+def _judge(rule: Rule, case: Case, off: frozenset[str]) -> Outcome:
+    if rule.id in off:
+        return NotMet(Text("Switched off by the site."))
+    if case.patient.hook not in rule.asked_on:
+        return NotMet(Text("Not asked on this hook."))
+    try:
+        answer = rule.ask(case)
+        return _gated(rule, answer, case) if isinstance(answer, Finding) else answer
+    except Exception as error:  # noqa: BLE001  the one broad catch: a fault in a rule is said, not hidden
+        return Failed(f"{type(error).__name__} in {rule.id}")
+
+
+def _gated(rule: Rule, finding: Finding, case: Case) -> Outcome:
+    """The finding with only those proposals that may stand; a treatment falls with its first proposal."""
+    closed = closed_for(case, finding)
+    if not closed:
+        return finding
+    first = closed.get(finding.proposals[0].dose.id)
+    if rule.treatment and first is not None:
+        return Withheld(first, finding)
+    return replace(finding, proposals=tuple(p for p in finding.proposals if p.dose.id not in closed))

@@ -1,0 +1,262 @@
+"""Group D, kidney: eGFR, the gate for magnesium, and whether the kidney wastes it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+
+from service.logic import formulas
+from service.logic.case import LOOP_OR_THIAZIDE, MAGNESIUM_PRODUCT, Case
+from service.logic.model import Analyte, Finding, Indicator, LabResult, Lacking, Medication, NotMet, Order
+from service.logic.rules.rule import Answer, Rule
+from service.logic.rules.words import GATE, dated, drugs, references
+from service.logic.text import Text
+from service.logic.units import rounded
+
+
+def egfr(case: Case) -> Answer:
+    """R-030: CKD-EPI 2021, or bedside Schwartz under 18; not on dialysis, not in pregnancy."""
+    if case.dialysis or case.pregnant:
+        return NotMet(Text("eGFR is not computed on dialysis or in pregnancy."))
+    if case.egfr is None:
+        return Lacking(_egfr_lacks(case))
+    value = rounded(case.egfr, 1)
+    child = case.age_group == "child"
+    source = case.creatinine or case.reported_egfr
+    assert source is not None  # noqa: S101  an eGFR comes from one of them
+    method = Text("bedside Schwartz") if child else Text("CKD-EPI 2021")
+    if case.creatinine is None:
+        method = Text("as reported by the laboratory")
+    return Finding(
+        result="eGFR",
+        indicator=Indicator.INFO,
+        text=Text("eGFR {value} mL/min/1.73 m² ({method}).", value=rounded(value, 0), method=method),
+        why=Text("From {source}.", source=dated(source)),
+        values={"egfr": value},
+        evidence=references(case.creatinine, case.reported_egfr),
+        context_only=True,
+    )
+
+
+def _egfr_lacks(case: Case) -> tuple[str, ...]:
+    if case.creatinine is None:
+        return (Analyte.CREATININE.value,)
+    if case.patient.birth_date is None:
+        return ("birth date",)
+    return (Analyte.HEIGHT.value,)
+
+
+def gate(case: Case) -> Answer:
+    """R-031: magnesium must not be given as usual when the kidneys cannot clear it, or when nobody knows."""
+    ordered = magnesium_orders(case)
+    if not (case.mg_low or case.magnesium_products or ordered):
+        return NotMet()
+    if case.gate_closed:
+        return _closed(case)
+    if case.gate == "unknown" and (case.mg_low or ordered):
+        return Finding(
+            result="unknown",
+            indicator=Indicator.INFO,
+            text=Text("No current creatinine: kidney function must be known before magnesium is given."),
+            tests=(Analyte.CREATININE,),
+            evidence=references(case.mg if case.mg_low else None),
+        )
+    return NotMet()
+
+
+def _closed(case: Case) -> Finding:
+    rise = case.aki or ()
+    if case.egfr is not None and case.gate != "unstable":
+        why = Text("eGFR {value} mL/min/1.73 m².", value=rounded(case.egfr, 0))
+    else:
+        why = Text("{gate}.", gate=GATE[case.gate])
+    return Finding(
+        result=case.gate,
+        indicator=Indicator.WARNING,
+        text=Text("Magnesium can accumulate ({gate}): no automatic magnesium.", gate=GATE[case.gate]),
+        why=why,
+        advice=(_INDIVIDUAL,) if case.mg_low or magnesium_orders(case) else (),
+        evidence=references(
+            case.creatinine,
+            case.reported_egfr,
+            *rise,
+        )
+        + tuple(c.reference for c in case.condition("dialysis", "aki")),
+    )
+
+
+_INDIVIDUAL = Text("Magnesium only by individual decision, with a level before each dose.")
+
+
+def magnesium_orders(case: Case) -> list[Order]:
+    """Draft orders of a magnesium product."""
+    return [o for o in case.patient.orders if o.medication and o.medication.classes & MAGNESIUM_PRODUCT]
+
+
+def fractional_excretion(case: Case) -> Answer:
+    """R-032: FEMg from a urine spot pair and serum within 24 hours; graded only with a low magnesium and open gate."""
+    urine_mg = case.current(Analyte.URINE_MAGNESIUM, case.mg_window)
+    if urine_mg is None:
+        return Lacking((Analyte.URINE_MAGNESIUM.value,))
+    urine_cr = _near(case, urine_mg, Analyte.URINE_CREATININE, timedelta(hours=1))
+    serum_mg = _near(case, urine_mg, Analyte.SERUM_MAGNESIUM, case.span("urine-serum-pair"))
+    serum_cr = _near(case, urine_mg, Analyte.CREATININE, case.span("urine-serum-pair"))
+    if urine_cr is None or serum_mg is None or serum_cr is None:
+        names = (Analyte.URINE_CREATININE, Analyte.SERUM_MAGNESIUM, Analyte.CREATININE)
+        found = (urine_cr, serum_mg, serum_cr)
+        return Lacking(tuple(name.value for name, result in zip(names, found, strict=True) if result is None))
+    if case.mg is None:
+        return Lacking((Analyte.SERUM_MAGNESIUM.value,))
+    values = (_canonical(r) for r in (urine_mg, serum_mg, urine_cr, serum_cr))
+    femg = rounded(formulas.fractional_excretion(*values), 2)
+    return _femg_finding(case, femg, (urine_mg, urine_cr, serum_mg, serum_cr))
+
+
+def _femg_finding(case: Case, femg: Decimal, results: tuple[LabResult, ...]) -> Finding:
+    grade = femg_grade(case, femg, results[2])
+    said = {
+        "renal": Text("FEMg {value} %: the kidney wastes magnesium.", value=femg),
+        "borderline": Text("FEMg {value} %: borderline, probably renal loss.", value=femg),
+        "indeterminate": Text("FEMg {value} %: indeterminate.", value=femg),
+        "extrarenal": Text("FEMg {value} %: loss outside the kidney or low intake.", value=femg),
+        "value-only": Text("FEMg {value} %; serum magnesium is not low, so it is not graded.", value=femg),
+        "not-interpretable": Text("FEMg {value} % cannot be interpreted with this kidney function.", value=femg),
+    }
+    shift = case.active(LOOP_OR_THIAZIDE) or case.recent_iv_magnesium
+    caveat = (Text("A diuretic or IV magnesium in the last 24 h raises FEMg."),) if shift else ()
+    return Finding(
+        grade,
+        Indicator.INFO,
+        said[grade],
+        Text("100 x (urine Mg x serum creatinine) / (0.7 x serum Mg x urine creatinine); above 4 % is renal."),
+        caveat,
+        values={"femg_pct": femg},
+        evidence=references(*results),
+    )
+
+
+def femg_grade(case: Case, femg: Decimal, serum_mg: LabResult) -> str:
+    """The grade of a FEMg (rounded to two decimals)."""
+    if case.gate_closed:
+        return "not-interpretable"
+    if case.classify(serum_mg) != "low" or case.edta:
+        return "value-only"
+    if case.gate == "unknown":
+        return "not-interpretable"
+    if femg > case.know.value("femg-renal"):
+        return "renal"
+    if femg >= case.know.value("femg-borderline"):
+        return "borderline"
+    return "indeterminate" if femg >= case.know.value("femg-extrarenal") else "extrarenal"
+
+
+def current_femg(case: Case) -> Decimal | None:
+    """The FEMg of R-032 where it may be interpreted, for rules that ask whether the loss is renal."""
+    answer = fractional_excretion(case)
+    if isinstance(answer, Finding) and answer.result not in {"value-only", "not-interpretable"}:
+        return answer.values["femg_pct"]
+    return None
+
+
+def _near(case: Case, urine: LabResult, analyte: Analyte, span: timedelta) -> LabResult | None:
+    """The usable result of the same specimen, else the one taken closest to the urine, within the span."""
+    assert urine.taken is not None  # noqa: S101  a case holds dated results only
+    taken = urine.taken
+    found = case.same_collection(urine, analyte)
+    if found is not None:
+        return found
+    close = [
+        (max(r.taken.start - taken.end, taken.start - r.taken.end), r)
+        for r in case.usable(analyte)
+        if r.taken is not None
+    ]
+    close = [(gap, r) for gap, r in close if gap <= span]
+    return min(close, key=lambda pair: pair[0])[1] if close else None
+
+
+def _canonical(result: LabResult) -> Decimal:
+    assert result.value is not None  # noqa: S101  usable results carry value and unit
+    return result.value
+
+
+def urine_24h(case: Case) -> Answer:
+    """R-033: 24-hour urine magnesium with a low serum value, or the excretion of an infused load with a normal one."""
+    urine = case.current(Analyte.URINE_MAGNESIUM_24H, case.mg_window)
+    if urine is None or urine.value is None:
+        return Lacking((Analyte.URINE_MAGNESIUM_24H.value,))
+    if case.mg is None or not case.mg_is_current:
+        return Lacking((Analyte.SERUM_MAGNESIUM.value,))
+    if case.gate_closed:
+        return NotMet(Text("Urine magnesium is not interpreted with this kidney function."))
+    if case.mg_low:
+        return _collection(case, urine, urine.value)
+    infusion = loading_infusion(case, urine)
+    if infusion is None or case.mg_class != "normal":
+        return NotMet()
+    return _loading_test(case, urine, urine.value, *infusion)
+
+
+def _collection(case: Case, urine: LabResult, mg: Decimal) -> Finding:
+    value = rounded(mg, 1)
+    if mg > case.know.value("urine-24h-wasting"):
+        grade, text = "renal-wasting", Text("24-hour urine magnesium {value} mg: the kidney wastes it.", value=value)
+    elif mg < case.know.value("urine-24h-conserved"):
+        grade, text = "conserved", Text("24-hour urine magnesium {value} mg: the kidney conserves it.", value=value)
+    else:
+        grade, text = "indeterminate", Text("24-hour urine magnesium {value} mg: indeterminate.", value=value)
+    why = Text("With a low serum magnesium: above 24 mg is wasting, below 12 mg is conservation.")
+    values = {"urine_mg_24h_mg": value}
+    return Finding(grade, Indicator.INFO, text, why, values=values, evidence=references(urine, case.mg))
+
+
+def loading_infusion(case: Case, urine: LabResult) -> tuple[Medication, Decimal] | None:
+    """An intravenous magnesium given at the start of the collection, and its elemental milligrams."""
+    begun = urine.collected_from
+    if begun is None or urine.taken is None:
+        return None
+    for drug in case.patient.medications:
+        grams = _iv_grams(drug)
+        if drug.route != "iv" or grams is None or drug.end is None:
+            continue
+        if begun <= drug.end.end <= urine.taken.end:
+            return drug, grams * case.know.value("mgso4-elemental")
+    return None
+
+
+def _iv_grams(drug: Medication) -> Decimal | None:
+    for item in drug.ingredients:
+        if item.name == "magnesium sulfate" and item.mg_per_dose is not None:
+            return item.mg_per_dose / 1000
+    return None
+
+
+def _loading_test(case: Case, urine: LabResult, mg: Decimal, drug: Medication, infused: Decimal) -> Finding:
+    share = rounded(formulas.loading_test(mg, infused), 1)
+    if share >= case.know.value("loading-normal"):
+        grade, text = "load-normal", Text("Magnesium loading test: {share} % excreted, stores normal.", share=share)
+    elif share < case.know.value("loading-definite"):
+        grade, text = (
+            "load-deficient",
+            Text("Magnesium loading test: {share} % excreted, definite deficiency.", share=share),
+        )
+    else:
+        grade, text = "load-possible", Text("Magnesium loading test: {share} % excreted, deficiency.", share=share)
+    return Finding(
+        grade,
+        Indicator.INFO,
+        text,
+        Text(
+            "80 % or more of the load excreted in 24 h is normal, under 50 % definite; given: {drug}.",
+            drug=drugs([drug]),
+        ),
+        values={"load_excreted_pct": share, "urine_mg_24h_mg": rounded(mg, 1)},
+        evidence=references(urine, drug, case.mg),
+    )
+
+
+RULES = (
+    Rule("R-030", "egfr", egfr, priority=61),
+    Rule("R-031", "kidney-gate", gate, priority=8),
+    Rule("R-032", "fractional-excretion", fractional_excretion, priority=30),
+    Rule("R-033", "urine-24h-and-loading-test", urine_24h, priority=31),
+)

@@ -1,0 +1,79 @@
+"""Group K, nephrology: dialysis, transplantation, and one association kept for research."""
+
+from __future__ import annotations
+
+from service.logic.case import CNI_MTOR, Case, below
+from service.logic.model import Analyte, Finding, Indicator, Lacking, NotMet
+from service.logic.rules.rule import Answer, Rule
+from service.logic.rules.words import dated, drugs, references
+from service.logic.text import Text
+
+
+def dialysis(case: Case) -> Answer:
+    """R-100: on dialysis the dialysate decides serum magnesium."""
+    if case.mg is None:
+        return Lacking((Analyte.SERUM_MAGNESIUM.value,))
+    if not case.dialysis:
+        return NotMet()
+    conditions = case.condition("dialysis")
+    stated = next((c.dialysate_mg for c in conditions if c.dialysate_mg is not None), None)
+    options = Text(
+        "Dialysate options 0.5, 0.75 and 1.0 mmol/L; a session removes about 486, 306 or 56 mg at 0, 0.25 or 0.75."
+    )
+    known = Text("Dialysate magnesium {value} mmol/L.", value=stated) if stated is not None else None
+    return Finding(
+        "dialysis",
+        Indicator.INFO,
+        text=Text("Dialysis: serum magnesium {dated} follows the dialysate.", dated=dated(case.mg)),
+        why=known or Text("The dialysate magnesium is not stated in the chart."),
+        advice=(options, Text("Judge a pre-dialysis sample; review binders and PPI.")),
+        evidence=references(case.mg) + tuple(c.reference for c in conditions),
+    )
+
+
+def transplant(case: Case) -> Answer:
+    """R-101: a low magnesium after kidney transplantation is associated with new-onset diabetes."""
+    if case.mg is None or not case.mg_is_current:
+        return Lacking((Analyte.SERUM_MAGNESIUM.value,))
+    low = case.mg_reliable and below(case.mg, case.limit("transplant-mg", case.mg))
+    if "kidney_transplant" not in case.tags or not low:
+        return NotMet()
+    inhibitors = case.active(CNI_MTOR)
+    level = Text("Check glucose and the drug level: {drugs}.", drugs=drugs(inhibitors, 2))
+    return Finding(
+        "transplant-low-magnesium",
+        Indicator.INFO,
+        text=Text("Kidney transplant, magnesium {dated}: associated with new-onset diabetes.", dated=dated(case.mg)),
+        why=Text("Association in cohorts (below 1.9 mg/dL, 0.78 mmol/L); not a treatment target."),
+        advice=(level if inhibitors else Text("Check glucose."),),
+        evidence=references(case.mg, *inhibitors) + tuple(c.reference for c in case.condition("kidney_transplant")),
+    )
+
+
+def ckd_prognosis(case: Case) -> Answer:
+    """R-102: research only: survival in CKD by serum magnesium; never a treatment target."""
+    if not case.patient.research:
+        return NotMet(Text("Research rules are off."))
+    if case.mg is None or not case.mg_is_current:
+        return Lacking((Analyte.SERUM_MAGNESIUM.value,))
+    if case.dialysis or case.pregnant:
+        return NotMet()
+    if case.egfr is None:
+        return Lacking((Analyte.CREATININE.value,))
+    low = case.mg_reliable and below(case.mg, case.limit("ckd-mg", case.mg))
+    if case.egfr >= case.know.value("egfr-normal") or not low:
+        return NotMet()
+    return Finding(
+        "ckd-prognosis",
+        Indicator.INFO,
+        text=Text("Research: CKD with magnesium {dated}, associated with shorter survival.", dated=dated(case.mg)),
+        why=Text("One cohort (below 2.05 mg/dL). An association; never a treatment target."),
+        evidence=references(case.mg, case.creatinine),
+    )
+
+
+RULES = (
+    Rule("R-100", "dialysis", dialysis, priority=33),
+    Rule("R-101", "transplant", transplant, priority=34),
+    Rule("R-102", "ckd-prognosis", ckd_prognosis, priority=47, research=True),
+)

@@ -1,0 +1,194 @@
+"""Group E, potassium and calcium: what will not correct before magnesium does."""
+
+from __future__ import annotations
+
+from service.logic.case import WASTING, Case, below
+from service.logic.model import Analyte, Finding, Indicator, LabResult, Lacking, NotMet
+from service.logic.rules.kidney import current_femg
+from service.logic.rules.rule import Answer, Rule
+from service.logic.rules.words import dated, limits, named_and_dated, references
+from service.logic.text import Text
+from service.logic.units import rounded, to_unit
+
+
+def low_potassium_low_magnesium(case: Case) -> Answer:
+    """R-040: potassium will probably not correct until magnesium is replaced."""
+    if lacks := _lacks(case, case.potassium, Analyte.POTASSIUM):
+        return lacks
+    assert case.potassium is not None  # noqa: S101  not lacking
+    if not case.potassium_low or not case.mg_low:
+        return NotMet()
+    critical = below(case.potassium, case.limit("k-critical", case.potassium))
+    return Finding(
+        result="low-potassium-low-magnesium",
+        indicator=Indicator.CRITICAL if critical else Indicator.WARNING,
+        text=Text(
+            "Potassium {dated} low with low magnesium: may not correct before magnesium.", dated=dated(case.potassium)
+        ),
+        why=Text("Potassium: {limits}.", limits=limits(case.range_of(case.potassium))),
+        advice=(Text("Correct magnesium together with potassium, not potassium alone; ECG."),),
+        evidence=references(case.potassium, case.mg),
+    )
+
+
+def low_potassium_magnesium_unknown(case: Case) -> Answer:
+    """R-041: a low potassium, above all under replacement, asks for magnesium."""
+    if case.potassium is None:
+        return Lacking((Analyte.POTASSIUM.value,))
+    if not case.potassium_low or case.mg_reliable or _magnesium_in_doubt(case):
+        return NotMet()
+    refractory = bool(case.potassium_products)
+    text = (
+        Text("Potassium {dated} low despite replacement; no current magnesium.", dated=dated(case.potassium))
+        if refractory
+        else Text("Potassium {dated} low; no current magnesium.", dated=dated(case.potassium))
+    )
+    return Finding(
+        result="refractory" if refractory else "magnesium-unknown",
+        indicator=Indicator.WARNING if refractory else Indicator.INFO,
+        text=text,
+        why=Text("Low magnesium keeps potassium low by renal loss."),
+        tests=(Analyte.SERUM_MAGNESIUM,),
+        evidence=references(case.potassium, *case.potassium_products),
+    )
+
+
+def _magnesium_in_doubt(case: Case) -> bool:
+    """A current magnesium that R-001 to R-003 already ask to repeat."""
+    return bool(case.mg_unreadable or case.contradiction or (case.mg_is_current and not case.mg_reliable))
+
+
+def corrected_calcium(case: Case) -> Answer:
+    """R-042: total calcium corrected to albumin; ionised or laboratory-adjusted calcium is used as it is."""
+    if case.calcium is None:
+        return Lacking((Analyte.CALCIUM.value,))
+    if case.calcium.analyte is not Analyte.CALCIUM:
+        return NotMet(Text("Calcium is ionised or already adjusted; it is not corrected twice."))
+    if case.calcium_corrected is None:
+        return Lacking((Analyte.ALBUMIN.value,))
+    mmol = rounded(case.calcium_corrected, 3)
+    mg = rounded(to_unit(case.calcium_corrected, "mg/dL", Analyte.CALCIUM), 2)
+    return Finding(
+        result="corrected-calcium",
+        indicator=Indicator.INFO,
+        text=Text("Albumin-corrected calcium {mmol} mmol/L ({mg} mg/dL).", mmol=rounded(mmol, 2), mg=mg),
+        values={"ca_corrected_mmol_L": mmol, "ca_corrected_mg_dL": mg},
+        evidence=references(case.calcium, case.albumin),
+        context_only=True,
+    )
+
+
+def low_calcium_low_magnesium(case: Case) -> Answer:
+    """R-043: functional hypoparathyroidism; calcium alone will not hold."""
+    if lacks := _lacks(case, case.calcium, Analyte.CALCIUM):
+        return lacks
+    if not case.calcium_low or not case.mg_low:
+        return NotMet()
+    return Finding(
+        result="low-calcium-low-magnesium",
+        indicator=Indicator.WARNING,
+        text=Text("{calcium} with low magnesium: calcium alone will not hold.", calcium=_calcium(case)),
+        why=_calcium_why(case),
+        advice=(
+            Text("Correct magnesium together with calcium; parathyroid hormone shows functional hypoparathyroidism."),
+        ),
+        tests=() if case.current(Analyte.PTH, case.mg_window) else (Analyte.PTH,),
+        evidence=references(case.calcium, case.albumin, case.mg),
+    )
+
+
+def low_calcium_magnesium_unknown(case: Case) -> Answer:
+    """R-044: a low calcium without a current magnesium asks for it."""
+    if case.calcium is None:
+        return Lacking((Analyte.CALCIUM.value,))
+    if not case.calcium_low or case.mg_reliable or _magnesium_in_doubt(case):
+        return NotMet()
+    return Finding(
+        result="magnesium-unknown",
+        indicator=Indicator.WARNING,
+        text=Text("{calcium}; no current magnesium.", calcium=_calcium(case)),
+        why=_calcium_why(case),
+        tests=(Analyte.SERUM_MAGNESIUM,),
+        evidence=references(case.calcium, case.albumin),
+    )
+
+
+def _calcium(case: Case) -> Text:
+    assert case.calcium is not None  # noqa: S101  the callers looked
+    unit = case.calcium.reported.unit if case.calcium.reported else "mmol/L"
+    if case.calcium_corrected is None:
+        return Text("Low {result}", result=named_and_dated(case.calcium))
+    value = rounded(to_unit(case.calcium_corrected, unit, Analyte.CALCIUM), 2)
+    return Text("Low albumin-corrected calcium {value} {unit}", value=value, unit=unit)
+
+
+def _calcium_why(case: Case) -> Text:
+    assert case.calcium is not None  # noqa: S101  the callers looked
+    if case.calcium_corrected is not None and case.albumin is not None:
+        return Text("Total calcium {ca}, albumin {albumin}.", ca=dated(case.calcium), albumin=dated(case.albumin))
+    if case.calcium.analyte is Analyte.CALCIUM:
+        return Text("No current albumin: total calcium {ca} could not be corrected.", ca=dated(case.calcium))
+    return Text("Calcium: {limits}.", limits=limits(case.range_of(case.calcium)))
+
+
+def _lacks(case: Case, partner: LabResult | None, analyte: Analyte) -> Lacking | None:
+    mg = () if case.mg is not None and case.mg_is_current else (Analyte.SERUM_MAGNESIUM.value,)
+    other = () if partner is not None else (analyte.value,)
+    return Lacking((*mg, *other)) if mg or other else None
+
+
+def tubulopathy(case: Case) -> Answer:
+    """R-045: the pattern of Gitelman syndrome, or of a familial hypomagnesaemia with hypocalcaemia in an infant."""
+    if case.mg is None or not case.mg_is_current:
+        return Lacking((Analyte.SERUM_MAGNESIUM.value,))
+    if not case.mg_low:
+        return NotMet()
+    if _infant(case):
+        return _hsh(case)
+    bicarbonate = case.current(Analyte.BICARBONATE)
+    if bicarbonate is None and case.potassium_low:
+        return Lacking((Analyte.BICARBONATE.value,))
+    alkalosis = bicarbonate is not None and case.classify(bicarbonate) == "high"
+    femg = current_femg(case)
+    renal = femg is None or femg >= case.know.value("femg-borderline")
+    other_cause = case.exposed(WASTING, "drug-exposure") or case.platinums or case.tags & {"alcohol", "vomiting"}
+    if not (case.potassium_low and alkalosis and renal) or other_cause:
+        return NotMet()
+    return _gitelman(case, bicarbonate)
+
+
+def _infant(case: Case) -> bool:
+    young = case.age_years is not None and case.age_years < case.know.value("infant-age")
+    return young and case.calcium_low and case.mg is not None and below(case.mg, case.limit("infant-mg", case.mg))
+
+
+def _hsh(case: Case) -> Finding:
+    return Finding(
+        result="infantile-hypomagnesaemia",
+        indicator=Indicator.CRITICAL,
+        text=Text("Infant with very low magnesium and low calcium: suspect an inherited cause."),
+        why=Text("Pattern of hypomagnesaemia with secondary hypocalcaemia (TRPM6); seizures may follow."),
+        advice=(Text("Paediatric nephrology or endocrinology now; genetics."),),
+        evidence=references(case.mg, case.calcium),
+    )
+
+
+def _gitelman(case: Case, bicarbonate: LabResult | None) -> Finding:
+    return Finding(
+        result="gitelman-like",
+        indicator=Indicator.WARNING,
+        text=Text("Low magnesium, low potassium, alkalosis without a drug cause: Gitelman-like pattern."),
+        why=None if bicarbonate is None else Text("{result}.", result=named_and_dated(bicarbonate)),
+        advice=(Text("Urine calcium/creatinine and chloride; nephrology; genetic testing."),),
+        evidence=references(case.mg, case.potassium, bicarbonate),
+    )
+
+
+RULES = (
+    Rule("R-040", "low-potassium-low-magnesium", low_potassium_low_magnesium, priority=9),
+    Rule("R-041", "low-potassium-magnesium-unknown", low_potassium_magnesium_unknown, priority=12),
+    Rule("R-042", "albumin-corrected-calcium", corrected_calcium, priority=62),
+    Rule("R-043", "low-calcium-low-magnesium", low_calcium_low_magnesium, priority=9),
+    Rule("R-044", "low-calcium-magnesium-unknown", low_calcium_magnesium_unknown, priority=11),
+    Rule("R-045", "inherited-tubulopathy-pattern", tubulopathy, priority=13),
+)

@@ -1,0 +1,76 @@
+"""The one way out: an HTTP session that follows no redirect, reads no environment and checks where it ended up."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import NewConnectionError
+
+from service.urls import Network, address_allowed
+
+Permit = Callable[[str], bool]
+
+
+def session(
+    networks: Sequence[Network] = (),
+    *,
+    loopback: bool,
+    ca_bundle: Path | None = None,
+    connections: int = 16,
+) -> requests.Session:
+    """A session whose every connection is dropped before a byte is sent if its peer's address is not allowed.
+
+    The address is that of the connected socket, so a name that resolves to something else a moment later gains
+    nothing. Environment proxies, `.netrc` and retries are off; callers pass `allow_redirects=False` and a timeout.
+    """
+    out = requests.Session()
+    out.trust_env = False
+    out.max_redirects = 0
+    out.verify = str(ca_bundle) if ca_bundle else True
+    adapter = _CheckingAdapter(partial(address_allowed, networks=networks, loopback=loopback), connections)
+    out.mount("https://", adapter)
+    out.mount("http://", adapter)
+    return out
+
+
+class _CheckingAdapter(HTTPAdapter):
+    def __init__(self, permit: Permit, connections: int) -> None:
+        self._permit = permit
+        super().__init__(pool_connections=connections, pool_maxsize=connections, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _pools(self._permit)
+
+
+def _pools(permit: Permit) -> dict[str, type[HTTPConnectionPool]]:
+    class Plain(HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            return _checked(self, super()._new_conn(), permit)
+
+    class Secure(HTTPSConnection):
+        def _new_conn(self) -> socket.socket:
+            return _checked(self, super()._new_conn(), permit)
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class SecurePool(HTTPSConnectionPool):
+        ConnectionCls = Secure
+
+    return {"http": PlainPool, "https": SecurePool}
+
+
+def _checked(connection: HTTPConnection, link: socket.socket, permit: Permit) -> socket.socket:
+    if permit(link.getpeername()[0]):
+        return link
+    link.close()
+    raise NewConnectionError(connection, "the name leads to an address that is not allowed")

@@ -1,0 +1,157 @@
+"""The settings: the sole reader of the environment and of the site file, which reports every problem at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+
+from service import site_file
+from service.errors import SettingsError
+from service.logic.model import Analyte
+from service.site import SANDBOX, Known, RuleMode, Service, Site, Tenant, Unproved, frozen, hint
+from service.urls import is_loopback
+
+
+class Mode(StrEnum):
+    """Development: this machine only, no proof of the caller needed. Production: everything proved and stated."""
+
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that is configured. Each tenant is complete: the site's language, aliases and orders are merged in."""
+
+    mode: Mode
+    host: str
+    port: int
+    database_url: str = field(repr=False)
+    log_level: str
+    web_threads: int
+    service: Service
+    tenants: tuple[Tenant, ...]
+    unproved: Tenant  # who calls when callers need not prove themselves
+    labs: Mapping[tuple[str, str], Analyte]  # by system and code
+    drugs: Mapping[tuple[str, str], tuple[str, ...]]  # by system and code: names of ingredients
+    thresholds: Mapping[str, Decimal]  # those that the site changed
+    rules: Mapping[str, RuleMode]  # those that the site mentions
+
+    @property
+    def authenticates(self) -> bool:
+        """Must callers prove who they are? Always in production; in development where the site file names tenants."""
+        return self.mode is Mode.PRODUCTION or bool(self.tenants)
+
+
+_NOTHING = Known()
+
+
+def load(environ: Mapping[str, str], known: Known = _NOTHING) -> Settings:
+    """Read the environment and the site file it names; SettingsError with every problem, each with its place.
+
+    `known` says which parameters, rules, ingredients, profiles and languages a site file may speak of.
+    """
+    problems: list[str] = []
+    mode = _mode(environ, problems)
+    path = Path(environ[SITE]) if environ.get(SITE) else None
+    site, wrong = site_file.read(path, known, production=mode is Mode.PRODUCTION) if path else (Site(), [])
+    if path is None and mode is Mode.PRODUCTION:
+        wrong = [f"{SITE}: production needs a site file"]
+    settings = _settings(environ, mode, site, problems)
+    if problems or wrong:
+        raise SettingsError([*problems, *wrong])
+    return settings
+
+
+# ── the environment ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+MODE, SITE, LOG_LEVEL = OURS = ("MAGNESIUM_CDS_MODE", "MAGNESIUM_CDS_SITE", "MAGNESIUM_CDS_LOG_LEVEL")
+
+
+def _mode(environ: Mapping[str, str], problems: list[str]) -> Mode:
+    misspelt = sorted(name for name in environ if name.startswith("MAGNESIUM_CDS_") and name not in OURS)
+    problems += [f"{name}: unknown{hint(name, OURS)}" for name in misspelt]
+    return Mode(_choice(environ, MODE, tuple(Mode), problems))
+
+
+def _settings(environ: Mapping[str, str], mode: Mode, site: Site, problems: list[str]) -> Settings:
+    port = _number(environ, "PORT", 8000, 65_535, problems)
+    return Settings(
+        mode=mode,
+        host=_host(environ, mode, problems),
+        port=port,
+        database_url=_database_url(environ, mode, problems),
+        log_level=_choice(environ, LOG_LEVEL, ("INFO", "DEBUG", "WARNING", "ERROR"), problems),
+        web_threads=_number(environ, "WEB_THREADS", 16, 256, problems),
+        service=site.service if mode is Mode.PRODUCTION else _reachable(site.service, port),
+        tenants=tuple(_complete(tenant, site) for tenant in site.tenant),
+        unproved=_complete(Unproved(name="development", iss="development"), site),
+        labs=site.labs,
+        drugs=site.drugs,
+        thresholds=site.thresholds,
+        rules=site.rules,
+    )
+
+
+def _host(environ: Mapping[str, str], mode: Mode, problems: list[str]) -> str:
+    host = environ.get("HOST") or "127.0.0.1"
+    if mode is Mode.DEVELOPMENT and not is_loopback(host):
+        problems.append(f"HOST: {host} is beyond this machine, which development mode does not serve: it proves nobody")
+    return host
+
+
+def _choice(environ: Mapping[str, str], name: str, words: tuple[str, ...], problems: list[str]) -> str:
+    """One of `words`, of which the first is the default."""
+    value = environ.get(name) or words[0]
+    if value not in words:
+        problems.append(f'{name}: "{value}" is none of {", ".join(dict.fromkeys(words))}{hint(value, words)}')
+        return words[0]
+    return value
+
+
+def _number(environ: Mapping[str, str], name: str, default: int, most: int, problems: list[str]) -> int:
+    value = environ.get(name) or str(default)
+    if re.fullmatch(r"[0-9]{1,9}", value) and 1 <= int(value) <= most:
+        return int(value)
+    problems.append(f"{name}: must be a whole number from 1 to {most}")
+    return default
+
+
+def _database_url(environ: Mapping[str, str], mode: Mode, problems: list[str]) -> str:
+    """DATABASE_URL, or the content of DATABASE_URL_FILE; never quoted in a problem, since it may hold a password."""
+    url, file = environ.get("DATABASE_URL", ""), environ.get("DATABASE_URL_FILE", "")
+    if url and file:
+        problems.append("DATABASE_URL: DATABASE_URL_FILE is set too; only one of them can be meant")
+    if file and not (url := _first_line(Path(file))):
+        problems.append("DATABASE_URL_FILE: cannot be read or is empty")
+    if not url and not file and mode is Mode.PRODUCTION:
+        problems.append("DATABASE_URL: production needs it (or DATABASE_URL_FILE) to be set")
+    if url and not re.match(r"(sqlite:///|postgres(ql(\+psycopg)?)?://)", url):
+        problems.append("DATABASE_URL: must begin with sqlite:/// or postgresql://")
+    return url or "sqlite:///var/magnesium-cds.sqlite3"
+
+
+def _first_line(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _reachable(service: Service, port: int) -> Service:
+    """What development needs with no site file at all: its own address as audience, and the public sandbox's pages."""
+    here = (f"http://127.0.0.1:{port}", f"http://localhost:{port}")
+    return replace(service, public_urls=service.public_urls or here, cors_origins=service.cors_origins or (SANDBOX,))
+
+
+def _complete(tenant: Tenant, site: Site) -> Tenant:
+    return replace(
+        tenant,
+        language=tenant.language or site.service.language,
+        aliases=frozen({**site.aliases, **tenant.aliases}),
+        orders=frozen({**site.orders, **tenant.orders}),
+    )

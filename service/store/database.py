@@ -1,0 +1,188 @@
+"""How the store reaches its database: engines for SQLite and PostgreSQL, deadlines, migrations."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from time import monotonic
+from typing import Any, TypeVar
+
+import psycopg
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from psycopg.abc import PQGen
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from service.errors import SettingsError, StoreUnavailable
+
+T = TypeVar("T")
+MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATION_LOCK = 0x6D67636473  # "mgcds": any number that nobody else on the server uses
+MIGRATION_PATIENCE = 60.0  # s; another replica may be migrating
+# A connection that a firewall has forgotten leaves its transaction, and its locks, on the server: ended after 3 s.
+SERVER_LIMITS = (
+    "-c timezone=UTC -c statement_timeout=5000 -c lock_timeout=1500 -c idle_in_transaction_session_timeout=3000"
+)
+_patience = threading.local()
+_migrating = threading.Lock()  # Alembic keeps its context in module globals
+
+
+@contextmanager
+def giving_up_at(moment: float) -> Iterator[None]:
+    """In this thread and block PostgreSQL is waited for until `moment` (of `time.monotonic`) and no longer."""
+    _patience.ends = moment
+    try:
+        yield
+    finally:
+        del _patience.ends
+
+
+class BoundedConnection(psycopg.Connection[Any]):
+    """A connection that keeps the thread's deadline: a silent peer is bounded by no server or TCP time-out."""
+
+    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
+        """Wait for a query as psycopg does; past the deadline close the connection and raise OperationalError."""
+        ends: float | None = getattr(_patience, "ends", None)
+        if ends is None:
+            return super().wait(gen, interval, timeout)
+        try:
+            return super().wait(gen, interval, max(0.0, ends - monotonic()))
+        except psycopg.OperationalError:
+            if monotonic() >= ends:
+                self.close()  # an answer may still be under way: the connection is of no more use
+            raise
+
+
+class Lane:
+    """A few worker threads for calls with a deadline: the caller waits no longer, whatever the driver does.
+
+    The worker is told the same deadline, and connecting is bounded by `connect_timeout`, so it too comes back.
+    """
+
+    def __init__(self, name: str, workers: int) -> None:
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix=name)
+
+    def run(self, deadline: float, work: Callable[[], T]) -> T:
+        """The result of `work`, or StoreUnavailable after `deadline` seconds or if the database failed."""
+        ends = monotonic() + deadline
+        try:
+            future = self._pool.submit(_within, ends, work)
+        except RuntimeError as closed:
+            raise StoreUnavailable("the store is closed") from closed
+        try:
+            return future.result(deadline)
+        except TimeoutError as late:
+            future.cancel()
+            raise StoreUnavailable(f"the store did not answer within {deadline:g} s") from late
+        except SQLAlchemyError as fault:
+            raise unavailable(fault) from fault
+
+    def close(self) -> None:
+        """Start nothing more and do not wait for what runs."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _within(ends: float, work: Callable[[], T]) -> T:
+    with giving_up_at(ends):
+        return work()
+
+
+def unavailable(fault: SQLAlchemyError) -> StoreUnavailable:
+    """The fault without its text, which may name hosts or quote values; `__cause__` keeps it for the log."""
+    return StoreUnavailable(f"the store failed ({type(fault).__name__})")
+
+
+def open_engine(url: str, connections: int) -> Engine:
+    """An engine that opens at most `connections`, each on first use; SettingsError for a URL that cannot serve."""
+    return _engine(url, pool_size=connections, max_overflow=0, pool_pre_ping=True)
+
+
+def _engine(url: str, **pooling: Any) -> Engine:
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite(parsed, **pooling)
+    return _postgresql(parsed, **pooling)
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise SettingsError(["store: not a database URL"]) from error
+    if parsed.drivername in {"postgres", "postgresql", "postgresql+psycopg"}:
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername != "sqlite":
+        raise SettingsError([f"store: {parsed.drivername} is not supported, use sqlite:/// or postgresql://"])
+    if not parsed.database or parsed.database == ":memory:":
+        raise SettingsError(["store: SQLite needs a file, as in sqlite:///var/magnesium.db"])
+    return parsed
+
+
+def _sqlite(url: URL, **pooling: Any) -> Engine:
+    with suppress(OSError):  # what is wrong with the folder is said when the file is opened
+        Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": 2}, **pooling)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: object) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")  # acknowledged is durable, also when the power fails
+
+    return engine
+
+
+def _postgresql(url: URL, **pooling: Any) -> Engine:
+    options = f"{SERVER_LIMITS} {url.query.get('options', '')}"
+    limits = {"connect_timeout": 2, "tcp_user_timeout": 2000, "options": options, "prepare_threshold": None}
+    engine = create_engine(url, hide_parameters=True, connect_args=limits, **pooling)
+
+    @event.listens_for(engine, "do_connect")
+    def connect(_dialect: object, _record: object, args: Any, options: Any) -> psycopg.Connection[Any]:
+        return BoundedConnection.connect(*args, **options)
+
+    return engine
+
+
+def upgrade(url: str) -> None:
+    """Bring the tables up to this version, one process at a time; StoreUnavailable if the database did not answer.
+
+    A database that is already newer (this process is the older one in a rolling update) is left as it is: migrations
+    only ever add, see `migrations/__init__.py`.
+    """
+    engine = _engine(url, poolclass=NullPool)
+    try:
+        with _migrating, giving_up_at(monotonic() + MIGRATION_PATIENCE), engine.connect() as connection:
+            _lock(connection)
+            _migrate(connection)
+            connection.commit()
+    except SQLAlchemyError as fault:
+        raise unavailable(fault) from fault
+
+
+def _lock(connection: Connection) -> None:
+    """Let one process migrate; both locks end with the transaction."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA busy_timeout=60000")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
+        connection.execute(text("SET LOCAL lock_timeout = 0"))
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+
+
+def _migrate(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current is None or current in known:
+        command.upgrade(config, "head")

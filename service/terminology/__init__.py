@@ -1,0 +1,1 @@
+"""What codes and names of the outside world mean inside: laboratory tests, drugs, conditions, orders."""

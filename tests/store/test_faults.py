@@ -1,0 +1,288 @@
+"""What happens while the database is refused, silent, read-only, full, locked or broken, and afterwards."""
+
+from __future__ import annotations
+
+import resource
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from service.errors import StoreUnavailable
+from service.store import CardRow, FeedbackItem, Store, upgrade
+
+NOW = datetime(2026, 3, 18, 10, 0, tzinfo=UTC)
+SOON = NOW + timedelta(minutes=5)
+Open = Callable[..., tuple[Store, list[str]]]
+FAULTS = ["refuse", "stall"]
+
+
+def card(uuid: str) -> CardRow:
+    return CardRow(uuid, "magnesium-patient-view", NOW, ("R-011",), "warning", "v1")
+
+
+def accepted(uuid: str) -> FeedbackItem:
+    return FeedbackItem(uuid, "accepted", NOW, suggestions=("s1",))
+
+
+@contextmanager
+def taking(least: float, most: float) -> Iterator[None]:
+    """The block takes between `least` and `most` seconds."""
+    start = time.perf_counter()
+    yield
+    assert least <= time.perf_counter() - start <= most
+
+
+def settle(store: Store, seconds: float = 12) -> None:
+    until = time.monotonic() + seconds
+    while store.waiting and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not store.waiting
+
+
+def column(url: str, query: str) -> list[Any]:
+    with psycopg.connect(url) as connection:
+        return [value for (value,) in connection.execute(query)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("warm", [True, False], ids=["with open connections", "before the first connection"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_jwt_ids_are_answered_in_time_from_memory_and_stored_later(
+    fault: str, warm: bool, proxy: Any, empty_postgres: str, open_store: Open
+) -> None:
+    between, url = proxy
+    store, faults = open_store(url)
+    if warm:
+        assert not store.seen_jti("iss", "before", SOON, NOW)
+    getattr(between, fault)()
+    for number in range(6):  # more than there are workers
+        with taking(0, 0.3):
+            assert not store.seen_jti("iss", str(number), SOON, NOW)
+        with taking(0, 0.05):
+            assert store.seen_jti("iss", str(number), SOON, NOW)
+    assert faults.count("jti") == 6
+    between.flow()
+    settle(store)
+    elsewhere, _ = open_store(empty_postgres)
+    assert all(elsewhere.seen_jti("iss", str(number), SOON, NOW) for number in range(6))
+    with taking(0, 0.2):
+        assert not store.seen_jti("iss", "after", SOON, NOW)
+    assert faults.count("jti") == 6
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_cards_never_wait_and_are_all_stored_afterwards(
+    fault: str, proxy: Any, empty_postgres: str, open_store: Open
+) -> None:
+    between, url = proxy
+    store, faults = open_store(url)
+    store.ping(5)
+    getattr(between, fault)()
+    took = []
+    for number in range(1000):
+        start = time.perf_counter()
+        store.remember_cards([card(str(number))])
+        took.append(time.perf_counter() - start)
+    assert sorted(took)[-10] < 0.005
+    assert store.waiting >= 1000 - 200
+    between.flow()
+    settle(store)
+    assert column(empty_postgres, "SELECT count(*) FROM cards") == [1000]
+    assert "dropped" not in faults
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_feedback_that_was_not_stored_is_said_in_time_and_the_retry_stores_it_once(
+    fault: str, proxy: Any, empty_postgres: str, open_store: Open
+) -> None:
+    between, url = proxy
+    store, faults = open_store(url)
+    store.record_feedback("s", [accepted("before")], NOW)
+    getattr(between, fault)()
+    with taking(0, 2.3), pytest.raises(StoreUnavailable):
+        store.record_feedback("s", [accepted("during")], NOW)
+    assert faults.count("feedback") == 1
+    between.flow()
+    with taking(0, 1):
+        store.record_feedback("s", [accepted("during")], NOW)
+    assert column(empty_postgres, "SELECT card FROM feedback ORDER BY card") == ["before", "during"]
+
+
+def test_calls_that_hang_leave_their_workers_when_their_deadline_is_over(proxy: Any, open_store: Open) -> None:
+    between, url = proxy
+    store, _ = open_store(url)
+    store.ping(5)
+    between.stall()
+    for _ in range(5):  # there are three workers
+        with taking(0.25, 0.5), pytest.raises(StoreUnavailable):
+            store.ping(0.3)
+    between.flow()
+    time.sleep(0.2)
+    with taking(0, 1):
+        store.ping(1)
+
+
+def test_nothing_acknowledged_is_lost_while_the_database_comes_and_goes(
+    proxy: Any, empty_postgres: str, open_store: Open
+) -> None:
+    between, url = proxy
+    store, _ = open_store(url)
+    acknowledged: list[str] = []
+    stop = threading.Event()
+
+    def post(who: int) -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            name = f"{who}-{number}"
+            store.remember_cards([card(name)])
+            try:
+                store.record_feedback("s", [accepted(name)], NOW)
+                acknowledged.append(name)
+            except StoreUnavailable:
+                time.sleep(0.01)
+
+    posters = [threading.Thread(target=post, args=(who,)) for who in range(3)]
+    for poster in posters:
+        poster.start()
+    for fault in ("refuse", "stall", "refuse", "refuse", "stall"):
+        time.sleep(0.3)
+        getattr(between, fault)()
+        time.sleep(0.15)
+        between.flow()
+    time.sleep(0.3)
+    stop.set()
+    for poster in posters:
+        poster.join()
+    settle(store)
+    assert len(acknowledged) > 20
+    assert set(acknowledged) <= set(column(empty_postgres, "SELECT card FROM feedback"))
+    assert set(acknowledged) <= set(column(empty_postgres, "SELECT uuid FROM cards"))
+
+
+def test_a_transaction_orphaned_before_its_commit_blocks_nobody_for_long(
+    proxy: Any, empty_postgres: str, open_store: Open
+) -> None:
+    between, url = proxy
+    store, _ = open_store(url)
+    store.remember_cards([card("before")])
+    settle(store)
+    between.trap = b"COMMIT"
+    store.remember_cards([card("c1"), card("c2")])  # two, because drivers send several rows in another way than one
+    while between.trap:
+        time.sleep(0.01)
+    between.flow()
+    with taking(1, 7):
+        settle(store)
+    assert column(empty_postgres, "SELECT count(*) FROM cards") == [3]
+
+
+def test_a_service_that_starts_before_its_database_catches_up(open_store: Open, empty_url: str) -> None:
+    """No tables yet: everything works as during an outage, until the writer has migrated."""
+    waiting, faults = open_store(empty_url)
+    waiting.remember_cards([card("early")])
+    assert not waiting.seen_jti("iss", "early", SOON, NOW)
+    assert waiting.waiting == 2
+    assert "jti" in faults
+    starting, _ = open_store(empty_url, migrate=True)
+    settle(starting)
+    settle(waiting)
+    assert starting.seen_jti("iss", "early", SOON, NOW)
+
+
+def test_a_full_queue_drops_and_counts_what_comes_last(open_store: Open) -> None:
+    store, faults = open_store("postgresql://mg@127.0.0.1:1/none", room=10)
+    store.remember_cards([card(str(number)) for number in range(13)])
+    assert faults.count("dropped") == 3
+    assert store.waiting == 10
+    with taking(0, 1):
+        assert store.close(0.3) == 10
+    assert faults.count("dropped") == 13
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_closing_takes_no_longer_than_it_may(fault: str, proxy: Any, open_store: Open) -> None:
+    between, url = proxy
+    store, _ = open_store(url)
+    store.ping(5)
+    getattr(between, fault)()
+    store.remember_cards([card("c")])
+    with taking(0, 1.3):
+        assert store.close(0.5) == 1
+
+
+def test_closing_tries_once_more_at_once_however_long_the_pause_would_be(proxy: Any, open_store: Open) -> None:
+    between, url = proxy
+    store, _ = open_store(url)
+    store.ping(5)
+    between.refuse()
+    store.remember_cards([card("c")])
+    time.sleep(1.7)  # the pauses have grown: 0.1, 0.2, 0.4, 0.8, 1.6 s
+    between.flow()
+    assert store.close(1) == 0
+
+
+@contextmanager
+def read_only(file: Path) -> Iterator[str]:
+    yield f"sqlite:///file:{file}?mode=ro&uri=true"
+
+
+@contextmanager
+def full_disk(file: Path) -> Iterator[str]:
+    """This process may write no file beyond a size that the database reaches at once."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        yield f"sqlite:///{file}"
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[str]:
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    yield f"sqlite:///{file}"
+    other.execute("ROLLBACK")
+    other.close()
+
+
+@contextmanager
+def no_folder(file: Path) -> Iterator[str]:
+    yield f"sqlite:///{file}/is no folder/store.db"
+
+
+@contextmanager
+def garbage(file: Path) -> Iterator[str]:
+    for each in file.parent.glob("store.db*"):
+        each.write_bytes(b"this was a database" * 1000)
+    yield f"sqlite:///{file}"
+
+
+@pytest.mark.parametrize("fault", [read_only, full_disk, locked, no_folder, garbage])
+def test_a_file_that_cannot_be_written_is_an_unavailable_store(
+    fault: Callable[[Path], Any], tmp_path: Path, open_store: Open
+) -> None:
+    file = tmp_path / "store.db"
+    upgrade(f"sqlite:///{file}")
+    with fault(file) as url:
+        store, faults = open_store(url)
+        with taking(0, 2.5), pytest.raises(StoreUnavailable):
+            store.record_feedback("s", [accepted("c")], NOW)
+        with taking(0, 0.3):
+            assert not store.seen_jti("iss", "1", SOON, NOW)
+        assert store.seen_jti("iss", "1", SOON, NOW)
+        store.remember_cards([card("c")])
+        time.sleep(0.1)
+        assert store.waiting == 2
+        assert {"feedback", "jti"} <= set(faults)
+    if fault in (locked, full_disk):
+        settle(store)
+        assert store.record_feedback("s", [accepted("c")], NOW).unknown_cards == 0
