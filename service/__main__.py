@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import click
 from gunicorn.app.base import BaseApplication
 
 from service import __version__
-from service.app import known
+from service.app import application, known
 from service.errors import SettingsError
 from service.settings import Mode, Settings, load
 
@@ -43,7 +44,7 @@ def _settings() -> Settings:
         sys.exit(2)
 
 
-class _Server(BaseApplication):  # type: ignore[misc]
+class _Server(BaseApplication):
     """gunicorn with the settings of the service; the application is built in the worker."""
 
     def __init__(self, settings: Settings) -> None:
@@ -66,11 +67,9 @@ class _Server(BaseApplication):  # type: ignore[misc]
         for name, value in options.items():
             self.cfg.set(name, value)
 
-    def load(self) -> object:
-        """The WSGI application, in this worker."""
-        from service.wsgi import app
-
-        return app
+    def load(self) -> Any:
+        """The WSGI application, built in this worker."""
+        return application(self.settings)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,9 +20,9 @@ from service.fhir.client import FhirReader
 from service.fhir.snapshot import Site
 from service.logic.knowledge import VERSION, load
 from service.logic.rules import RULES
-from service.outbound import session
+from service.net.outbound import session
 from service.settings import Mode, Settings
-from service.site import Bounds, Known, RuleMode
+from service.settings.site import Bounds, Known, RuleMode
 from service.store.store import Store
 from service.terminology import rxnorm
 from service.terminology.analytes import LAB_CODES
@@ -60,6 +61,14 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = now) -> flask
     app.register_blueprint(rest.blueprint(tools))
     app.register_blueprint(operations.blueprint(tools))
     app.register_blueprint(pages.blueprint(_facts(settings), clock))
+    return app
+
+
+def application(settings: Settings) -> flask.Flask:
+    """The application of a serving process: what was imported lives for ever and is kept out of later collections."""
+    app = create_app(settings)
+    gc.collect()
+    gc.freeze()
     return app
 
 

@@ -1,13 +1,10 @@
-"""The application for a WSGI server."""
+"""The application for a WSGI server of one's own; `magnesium-cds serve` brings its own."""
 
 from __future__ import annotations
 
-import gc
 import os
 
-from service.app import create_app, known
+from service.app import application, known
 from service.settings import load
 
-app = create_app(load(os.environ, known()))  # noqa: TID251  an entry point hands the environment to settings
-gc.collect()
-gc.freeze()  # what was imported lives for ever: keep it out of later collections
+app = application(load(os.environ, known()))  # noqa: TID251  an entry point hands the environment to settings

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from joserfc.jwk import ECKey, RSAKey
 
-from service.jwks import MAX_BYTES, read_keys
+from service.net.jwks import MAX_BYTES, read_keys
 
 EC = ECKey.generate_key("P-256", {"kid": "ec"}).as_dict(private=True)
 RSA = RSAKey.generate_key(2048, {"kid": "rsa"}).as_dict(private=True)

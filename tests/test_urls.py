@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from service.urls import address_allowed, allowed_url, is_loopback, loopback_url, normalise
+from service.net.urls import address_allowed, allowed_url, is_loopback, loopback_url, normalise
 
 BASES = ("https://ehr.example/fhir", "https://ehr.example:8443/r4", "https://10.1.2.3", "http://127.0.0.1:9000/fhir")
 

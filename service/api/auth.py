@@ -17,9 +17,9 @@ from joserfc.jws import CompactSignature, JWSRegistry
 
 from service.api.keys import KeyCache
 from service.errors import Unauthorised
-from service.jwks import PublicKey
+from service.net.jwks import PublicKey
 from service.settings import Settings
-from service.site import Replay, Tenant
+from service.settings.site import Replay, Tenant
 
 LEEWAY_S = 60
 MAX_TOKEN = 16 * 1024

@@ -12,7 +12,7 @@ import requests
 import structlog
 from urllib3.exceptions import HTTPError
 
-from service.jwks import MAX_BYTES, Keys, PublicKey, read_keys
+from service.net.jwks import MAX_BYTES, Keys, PublicKey, read_keys
 
 Source = str | Path
 """A `jku` of the site file, or the path of a JWK Set file."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import flask
+import jinja2
+import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from service import __version__
@@ -15,6 +18,8 @@ from service.logic.knowledge import VERSION
 
 READY_SECONDS = 1.0
 CONTRACT = Path(__file__).parents[2] / "openapi.yaml"
+_PAGES = Path(__file__).parent / "static"
+_POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
 def blueprint(tools: Tools) -> flask.Blueprint:
@@ -46,4 +51,24 @@ def blueprint(tools: Tools) -> flask.Blueprint:
         """The contract of this service."""
         return flask.Response(CONTRACT.read_bytes(), mimetype="application/yaml")
 
+    @operations.get("/docs")
+    def docs() -> flask.Response:
+        """The contract as a page, to read and to try."""
+        response = flask.Response(_reference(), mimetype="text/html")
+        response.headers.update({"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff"})
+        response.cache_control.no_cache = True
+        response.add_etag()
+        response.make_conditional(flask.request)
+        return response
+
     return operations
+
+
+@cache
+def _reference() -> str:
+    """The page, rendered at its first use: nothing in it changes while the process lives."""
+    environment = jinja2.Environment(
+        autoescape=True, loader=jinja2.FileSystemLoader(_PAGES), trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["pretty"] = lambda value: msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    return environment.get_template("docs.html").render(contract=msgspec.yaml.decode(CONTRACT.read_bytes()))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from service.fhir import total
 from service.fhir.context import Reading
-from service.fhir.wire import Resource
+from service.fhir.wire import Concept, Resource
 from service.logic.model import Condition, DataIssue
 from service.logic.text import Text
 from service.terminology import conditions
@@ -20,23 +21,30 @@ def read_condition(resource: Resource, reading: Reading) -> Condition | DataIssu
     verified = _status(resource.verificationStatus)
     if verified in {"refuted", "entered-in-error"}:
         return DataIssue(name, Text("Refuted or entered in error: not used."))
-    texts = total.concept_texts(resource.code)
-    tags = frozenset(t for system, code, _ in total.codings(resource.code) for t in conditions.by_code(system, code))
-    recognised_by = "code" if tags else "text"
-    # Displays of a recognised code add nothing: titles of ICD name what the patient need not have.
-    words = [total.text(total.obj(resource.code).get("text"))] if tags else texts
-    tags |= frozenset(tag for word in words for tag in conditions.by_text(word))
+    concept = resource.concept()
+    tags, recognised_by = _tags(concept)
     if not tags:
         return DataIssue(name, Text("Condition without meaning for the rules."))
     return Condition(
         reference=name,
         tags=tags,
-        text=texts[0][:120] if texts else "",
+        text=concept.texts[0][:120] if concept.texts else "",
         active=_is_active(resource, verified),
         onset=total.when(resource.onsetDateTime, reading.zone) or total.period(resource.onsetPeriod, reading.zone)[0],
         recognised_by=recognised_by,
-        dialysate_mg=next((mg for text in texts if (mg := conditions.dialysate_magnesium(text)) is not None), None),
+        dialysate_mg=next(
+            (mg for text in concept.texts if (mg := conditions.dialysate_magnesium(text)) is not None), None
+        ),
     )
+
+
+@lru_cache(maxsize=4096)
+def _tags(concept: Concept) -> tuple[frozenset[str], str]:
+    """Tags by code, and by the text beside it; displays of a recognised code add nothing, ICD titles say too much."""
+    coded = frozenset(tag for system, code, _ in concept.codings for tag in conditions.by_code(system, code))
+    words = (concept.text,) if coded else concept.texts
+    told = frozenset(tag for word in words for tag in conditions.by_text(word))
+    return coded | told, "code" if coded else "text"
 
 
 def _is_active(resource: Resource, verified: str) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from service.fhir import total
@@ -12,7 +14,7 @@ from service.fhir.observation import quantity_unit
 from service.fhir.wire import Resource
 from service.logic.units import code as unit_code
 
-_MG = {"mg": Decimal(1), "g": Decimal(1000), "ug": Decimal("0.001"), "kg": Decimal(1_000_000)}
+MASS_MG = {"mg": Decimal(1), "g": Decimal(1000), "ug": Decimal("0.001"), "kg": Decimal(1_000_000)}
 # Milligrams of magnesium sulfate heptahydrate (246.47 g/mol) in amounts of substance.
 SULFATE_MG = {"mmol": Decimal("246.47"), "meq": Decimal("123.235")}
 _MINUTES = {"s": Decimal(1) / 60, "min": Decimal(1), "h": Decimal(60), "d": Decimal(1440), "wk": Decimal(10080)}
@@ -54,14 +56,13 @@ class Dosage:
     @property
     def milligrams(self) -> Decimal | None:
         """One dose in milligrams of the compound, if it is stated as a mass."""
-        factor = _MG.get(self.unit)
+        factor = MASS_MG.get(self.unit)
         return None if self.amount is None or factor is None else self.amount * factor
 
 
 def read_dosage(resource: Resource) -> Dosage:
     """The first dosage of a request, statement, dispense or administration."""
-    listed = total.items(resource.dosageInstruction) or total.items(resource.dosage)
-    given = total.obj(listed[0]) if listed else {}
+    given = _first(resource)
     words = total.text(given.get("text"))
     repeat = total.obj(total.obj(given.get("timing")).get("repeat"))
     amount, unit = _dose(given, words)
@@ -77,15 +78,31 @@ def read_dosage(resource: Resource) -> Dosage:
     )
 
 
+def stated_route(resource: Resource) -> str:
+    """The route of the first dosage, coded or in its text."""
+    given = _first(resource)
+    return route_of([given.get("route")], total.text(given.get("text")))
+
+
+def _first(resource: Resource) -> dict[str, Any]:
+    listed = total.items(resource.dosageInstruction) or total.items(resource.dosage)
+    return total.obj(listed[0]) if listed else {}
+
+
 def route_of(concepts: list[Any], *words: str) -> str:
     """oral, iv, other or "" from coded routes first, then from words."""
-    coded = [w for c in concepts for w in [*(k.code for k in total.codings(c)), *total.concept_texts(c)]]
-    for group in (coded, list(words)):
-        for word in group:
-            for name, pattern in _ROUTES:
-                if word and pattern.search(word):
-                    return name
-    return ""
+    for concept in concepts:
+        for coding in total.codings(concept):
+            if route := _route(coding.code) or _route(coding.display):
+                return route
+        if route := _route(total.text(total.obj(concept).get("text"))):
+            return route
+    return next((route for word in words if (route := _route(word))), "")
+
+
+@lru_cache(maxsize=4096)
+def _route(word: str) -> str:
+    return next((name for name, pattern in _ROUTES if word and pattern.search(word)), "")
 
 
 def _dose(given: dict[str, Any], words: str) -> tuple[Decimal | None, str]:
@@ -144,9 +161,7 @@ def _effective_minutes(resource: Resource) -> Decimal | None:
     """How long an administration took."""
     if resource.resourceType != "MedicationAdministration":
         return None
-    from zoneinfo import ZoneInfo
-
-    start, end = total.period(resource.effectivePeriod or resource.occurencePeriod, ZoneInfo("UTC"))
+    start, end = total.period(resource.effectivePeriod or resource.occurencePeriod, UTC)
     if start is None or end is None or start.date_only or end.date_only:
         return None
     minutes = Decimal((end.end - start.start).total_seconds()) / 60
@@ -168,7 +183,7 @@ def _rate(given: dict[str, Any]) -> Decimal | None:
 
 def _ratio_rate(top: dict[str, Any], bottom: dict[str, Any]) -> Decimal | None:
     mass, time = total.number(top.get("value")), total.number(bottom.get("value"))
-    factor = _MG.get(quantity_unit(top)[0] or "")
+    factor = MASS_MG.get(quantity_unit(top)[0] or "")
     minutes = _MINUTES.get(total.text(bottom.get("code")) or total.text(bottom.get("unit")))
     if mass is None or not time or factor is None or minutes is None:
         return None

@@ -7,16 +7,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from service.fhir import total
 from service.fhir.context import Reading
-from service.fhir.dosage import SULFATE_MG, Dosage, read_dosage, route_of
+from service.fhir.dosage import MASS_MG, SULFATE_MG, Dosage, read_dosage, route_of, stated_route
 from service.fhir.observation import quantity_unit
-from service.fhir.wire import Resource, contained
+from service.fhir.wire import Concept, Resource, as_concept, contained
 from service.logic.model import DataIssue, Exposure, Ingredient, Medication, When
 from service.logic.text import Text
-from service.terminology.drugs import Drug, local_code
+from service.terminology.drugs import Drug, Formulary, local_code
 
 KINDS = frozenset({"MedicationStatement", "MedicationRequest", "MedicationAdministration", "MedicationDispense"})
 _FLUID_PARTNERS = frozenset({"calcium_parenteral", "potassium_salt", "phosphate_salt"})
@@ -34,26 +35,37 @@ class _Product:
     parts: list[tuple[_Product, Decimal | None]] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Recognised:
+    """Which drugs a product holds, how that is known, under which name, and the route its name or form tells."""
+
+    drugs: tuple[Drug, ...]
+    by: str
+    label: str
+    route: str
+
+
 def read_medication(resource: Resource, reading: Reading) -> Medication | DataIssue:
     """One medication, or why it could not be used."""
     name = reading.name(resource)
-    if total.text(resource.status) == "entered-in-error":
+    status = total.text(resource.status)
+    if status == "entered-in-error":
         return DataIssue(name, Text("Entered in error: not used."))
-    product = _product_of(resource, reading)
-    found, recognised_by = _recognise(product, reading)
-    label = _label(product)
-    if not found:
-        return DataIssue(name, _unrecognised(label))
-    dosage = read_dosage(resource)
-    start, end = _times(resource, reading)
-    route = _route(resource, product, dosage, found, reading)
+    known, product = _identify(resource, reading)
+    if not known.drugs:
+        return DataIssue(name, _unrecognised(known.label))
+    magnesium = any(drug.drug_class in _MAGNESIUM for drug in known.drugs)
+    dosage = read_dosage(resource) if magnesium else Dosage(route=stated_route(resource))
+    start, end = _times(resource, status, reading)
     return Medication(
         reference=name,
-        name=label or found[0].name,
-        ingredients=tuple(_with_amounts(found, product, dosage, reading)),
-        recognised_by=recognised_by,
-        exposure=_exposure(resource, reading, end),
-        route=route,
+        name=known.label or known.drugs[0].name,
+        ingredients=tuple(_with_amounts(known.drugs, product or _product_of(resource, reading), dosage, reading))
+        if magnesium
+        else tuple(Ingredient(drug.name, drug.drug_class) for drug in known.drugs),
+        recognised_by=known.by,
+        exposure=_exposure(resource, status, reading, end),
+        route=dosage.route or known.route or _route_of_kind(resource, known),
         start=start,
         end=end,
         doses_per_day=dosage.per_day,
@@ -68,24 +80,41 @@ def _unrecognised(label: str) -> Text:
     return Text("Medication not recognised: not among the drugs that the rules know, or not identifiable.")
 
 
-# ---- product --------------------------------------------------------------------------------------------------------
+# ---- which drug -----------------------------------------------------------------------------------------------------
+
+
+def _identify(resource: Resource, reading: Reading) -> tuple[_Recognised, _Product | None]:
+    """A product given by its concept alone is remembered; one by reference is followed."""
+    concept = resource.concept("medicationCodeableConcept")
+    if (concept.codings or concept.texts) and resource.medicationReference is None:
+        return _by_concept(concept, reading.formulary), None
+    product = _product_of(resource, reading)
+    return _recognise(product, reading.formulary), product
+
+
+@lru_cache(maxsize=4096)
+def _by_concept(concept: Concept, formulary: Formulary) -> _Recognised:
+    product = _Product()
+    _add_concept(product, concept)
+    return _recognise(product, formulary)
 
 
 def _product_of(resource: Resource, reading: Reading) -> _Product:
     product = _Product()
     r5 = total.obj(resource.medication)
-    for concept in (resource.medicationCodeableConcept, r5.get("concept"), resource.medication):
-        _add_concept(product, concept)
+    _add_concept(product, resource.concept("medicationCodeableConcept"))
+    for concept in (r5.get("concept"), resource.medication):
+        _add_concept(product, as_concept(concept))
     for reference in (resource.medicationReference, r5.get("reference")):
         if isinstance(reference, dict):
             _add_reference(product, reference, resource, reading, _DEEPEST)
     return product
 
 
-def _add_concept(product: _Product, concept: Any) -> None:
-    product.codings += total.codings(concept)
-    product.names += [name for name in total.concept_texts(concept) if name not in product.names]
-    product.names += [coding.code for coding in total.codings(concept) if _code_is_name(coding)]
+def _add_concept(product: _Product, concept: Concept) -> None:
+    product.codings += concept.codings
+    product.names += [name for name in concept.texts if name not in product.names]
+    product.names += [coding.code for coding in concept.codings if _code_is_name(coding)]
 
 
 def _code_is_name(coding: total.Coding) -> bool:
@@ -109,7 +138,7 @@ def _resolve(reference: str, holder: Resource, reading: Reading) -> Resource | N
 
 
 def _add_medication(product: _Product, medication: Resource, reading: Reading, depth: int) -> None:
-    _add_concept(product, medication.code)
+    _add_concept(product, medication.concept())
     product.forms.append(medication.form)
     for identifier in total.items(medication.identifier):
         value, system = total.text(total.obj(identifier).get("value")), total.text(total.obj(identifier).get("system"))
@@ -124,7 +153,7 @@ def _add_ingredient(product: _Product, part: dict[str, Any], holder: Resource, r
     inner = _Product()
     item = total.obj(part.get("item"))
     for concept in (part.get("itemCodeableConcept"), item.get("concept")):
-        _add_concept(inner, concept)
+        _add_concept(inner, as_concept(concept))
     for reference in (part.get("itemReference"), item.get("reference")):
         if isinstance(reference, dict):
             _add_reference(inner, reference, holder, reading, depth)
@@ -135,35 +164,33 @@ def _add_ingredient(product: _Product, part: dict[str, Any], holder: Resource, r
 def _strength_mg(strength: dict[str, Any]) -> Decimal | None:
     """Milligrams in one unit of the denominator (a tablet, a millilitre)."""
     top, bottom = total.obj(strength.get("numerator")) or strength, total.obj(strength.get("denominator"))
-    factor = {"mg": Decimal(1), "g": Decimal(1000), "ug": Decimal("0.001")}.get(quantity_unit(top)[0] or "")
+    factor = MASS_MG.get(quantity_unit(top)[0] or "")
     value, per = total.number(top.get("value")), total.number(bottom.get("value"))
     if value is None or factor is None:
         return None
     return value * factor / (per or 1)
 
 
-# ---- recognition ----------------------------------------------------------------------------------------------------
-
-
-def _recognise(product: _Product, reading: Reading) -> tuple[list[Drug], str]:
+def _recognise(product: _Product, formulary: Formulary) -> _Recognised:
     """The drugs of a product: by its codes and those of its parts, else by name; combinations give every component."""
-    by_code = _by_codes(product, reading)
-    parts = [drug for part, _ in product.parts for drug in _part_drugs(part, reading)]
+    by_code = _by_codes(product, formulary)
+    parts = [drug for part, _ in product.parts for drug in _part_drugs(part, formulary)]
     if by_code:
-        return list(dict.fromkeys([*by_code, *parts])), "code"
-    if parts:
-        return list(dict.fromkeys(parts)), "ingredient"
-    named = [drug for name in product.names for drug in reading.formulary.by_name(name)]
-    return list(dict.fromkeys(named)), "name"
+        found, by = [*by_code, *parts], "code"
+    elif parts:
+        found, by = parts, "ingredient"
+    else:
+        found, by = [drug for name in product.names for drug in formulary.by_name(name)], "name"
+    return _Recognised(tuple(dict.fromkeys(found)), by, _label(product), _told_route(product, formulary))
 
 
-def _by_codes(product: _Product, reading: Reading) -> list[Drug]:
-    return [drug for system, code, _ in product.codings for drug in reading.formulary.by_code(system, code)]
+def _by_codes(product: _Product, formulary: Formulary) -> list[Drug]:
+    return [drug for system, code, _ in product.codings for drug in formulary.by_code(system, code)]
 
 
-def _part_drugs(part: _Product, reading: Reading) -> list[Drug]:
-    nested = [drug for inner, _ in part.parts for drug in _part_drugs(inner, reading)]
-    return _by_codes(part, reading) or nested or [d for name in part.names for d in reading.formulary.by_name(name)]
+def _part_drugs(part: _Product, formulary: Formulary) -> list[Drug]:
+    nested = [drug for inner, _ in part.parts for drug in _part_drugs(inner, formulary)]
+    return _by_codes(part, formulary) or nested or [d for name in part.names for d in formulary.by_name(name)]
 
 
 def _label(product: _Product) -> str:
@@ -172,10 +199,24 @@ def _label(product: _Product) -> str:
     return next((" ".join(name.split())[:120] for name in listed if name), "")
 
 
+def _told_route(product: _Product, formulary: Formulary) -> str:
+    """The route that form or name tells; local products (eye drops, creams) are "other"."""
+    local = any(local_code(system, code) for system, code, _ in product.codings)
+    if local or any(formulary.local_name(name) for name in product.names):
+        return "other"
+    return route_of(product.forms, *product.names)
+
+
+def _route_of_kind(resource: Resource, known: _Recognised) -> str:
+    """Magnesium sulfate that was administered without a stated route went into a vein."""
+    given = resource.resourceType == "MedicationAdministration"
+    return "iv" if given and known.drugs[0].name == "magnesium sulfate" else ""
+
+
 # ---- amounts --------------------------------------------------------------------------------------------------------
 
 
-def _with_amounts(found: list[Drug], product: _Product, dosage: Dosage, reading: Reading) -> Iterator[Ingredient]:
+def _with_amounts(found: tuple[Drug, ...], product: _Product, dosage: Dosage, reading: Reading) -> Iterator[Ingredient]:
     """Each ingredient with its milligrams in one dose, where dose and strength tell."""
     magnesium = [drug for drug in found if drug.drug_class in _MAGNESIUM]
     fluid = len(_FLUID_PARTNERS & {drug.drug_class for drug in found}) >= 2
@@ -190,7 +231,7 @@ def _with_amounts(found: list[Drug], product: _Product, dosage: Dosage, reading:
 
 def _part_amount(drug: Drug, product: _Product, dosage: Dosage, reading: Reading) -> Decimal | None:
     for part, strength in product.parts:
-        if strength is None or drug not in _part_drugs(part, reading):
+        if strength is None or drug not in _part_drugs(part, reading.formulary):
             continue
         if dosage.unit in {"tablet", "mL"} and dosage.amount is not None:
             return strength * dosage.amount
@@ -228,15 +269,15 @@ _STATUS = {
 }  # fmt: skip
 
 
-def _exposure(resource: Resource, reading: Reading, end: When | None) -> Exposure:
+def _exposure(resource: Resource, status: str, reading: Reading, end: When | None) -> Exposure:
     """Taken, ended, not taken or unknown, as the source states it."""
     if resource.doNotPerform is True or total.text(resource.taken) == "n" or _not_adherent(resource):
         return Exposure.NOT_TAKEN
     if total.text(resource.intent) in {"proposal", "option"}:
         return Exposure.NOT_TAKEN
     if resource.resourceType == "MedicationDispense":
-        return _dispensed(resource, reading, end)
-    return _STATUS.get(total.text(resource.status), Exposure.UNKNOWN)
+        return _dispensed(status, reading, end)
+    return _STATUS.get(status, Exposure.UNKNOWN)
 
 
 def _not_adherent(resource: Resource) -> bool:
@@ -244,16 +285,16 @@ def _not_adherent(resource: Resource) -> bool:
     return any(coding.code.startswith("not-taking") for coding in total.codings(code))
 
 
-def _dispensed(resource: Resource, reading: Reading, end: When | None) -> Exposure:
+def _dispensed(status: str, reading: Reading, end: When | None) -> Exposure:
     """A dispense counts as taken while its supply lasts."""
-    if total.text(resource.status) not in {"completed", "in-progress"}:
+    if status not in {"completed", "in-progress"}:
         return Exposure.NOT_TAKEN
     if end is None:
         return Exposure.UNKNOWN
     return Exposure.ACTIVE if end.end >= reading.as_of else Exposure.ENDED
 
 
-def _times(resource: Resource, reading: Reading) -> tuple[When | None, When | None]:
+def _times(resource: Resource, status: str, reading: Reading) -> tuple[When | None, When | None]:
     """Since when and until when; an event without a period has ended when it happened."""
     zone = reading.zone
     if resource.resourceType == "MedicationDispense":
@@ -263,7 +304,7 @@ def _times(resource: Resource, reading: Reading) -> tuple[When | None, When | No
         return start, end
     moment = total.when(resource.effectiveDateTime or resource.occurenceDateTime, zone)
     if resource.resourceType == "MedicationAdministration":
-        return moment, moment if total.text(resource.status) == "completed" else None
+        return moment, moment if status == "completed" else None
     if resource.resourceType == "MedicationStatement":
         return moment, None
     bounds = _bounds(resource)
@@ -284,19 +325,6 @@ def _supply(resource: Resource, reading: Reading) -> tuple[When | None, When | N
         return handed, handed
     span = timedelta(days=int(days))
     return handed, When(handed.start + span, handed.end + span)
-
-
-def _route(resource: Resource, product: _Product, dosage: Dosage, found: list[Drug], reading: Reading) -> str:
-    """The route as stated, else from form and name; local products (eye drops, creams) are "other"."""
-    if dosage.route:
-        return dosage.route
-    local = any(local_code(system, code) for system, code, _ in product.codings)
-    if local or any(reading.formulary.local_name(name) for name in product.names):
-        return "other"
-    told = route_of(product.forms, *product.names, dosage.text)
-    if not told and resource.resourceType == "MedicationAdministration" and found[0].name == "magnesium sulfate":
-        return "iv"
-    return told
 
 
 def draft(resource: Resource, reading: Reading) -> Medication | DataIssue:

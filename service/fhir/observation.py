@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from service.fhir import total
 from service.fhir.context import Reading
-from service.fhir.wire import Resource, as_resource, contained
+from service.fhir.wire import Concept, Resource, as_resource, contained
 from service.logic.knowledge import Knowledge
 from service.logic.model import Analyte, DataIssue, LabResult, Problem, Quantity, ReferenceRange, When
 from service.logic.text import Text
 from service.logic.units import code as unit_code
 from service.logic.units import convert, fits
-from service.terminology.analytes import Meaning, names_other_specimen
+from service.terminology.analytes import LabCodes, Meaning, names_other_specimen
 
 _USABLE = {"final", "amended", "corrected", "appended"}
 _MOLAR_UNITS = {"mmol/L", "umol/L", "meq/L", "mmol/(24.h)", "meq/(24.h)", "pmol/L"}
@@ -62,34 +63,49 @@ class _Value:
     problem: Problem | None
 
 
+@lru_cache(maxsize=4096)
+def _coded(concept: Concept, codes: LabCodes) -> Meaning | None:
+    found = (codes.by_code(system, code) for system, code, _ in concept.codings)
+    return next((meaning for meaning in found if meaning is not None), None)
+
+
+def meaning_of(resource: Resource, reading: Reading) -> Meaning | None:
+    """What an Observation measures, by its code alone: enough to file it; None if that does not tell."""
+    return _coded(resource.concept(), reading.codes)
+
+
 def read_observation(resource: Resource, reading: Reading) -> Iterator[LabResult | DataIssue]:
     """The results of one Observation (its components included), and what could not be used."""
-    meaning = _meaning(resource.code, resource, reading)
+    meaning = _meaning(resource.concept(), resource, reading)
     if isinstance(meaning, Meaning):
         yield from _read_one(resource, resource, meaning, reading)
     elif meaning is not None:
         yield DataIssue(reading.name(resource), meaning)
+    if not resource.mentions("component"):
+        return
     for component in total.items(resource.component):
         part = as_resource(component)
-        inner = _meaning(part.code, resource, reading)
+        inner = _meaning(part.concept(), resource, reading)
         if isinstance(inner, Meaning):
             yield from _read_one(part, resource, inner, reading)
 
 
-def _meaning(concept: Any, resource: Resource, reading: Reading) -> Meaning | Text | None:
+def _meaning(concept: Concept, resource: Resource, reading: Reading) -> Meaning | Text | None:
     """The analyte, or why a related code is not used, or None if the logic has no use for it."""
-    codes = reading.codes
-    other = False
-    for system, code, _ in total.codings(concept):
-        if meaning := codes.by_code(system, code):
-            return _specimen_fits(meaning, concept, resource, reading)
-        other = other or codes.is_other_specimen(system, code)
-    if other:
+    if meaning := _coded(concept, reading.codes) or _named(concept, reading.codes):
+        return _specimen_fits(meaning, concept, resource, reading)
+    if any(reading.codes.is_other_specimen(system, code) for system, code, _ in concept.codings):
         return Text("A specimen or quantity other than the one the rules use; not read as serum.")
-    for name in total.concept_texts(concept):
-        if analyte := codes.by_name(name):
-            return _specimen_fits(Meaning(analyte), concept, resource, reading)
     return None
+
+
+@lru_cache(maxsize=4096)
+def _named(concept: Concept, codes: LabCodes) -> Meaning | None:
+    """By name, where no code tells; never against a code that says another specimen."""
+    if any(codes.is_other_specimen(system, code) for system, code, _ in concept.codings):
+        return None
+    found = (codes.by_name(name) for name in concept.texts)
+    return next((Meaning(analyte) for analyte in found if analyte is not None), None)
 
 
 _SERUM_LIKE = frozenset(Analyte) - {
@@ -98,12 +114,14 @@ _SERUM_LIKE = frozenset(Analyte) - {
 }  # fmt: skip
 
 
-def _specimen_fits(meaning: Meaning, concept: Any, resource: Resource, reading: Reading) -> Meaning | Text | None:
+def _specimen_fits(meaning: Meaning, concept: Concept, resource: Resource, reading: Reading) -> Meaning | Text | None:
     """A serum code beside words or a specimen that say urine or red cells is a contradiction, not a serum result."""
     if meaning.analyte not in _SERUM_LIKE:
         return meaning
-    words = [*total.concept_texts(concept), total.text(total.obj(resource.specimen).get("display"))]
-    words += [w for s in _specimens(resource, reading) for w in total.concept_texts(s.type)]
+    words = list(concept.texts)
+    if resource.mentions("specimen"):
+        words.append(total.text(total.obj(resource.specimen).get("display")))
+        words += [w for s in _specimens(resource, reading) for w in total.concept_texts(s.type)]
     if any(names_other_specimen(word) for word in words if word):
         return Text("Code and specimen contradict each other; not read as serum.")
     return meaning
@@ -121,59 +139,67 @@ def _specimens(resource: Resource, reading: Reading) -> list[Resource]:
 
 def _read_one(part: Resource, whole: Resource, meaning: Meaning, reading: Reading) -> Iterator[LabResult | DataIssue]:
     """One value of an Observation; `part` is the Observation or one of its components."""
-    name = reading.name(whole)
+    name, analyte = reading.name(whole), meaning.analyte
     taken, begun, notes = _time(whole, reading)
-    value = _value(part, meaning.analyte)
+    value = _value(part, analyte)
+    usable = value.number is not None and value.unit is not None
+    reported = Quantity(value.number, value.unit) if value.number is not None and value.unit is not None else None
+    canonical = convert(reported.value, reported.unit, analyte) if reported else None
+    limits = _range(part, value.unit if usable else None, analyte, taken, reading)
     status = total.text(whole.status) or "unknown"
+    problem = _problem(status, taken, value, reading) or _implausible(value, canonical, limits, analyte, reading)
     result = LabResult(
         reference=name,
-        analyte=meaning.analyte,
-        reported=Quantity(value.number, value.unit) if value.number is not None and value.unit else None,
-        value=convert(value.number, value.unit, meaning.analyte) if value.number is not None and value.unit else None,
+        analyte=analyte,
+        reported=reported,
+        value=canonical,
         taken=taken,
         comparator=value.comparator,
-        flag=_flag(part.interpretation) or _flag(whole.interpretation),
+        range=limits,
+        flag=_flag(part.interpretation) or (_flag(whole.interpretation) if part is not whole else ""),
         status=status,
         issued=_issued(whole, reading),
         haemolysed=_haemolysed(part, whole, reading),
         specimen=_collection(whole),
         collected_from=begun,
+        problem=problem,
         raw=value.raw,
     )
-    result = replace(result, range=_range(part, result, reading))
-    problem = _problem(result, value, reading)
-    result = replace(result, problem=problem)
     yield result
     yield from (DataIssue(name, note) for note in (*notes, *_notes(result, meaning)))
 
 
-def _problem(result: LabResult, value: _Value, reading: Reading) -> Problem | None:
-    """The first reason why the result must not be interpreted."""
-    if result.status not in _USABLE and not (result.status == "unknown" and reading.accept_unknown_status):
-        return Problem.PRELIMINARY if result.status == "preliminary" else Problem.STATUS
+def _problem(status: str, taken: When | None, value: _Value, reading: Reading) -> Problem | None:
+    """The first reason why a result must not be interpreted, before its number is looked at."""
+    if status not in _USABLE and not (status == "unknown" and reading.accept_unknown_status):
+        return Problem.PRELIMINARY if status == "preliminary" else Problem.STATUS
     if value.number is None:
         return Problem.NO_VALUE
-    if result.taken is None:
+    if taken is None:
         return Problem.NO_TIME
-    if result.taken.start > reading.as_of:
-        return Problem.FUTURE
-    return value.problem or _implausible(result, reading.knowledge)
+    return Problem.FUTURE if taken.start > reading.as_of else value.problem
 
 
-def _implausible(result: LabResult, knowledge: Knowledge) -> Problem | None:
-    if result.value is None or result.reported is None:
+def _implausible(
+    value: _Value, canonical: Decimal | None, limits: ReferenceRange | None, analyte: Analyte, reading: Reading
+) -> Problem | None:
+    """Outside what is possible, or beside a reference range that cannot be one in this unit."""
+    if canonical is None:
         return Problem.NO_VALUE
-    if parameter := _PLAUSIBLE.get(result.analyte):
-        low, high = next(iter(knowledge.parameters[parameter].interval.values()))
-        if not low <= result.value <= high and not (result.comparator and result.value > 0):
-            return Problem.IMPLAUSIBLE
-    elif result.value < 0:
+    low, high = _plausible(analyte, reading.knowledge)
+    if not low <= canonical <= high and not (value.comparator and canonical > 0):
         return Problem.IMPLAUSIBLE
-    impossible = result.analyte is Analyte.SERUM_MAGNESIUM and result.reported.unit == "mmol/L"
-    if impossible and result.range and result.range.unit == "mmol/L" and result.range.low is not None:
-        if result.range.low >= knowledge.value("mg-range-impossible"):
+    if analyte is Analyte.SERUM_MAGNESIUM and value.unit == "mmol/L" and limits is not None and limits.unit == "mmol/L":
+        if limits.low is not None and limits.low >= reading.knowledge.value("mg-range-impossible"):
             return Problem.IMPOSSIBLE_RANGE
     return None
+
+
+def _plausible(analyte: Analyte, knowledge: Knowledge) -> tuple[Decimal, Decimal]:
+    parameter = _PLAUSIBLE.get(analyte)
+    if parameter is None:
+        return Decimal(0), Decimal("Infinity")
+    return next(iter(knowledge.parameters[parameter].interval.values()))
 
 
 _PROBLEM_TEXT = {
@@ -226,13 +252,15 @@ def _from_quantity(quantity: dict[str, Any], analyte: Analyte) -> _Value:
 
 def quantity_unit(quantity: dict[str, Any]) -> tuple[str | None, Problem | None]:
     """The UCUM code of a Quantity: code and unit must not contradict each other; nothing is guessed."""
-    spellings = [total.text(quantity.get(member)) for member in ("code", "unit")]
-    known = {unit for spelling in spellings if spelling and (unit := unit_code(spelling))}
+    return _unit(total.text(quantity.get("code")), total.text(quantity.get("unit")))
+
+
+@lru_cache(maxsize=2048)
+def _unit(code: str, unit: str) -> tuple[str | None, Problem | None]:
+    known = {found for spelling in (code, unit) if spelling and (found := unit_code(spelling))}
     if len(known) == 1:
         return known.pop(), None
-    if len(known) > 1 or any(spellings):
-        return None, Problem.UNKNOWN_UNIT
-    return None, Problem.NO_UNIT
+    return None, Problem.UNKNOWN_UNIT if known or code or unit else Problem.NO_UNIT
 
 
 def _from_text(value: str, analyte: Analyte) -> _Value:
@@ -285,27 +313,32 @@ def _collection(resource: Resource) -> str:
 # ---- reference range, flag, haemolysis -----------------------------------------------------------------------------
 
 
-def _range(part: Resource, result: LabResult, reading: Reading) -> ReferenceRange | None:
+def _range(
+    part: Resource, unit: str | None, analyte: Analyte, taken: When | None, reading: Reading
+) -> ReferenceRange | None:
     """The laboratory's normal range that applies to this patient: by type, sex and age; None if none does."""
-    ranges = [r for r in total.items(part.referenceRange) if isinstance(r, dict) and _applies(r, result, reading)]
+    ranges = [r for r in total.items(part.referenceRange) if isinstance(r, dict) and _applies(r, taken, reading)]
     specific = [r for r in ranges if r.get("appliesTo") or r.get("age")]
     for candidate in specific or ranges:
-        if found := _limits(candidate, result):
+        if found := _limits(candidate, unit, analyte):
             return found
     return None
 
 
-def _applies(given: dict[str, Any], result: LabResult, reading: Reading) -> bool:
-    kinds = {coding.code.lower() for coding in total.codings(given.get("type"))}
-    if kinds and not kinds & _NORMAL_RANGE:
-        return False
-    return _sex_fits(given, reading.sex) and _age_fits(given, result, reading)
+def _applies(given: dict[str, Any], taken: When | None, reading: Reading) -> bool:
+    if given.get("type"):
+        kinds = {coding.code.lower() for coding in total.codings(given.get("type"))}
+        if kinds and not kinds & _NORMAL_RANGE:
+            return False
+    return _sex_fits(given, reading.sex) and _age_fits(given, taken, reading)
 
 
 _SEXES = {"female": {"female", "f", "248152002", "w", "weiblich"}, "male": {"male", "m", "248153007", "männlich"}}
 
 
 def _sex_fits(given: dict[str, Any], sex: str) -> bool:
+    if not given.get("appliesTo"):
+        return True
     words = {
         word.lower()
         for concept in total.items(given.get("appliesTo"))
@@ -317,13 +350,13 @@ def _sex_fits(given: dict[str, Any], sex: str) -> bool:
     return True
 
 
-def _age_fits(given: dict[str, Any], result: LabResult, reading: Reading) -> bool:
+def _age_fits(given: dict[str, Any], taken: When | None, reading: Reading) -> bool:
     age = total.obj(given.get("age"))
     if not age:
         return True
-    if reading.birth is None or result.taken is None:
+    if reading.birth is None or taken is None:
         return False
-    days = Decimal((result.taken.end - reading.birth.start).days)
+    days = Decimal((taken.end - reading.birth.start).days)
     low, high = _age_days(age.get("low")), _age_days(age.get("high"))
     return (low is None or days >= low) and (high is None or days <= high)
 
@@ -337,34 +370,30 @@ def _age_days(value: Any) -> Decimal | None:
     return None if number is None or per is None else number * Decimal(per)
 
 
-def _limits(given: dict[str, Any], result: LabResult) -> ReferenceRange | None:
+def _limits(given: dict[str, Any], own: str | None, analyte: Analyte) -> ReferenceRange | None:
+    """One reference range; limits without a unit have that of the result (`own`)."""
     low, high = total.obj(given.get("low")), total.obj(given.get("high"))
     numbers = total.number(low.get("value")), total.number(high.get("value"))
     if numbers == (None, None):
-        return _limits_from_text(total.text(given.get("text")), result)
-    own = result.reported.unit if result.reported else None
-    units = {unit for side in (low, high) if side for unit in _side_unit(side, own)}
-    unit = units.pop() if len(units) == 1 else None
-    return _sane(numbers[0], numbers[1], unit, result)
+        return _limits_from_text(total.text(given.get("text")), own, analyte)
+    units = {_side_unit(side, own) for side in (low, high) if side}
+    return _sane(numbers[0], numbers[1], units.pop() if len(units) == 1 else None, analyte)
 
 
-def _side_unit(side: dict[str, Any], own: str | None) -> list[str | None]:
-    """The unit of one limit; a limit without a unit has that of the result."""
+def _side_unit(side: dict[str, Any], own: str | None) -> str | None:
     unit, problem = quantity_unit(side)
-    return [own] if problem is Problem.NO_UNIT else [unit]
+    return own if problem is Problem.NO_UNIT else unit
 
 
-def _limits_from_text(value: str, result: LabResult) -> ReferenceRange | None:
-    found = _RANGE_TEXT.fullmatch(value)
+def _limits_from_text(value: str, own: str | None, analyte: Analyte) -> ReferenceRange | None:
+    found = _RANGE_TEXT.fullmatch(value) if value else None
     if found is None:
         return None
-    own = result.reported.unit if result.reported else None
-    unit = unit_code(found[3]) if found[3] else own
-    return _sane(total.number(found[1]), total.number(found[2]), unit, result)
+    return _sane(total.number(found[1]), total.number(found[2]), unit_code(found[3]) if found[3] else own, analyte)
 
 
-def _sane(low: Decimal | None, high: Decimal | None, unit: str | None, result: LabResult) -> ReferenceRange | None:
-    if unit is None or not fits(unit, result.analyte) or (low is not None and high is not None and low >= high):
+def _sane(low: Decimal | None, high: Decimal | None, unit: str | None, analyte: Analyte) -> ReferenceRange | None:
+    if unit is None or not fits(unit, analyte) or (low is not None and high is not None and low >= high):
         return None
     return ReferenceRange(low, high, unit)
 
@@ -381,14 +410,16 @@ def _flag(interpretation: Any) -> str:
 
 def _haemolysed(part: Resource, whole: Resource, reading: Reading) -> bool:
     """Haemolysis said by the specimen, a note, a comment, an interpretation or a component."""
-    concepts = [*total.items(part.interpretation), *total.items(whole.interpretation)]
-    concepts += [c for s in _specimens(whole, reading) for c in total.items(s.condition)]
-    if any(coding.code.upper() == "HEM" for concept in concepts for coding in total.codings(concept)):
-        return True
-    words = [word for concept in concepts for word in total.concept_texts(concept)]
-    words += [total.text(total.obj(note).get("text")) for note in total.items(whole.note)]
+    concepts = total.items(part.interpretation) + (total.items(whole.interpretation) if part is not whole else [])
+    words = [total.text(total.obj(note).get("text")) for note in total.items(whole.note)]
     words += [total.text(whole.comment), total.text(whole.valueString)]
-    words += [total.text(total.obj(n).get("text")) for s in _specimens(whole, reading) for n in total.items(s.note)]
+    for specimen in _specimens(whole, reading):
+        concepts += total.items(specimen.condition)
+        words += [total.text(total.obj(note).get("text")) for note in total.items(specimen.note)]
+    for concept in concepts:
+        if any(coding.code.upper() == "HEM" for coding in total.codings(concept)):
+            return True
+        words += total.concept_texts(concept)
     return any(says_haemolysed(word) for word in words if word)
 
 

@@ -39,8 +39,8 @@ def pending_tests(resource: Resource, reading: Reading) -> Iterator[Analyte]:
 
 def tests_of(resource: Resource, reading: Reading) -> list[Analyte]:
     """The analytes that a ServiceRequest measures, those of a known panel included."""
-    listed = list(total.codings(resource.code))
-    texts = total.concept_texts(resource.code)
+    concept = resource.concept()
+    listed, texts = concept.codings, concept.texts
     single = [meaning.analyte for system, code, _ in listed if (meaning := reading.codes.by_code(system, code))]
     if single:
         return [_by_words(single[0], texts)]
@@ -49,7 +49,7 @@ def tests_of(resource: Resource, reading: Reading) -> list[Analyte]:
     return list(dict.fromkeys(panel or named[:1]))
 
 
-def _by_words(analyte: Analyte, texts: list[str]) -> Analyte:
+def _by_words(analyte: Analyte, texts: tuple[str, ...]) -> Analyte:
     """CPT 83735 means magnesium in serum, red cells and urine alike: the words decide."""
     if analyte is Analyte.SERUM_MAGNESIUM and any(names_other_specimen(text) for text in texts):
         urine = any("urin" in text.lower() for text in texts)

@@ -41,7 +41,7 @@ def inpatient(encounters: Iterable[Resource], encounter_id: str) -> bool | None:
 
 def _class_words(encounter: Resource) -> Iterable[str]:
     """R4: a Coding; R5: a list of CodeableConcepts; older: a code."""
-    for value in total.items(encounter.class_):
+    for value in total.items(getattr(encounter, "class")):
         if isinstance(value, str):
             yield value
         yield total.text(total.obj(value).get("code"))

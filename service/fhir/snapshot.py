@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from types import MappingProxyType
@@ -11,10 +11,11 @@ from service.fhir import total
 from service.fhir.condition import read_condition
 from service.fhir.context import NOT_SENT, Reading
 from service.fhir.medication import KINDS, read_medication
-from service.fhir.observation import read_observation
+from service.fhir.observation import meaning_of, read_observation
 from service.fhir.order import pending_tests, read_order
 from service.fhir.person import birth, inpatient, sex
 from service.fhir.wire import Resource
+from service.logic.case import LOOKS_BACK, LOOKS_BACK_USUALLY
 from service.logic.knowledge import Knowledge
 from service.logic.model import (
     Analyte,
@@ -80,9 +81,14 @@ def read_snapshot(chart: Chart, site: Site, explain: bool = False) -> PatientSna
     patient = next((r for r in mine if r.resourceType == "Patient"), None)
     reading = _reading(chart, site, patient)
     basket = _Basket(issues=[*chart.issues, *(_foreign(r) for r in foreign)])
+    observations: list[Resource] = []
     for resource in _unique(mine):
-        if read := _READERS.get(resource.resourceType):
+        if resource.resourceType == "Observation":
+            observations.append(resource)
+        elif read := _READERS.get(resource.resourceType):
             read(resource, reading, basket, explain)
+    for resource in observations if explain else _recent(observations, reading, basket):
+        _observation(resource, reading, basket, explain)
     selected = {total.local_reference(s) for s in chart.selections}
     for resource in chart.drafts:
         _read_draft(
@@ -218,6 +224,27 @@ def _unique(resources: Iterable[Resource]) -> Iterable[Resource]:
 # ---- one reader per kind --------------------------------------------------------------------------------------------
 
 
+def _recent(observations: Iterable[Resource], reading: Reading, basket: _Basket) -> Iterator[Resource]:
+    """Of each analyte the results as far back as the rules look, and at least one that can be used; newest first.
+
+    A chart may hold a thousand results of which the rules use ten; only these are decoded.
+    """
+    filed: dict[Analyte, list[tuple[str, Resource]]] = {}
+    for resource in observations:
+        meaning, day = meaning_of(resource, reading), resource.effectiveDateTime
+        if meaning is not None and type(day) is str and len(day) >= 10 and not resource.mentions("component"):
+            filed.setdefault(meaning.analyte, []).append((day, resource))
+        else:
+            yield resource  # undated, a panel, or known by its name only: read it
+    for analyte, results in filed.items():
+        earliest = (reading.as_of - LOOKS_BACK.get(analyte, LOOKS_BACK_USUALLY)).date().isoformat()
+        results.sort(key=lambda dated: dated[0], reverse=True)
+        for day, resource in results:
+            if day < earliest and any(r.analyte is analyte and r.problem is None for r in basket.labs):
+                break
+            yield resource
+
+
 def _observation(resource: Resource, reading: Reading, basket: _Basket, explain: bool) -> None:
     found = False
     for word in read_observation(resource, reading):
@@ -251,7 +278,6 @@ def _request(resource: Resource, reading: Reading, basket: _Basket, explain: boo
 
 
 _READERS: Mapping[object, Callable[[Resource, Reading, _Basket, bool], None]] = {
-    "Observation": _observation,
     **dict.fromkeys(KINDS, _medication),
     "Condition": _condition,
     "ServiceRequest": _request,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
@@ -36,21 +35,27 @@ def items(value: Any) -> list[Any]:
 
 def text(value: Any) -> str:
     """A string without surrounding blanks, bounded in length; empty for anything else."""
-    return value[:MAX_TEXT].strip() if isinstance(value, str) else ""
+    if type(value) is not str:
+        return ""
+    return value.strip() if len(value) <= MAX_TEXT else value[:MAX_TEXT].strip()
 
 
-def codings(concept: Any) -> Iterator[Coding]:
+def codings(concept: Any) -> list[Coding]:
     """The codings of a CodeableConcept."""
-    listed = concept.get("coding") if isinstance(concept, dict) else None
-    for coding in listed if isinstance(listed, list) else ():
-        if isinstance(coding, dict):
-            yield Coding(text(coding.get("system")), text(coding.get("code")), text(coding.get("display")))
+    listed = concept.get("coding") if type(concept) is dict else None
+    if type(listed) is not list:
+        return []
+    return [
+        Coding(text(c.get("system")), text(c.get("code")), text(c.get("display"))) for c in listed if type(c) is dict
+    ]
 
 
 def concept_texts(concept: Any) -> list[str]:
     """The text of a CodeableConcept and the displays of its codings, once each."""
-    found = [text(obj(concept).get("text")), *(coding.display for coding in codings(concept))]
-    return list(dict.fromkeys(word for word in found if word))
+    if type(concept) is not dict:
+        return []
+    found = [text(concept.get("text")), *(coding.display for coding in codings(concept))]
+    return [word for word in dict.fromkeys(found) if word]
 
 
 def reference(value: Any) -> str:
@@ -60,6 +65,8 @@ def reference(value: Any) -> str:
 
 def number(value: Any) -> Decimal | None:
     """A finite JSON number (or a string that is one), as an exact decimal of reasonable size."""
+    if type(value) is Decimal and value.is_finite() and -20 < value.adjusted() < 20:
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
         return None
     try:

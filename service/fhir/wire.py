@@ -1,7 +1,8 @@
-"""FHIR JSON as bytes -> resources of which only the members that the readers need are built; the rest is skipped.
+"""FHIR JSON as bytes -> resources whose members are decoded when they are first asked for.
 
-Members are untyped on purpose: a vendor's odd value must not cost the resource, let alone the Bundle. `total.py` reads
-them. Numbers stay exact decimals.
+Of a Bundle only the heads of its entries are decoded (type, id, code, subject, time): enough to tell what matters. The
+rest of a resource stays bytes until a reader wants it; most never do. Members are untyped on purpose: a vendor's odd
+value must not cost the resource, let alone the Bundle; `total.py` reads them. Numbers stay exact decimals.
 """
 
 from __future__ import annotations
@@ -9,102 +10,124 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 import msgspec
 
 from service.errors import BadRequest
+from service.fhir import total
 
-
-class Resource(msgspec.Struct):
-    """A FHIR resource of any type, reduced to what is read. Absent members are None."""
-
-    resourceType: Any = None
-    id: Any = None
-    status: Any = None
-    code: Any = None
-    subject: Any = None
-    patient: Any = None
-    # Observation
-    category: Any = None
-    effectiveDateTime: Any = None
-    effectivePeriod: Any = None
-    effectiveInstant: Any = None
-    issued: Any = None
-    valueQuantity: Any = None
-    valueString: Any = None
-    valueInteger: Any = None
-    dataAbsentReason: Any = None
-    interpretation: Any = None
-    referenceRange: Any = None
-    component: Any = None
-    hasMember: Any = None
-    specimen: Any = None
-    note: Any = None
-    comment: Any = None
-    contained: Any = None
-    # medications
-    intent: Any = None
-    doNotPerform: Any = None
-    medicationCodeableConcept: Any = None
-    medicationReference: Any = None
-    medication: Any = None
-    authoredOn: Any = None
-    dosage: Any = None
-    dosageInstruction: Any = None
-    taken: Any = None
-    adherence: Any = None
-    whenHandedOver: Any = None
-    daysSupply: Any = None
-    occurenceDateTime: Any = None
-    occurencePeriod: Any = None
-    occurrenceDateTime: Any = None
-    ingredient: Any = None
-    identifier: Any = None
-    form: Any = None
-    # Condition, Specimen
-    clinicalStatus: Any = None
-    verificationStatus: Any = None
-    onsetDateTime: Any = None
-    onsetPeriod: Any = None
-    abatementDateTime: Any = None
-    abatementPeriod: Any = None
-    abatementString: Any = None
-    condition: Any = None
-    type: Any = None
-    # Patient, Encounter
-    birthDate: Any = None
-    gender: Any = None
-    class_: Any = msgspec.field(default=None, name="class")
-    # Bundle, OperationOutcome
-    entry: Any = None
-    link: Any = None
-    issue: Any = None
-    where: str = msgspec.field(default="", name="-where")  # set by us: fullUrl, or the place in the Bundle
+_CONCEPTS: Final = ("code", "medicationCodeableConcept")  # stay bytes in the head: what they mean is remembered by them
+_HEAD_MEMBERS: Final = ("resourceType", "id", "subject", "patient", "effectiveDateTime")
+# Every further member that some reader looks at; others are skipped without being built.
+_MEMBERS: Final = (
+    *_CONCEPTS, *_HEAD_MEMBERS,
+    "status", "effectivePeriod", "effectiveInstant", "issued", "valueQuantity", "valueString", "valueInteger",
+    "interpretation", "referenceRange", "component", "specimen", "note", "comment", "contained", "intent",
+    "doNotPerform", "medicationReference", "medication", "authoredOn", "dosage", "dosageInstruction", "taken",
+    "adherence", "whenHandedOver", "daysSupply", "occurenceDateTime", "occurencePeriod", "ingredient", "identifier",
+    "form", "clinicalStatus", "verificationStatus", "onsetDateTime", "onsetPeriod", "abatementDateTime",
+    "abatementPeriod", "abatementString", "condition", "type", "birthDate", "gender", "class", "entry", "issue",
+)  # fmt: skip
+_NULL: Final = msgspec.Raw(b"null")
+_Head: Any = msgspec.defstruct(
+    "_Head", [(name, Any, None) for name in _HEAD_MEMBERS] + [(name, msgspec.Raw, _NULL) for name in _CONCEPTS]
+)
+_Full: Any = msgspec.defstruct(
+    "_Full", [(f"m_{name}", Any, msgspec.field(default=None, name=name)) for name in _MEMBERS]
+)
 
 
 class _Entry(msgspec.Struct):
     fullUrl: Any = None
-    resource: Resource | None = None
-    search: Any = None
+    resource: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Bundle(msgspec.Struct):
-    """The fast form: a Bundle whose entries are objects."""
-
     resourceType: Any = None
     entry: list[_Entry] | None = None
     link: Any = None
 
 
-class _Head(msgspec.Struct):
-    resourceType: Any = None
-
-
-_head = msgspec.json.Decoder(_Head)
+_head = msgspec.json.Decoder(_Head, float_hook=Decimal)
+_full = msgspec.json.Decoder(_Full, float_hook=Decimal)
 _bundle = msgspec.json.Decoder(_Bundle, float_hook=Decimal)
-_resource = msgspec.json.Decoder(Resource, float_hook=Decimal)
 _anything = msgspec.json.Decoder(float_hook=Decimal)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Concept:
+    """A CodeableConcept: its codings, and its text and displays once each."""
+
+    codings: tuple[total.Coding, ...] = ()
+    texts: tuple[str, ...] = ()
+    text: str = ""
+
+
+NO_CONCEPT: Final = Concept()
+
+
+@lru_cache(maxsize=8192)
+def _remembered_concept(raw: bytes) -> Concept:
+    return as_concept(_anything.decode(raw))
+
+
+def read_concept(raw: bytes) -> Concept:
+    """A CodeableConcept from its JSON. Codes recur from call to call; what is long is free text and not kept."""
+    if len(raw) > 1000:
+        return as_concept(_anything.decode(raw))
+    return _remembered_concept(raw)
+
+
+def as_concept(value: Any) -> Concept:
+    """A decoded CodeableConcept."""
+    return Concept(
+        tuple(total.codings(value)), tuple(total.concept_texts(value)), total.text(total.obj(value).get("text"))
+    )
+
+
+class Resource:
+    """A FHIR resource: `resource.status` is the member's JSON value, None if absent or of no interest to any reader.
+
+    `where` is its full URL, or its place in the Bundle.
+    """
+
+    __slots__ = ("_full", "_head", "_raw", "effectiveDateTime", "id", "patient", "resourceType", "subject", "where")
+
+    def __init__(self, raw: bytes | msgspec.Raw, where: str = "") -> None:
+        """Raises msgspec.ValidationError if the bytes are JSON but no object."""
+        head = _head.decode(raw)
+        self._raw = raw
+        self._head = head
+        self._full: Any = None
+        self.where = where
+        self.resourceType: Any = head.resourceType
+        self.id: Any = head.id
+        self.subject: Any = head.subject
+        self.patient: Any = head.patient
+        self.effectiveDateTime: Any = head.effectiveDateTime
+
+    def concept(self, member: str = "code") -> Concept:
+        """`code` or `medicationCodeableConcept` as read; the same bytes give the same object."""
+        raw: msgspec.Raw = getattr(self._head, member)
+        return read_concept(bytes(raw)) if raw is not _NULL else NO_CONCEPT
+
+    def mentions(self, member: str) -> bool:
+        """False if the resource certainly has no such member, without decoding it."""
+        return member.encode() in bytes(self._raw)
+
+    def __getattr__(self, name: str) -> Any:
+        full = self._full
+        if full is None:
+            full = self._full = _full.decode(self._raw)
+        return getattr(full, f"m_{name}")
+
+
+def as_resource(value: Any) -> Resource:
+    """A decoded JSON object (a contained resource, a component) as a resource; anything else as an empty one."""
+    encoded = msgspec.json.Encoder(decimal_format="number").encode(value if isinstance(value, dict) else {})
+    return Resource(encoded)
 
 
 @dataclass(slots=True)
@@ -124,85 +147,72 @@ def read_sheaf(raw: bytes | msgspec.Raw, where: str = "$") -> Sheaf:
     Raises BadRequest only if the bytes are not JSON.
     """
     try:
-        if _is_null(raw):
-            return Sheaf()
-        return _read_typed(raw, where)
-    except msgspec.ValidationError:
-        return _read_untyped(raw, where)
+        return _read(raw, where)
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise BadRequest("not readable as JSON", where) from error
 
 
-def _is_null(raw: bytes | msgspec.Raw) -> bool:
-    return bytes(raw[:5] if isinstance(raw, bytes) else memoryview(raw)[:5]).strip() == b"null"
-
-
-def _read_typed(raw: bytes | msgspec.Raw, where: str) -> Sheaf:
-    if _head.decode(raw).resourceType != "Bundle":
-        sheaf = Sheaf()
-        _take(sheaf, _resource.decode(raw), where)
-        return sheaf
-    bundle = _bundle.decode(raw)
-    sheaf = Sheaf(is_bundle=True, next_url=_next(bundle.link))
-    for number, entry in enumerate(bundle.entry or ()):
-        place = entry.fullUrl if isinstance(entry.fullUrl, str) else f"{where}.entry[{number}]"
-        if entry.resource is None:
-            sheaf.odd.append(f"{where}.entry[{number}]")
-        else:
-            _take(sheaf, entry.resource, place)
-    return sheaf
-
-
-def _read_untyped(raw: bytes | msgspec.Raw, where: str) -> Sheaf:
-    """The slow form, for a Bundle with something odd in it: every entry on its own."""
-    value = _anything.decode(raw)
+def _read(raw: bytes | msgspec.Raw, where: str) -> Sheaf:
     sheaf = Sheaf()
-    if not isinstance(value, dict):
-        sheaf.odd.append(where)
+    try:
+        head = Resource(raw, where)
+    except msgspec.ValidationError:  # null is nothing; another value is something odd
+        if _anything.decode(raw) is not None:
+            sheaf.odd.append(where)
         return sheaf
-    if value.get("resourceType") != "Bundle":
-        _take(sheaf, as_resource(value), where)
+    if head.resourceType != "Bundle":
+        _take(sheaf, head, where)
         return sheaf
-    sheaf.is_bundle, sheaf.next_url = True, _next(value.get("link"))
-    entries = value.get("entry")
-    for number, entry in enumerate(entries if isinstance(entries, list) else ()):
-        inner = entry.get("resource") if isinstance(entry, dict) else None
-        if isinstance(inner, dict):
-            full = entry.get("fullUrl")
-            _take(sheaf, as_resource(inner), full if isinstance(full, str) else f"{where}.entry[{number}]")
-        else:
-            sheaf.odd.append(f"{where}.entry[{number}]")
+    sheaf.is_bundle = True
+    _take_entries(sheaf, raw, where)
     return sheaf
+
+
+def _take_entries(sheaf: Sheaf, raw: bytes | msgspec.Raw, where: str) -> None:
+    try:
+        bundle = _bundle.decode(raw)
+        entries, links = bundle.entry or [], bundle.link
+    except msgspec.ValidationError:  # an entry is no object: each on its own
+        value = _anything.decode(raw)
+        entries, links = [_loose(entry) for entry in _list(value.get("entry"))], value.get("link")
+    sheaf.next_url = _next(links)
+    for number, entry in enumerate(entries):
+        place = entry.fullUrl if isinstance(entry.fullUrl, str) else f"{where}.entry[{number}]"
+        try:
+            _take(sheaf, Resource(entry.resource, place), f"{where}.entry[{number}]")
+        except msgspec.ValidationError:
+            sheaf.odd.append(f"{where}.entry[{number}]")
+
+
+def _loose(entry: Any) -> _Entry:
+    """An entry of a Bundle that has something odd in it."""
+    inner = entry.get("resource") if isinstance(entry, dict) else None
+    url = entry.get("fullUrl") if isinstance(entry, dict) else None
+    return _Entry(url, msgspec.Raw(msgspec.json.Encoder(decimal_format="number").encode(inner)))
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _take(sheaf: Sheaf, resource: Resource, where: str) -> None:
-    resource.where = where
+    """File one resource; a Bundle within a Bundle (a batch response) is opened once."""
     if resource.resourceType == "OperationOutcome":
         sheaf.outcomes.append(resource)
-    elif resource.resourceType == "Bundle":  # a batch-response, or a Bundle in a Bundle
-        inner = resource.entry if isinstance(resource.entry, list) else []
-        for number, entry in enumerate(inner):
-            held = entry.get("resource") if isinstance(entry, dict) else None
-            if isinstance(held, dict) and held.get("resourceType") != "Bundle":
-                _take(sheaf, as_resource(held), f"{where}.entry[{number}]")
+    elif resource.resourceType == "Bundle":
+        inner = [as_resource(entry.get("resource")) for entry in _list(resource.entry) if isinstance(entry, dict)]
+        for number, held in enumerate(inner):
+            held.where = f"{where}.entry[{number}]"
+            if held.resourceType != "Bundle":
+                _take(sheaf, held, held.where)
     elif isinstance(resource.resourceType, str) and resource.resourceType:
         sheaf.resources.append(resource)
     else:
         sheaf.odd.append(where)
 
 
-def as_resource(value: Any) -> Resource:
-    """A decoded JSON object as a Resource; anything else as an empty one."""
-    if not isinstance(value, dict):
-        return Resource()
-    return Resource(**{_MEMBERS[key]: item for key, item in value.items() if key in _MEMBERS})
-
-
-_MEMBERS = {f.encode_name: f.name for f in msgspec.structs.fields(Resource) if f.name != "where"}
-
-
 def _next(links: Any) -> str:
-    for link in links if isinstance(links, list) else ():
+    for link in _list(links):
         if isinstance(link, dict) and link.get("relation") == "next" and isinstance(link.get("url"), str):
             return str(link["url"])
     return ""
@@ -210,6 +220,5 @@ def _next(links: Any) -> str:
 
 def contained(resource: Resource) -> Iterator[Resource]:
     """The resources inside a resource."""
-    inner = resource.contained
-    for value in inner if isinstance(inner, list) else ():
+    for value in _list(resource.contained):
         yield as_resource(value)

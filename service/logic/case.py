@@ -65,6 +65,15 @@ OBSTETRIC = frozenset({"preeclampsia", "eclampsia"})
 CLOSED_GATES = frozenset({"severe", "failure", "unstable"})
 
 
+# How far back a result can matter: the longest window of its analyte, and two days for pairs and for days without time.
+LOOKS_BACK_USUALLY = timedelta(days=32)
+LOOKS_BACK = {
+    Analyte.CREATININE: timedelta(days=99),
+    Analyte.EGFR: timedelta(days=99),
+    Analyte.RBC_MAGNESIUM: timedelta(days=182),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Range:
     """The limits in force for one result, in the result's own unit, and where they come from."""
@@ -113,9 +122,7 @@ class Case:
 
     def span(self, parameter: str) -> timedelta:
         """A time parameter."""
-        unit, value = next(iter(self.know.parameters[parameter].values.items()))
-        seconds = {"min": 60, "h": 3600, "d": 86400}[unit]
-        return timedelta(seconds=int(value * seconds))
+        return self.know.span(parameter)
 
     def current(self, analyte: Analyte, window: timedelta | None = None) -> LabResult | None:
         """The newest usable result within the window (default: the window for pairs), or None."""

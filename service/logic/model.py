@@ -167,10 +167,11 @@ class Medication:
     duration_min: Decimal | None = None  # of one infusion
     rate_mg_min: Decimal | None = None  # as ordered, when the order states a rate rather than a duration
 
-    @property
-    def classes(self) -> frozenset[str]:
-        """Class names as in drugs.toml."""
-        return frozenset(item.drug_class for item in self.ingredients)
+    classes: frozenset[str] = field(init=False)  # class names as in drugs.toml
+
+    def __post_init__(self) -> None:
+        """Classes follow from the ingredients; they are asked for far more often than a medication is read."""
+        object.__setattr__(self, "classes", frozenset(item.drug_class for item in self.ingredients))
 
 
 @dataclass(frozen=True, slots=True)

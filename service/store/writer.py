@@ -14,6 +14,7 @@ from service.errors import StoreUnavailable
 
 Row = tuple[Table, dict[str, Any]]
 BATCH = 200
+GATHERING = 0.2  # s, in which rows come together: one transaction for many cards
 IDLE = 60.0  # s between looks at the housekeeping when there is nothing to write
 LONGEST_PAUSE = 5.0  # s between attempts while the store is down
 
@@ -70,6 +71,7 @@ class Writer:
                 self._changed.wait_for(lambda: self._ends is not None, pause)
             else:
                 self._changed.wait_for(lambda: self._rows or self._ends is not None, IDLE)
+                self._changed.wait_for(lambda: self._ends is not None or len(self._rows) >= BATCH, GATHERING)
             if self._ends is None:
                 return True
             if pause:

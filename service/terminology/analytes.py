@@ -43,7 +43,7 @@ class Meaning:
     property: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LabCodes:
     """The table: (system, code) -> meaning, plus names, panels and codes of other specimens."""
 

@@ -75,7 +75,7 @@ class _Vocabulary:
     local: frozenset[str]  # words of products that act where they are applied
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Formulary:
     """An immutable table of drugs; `with_codes` gives an enlarged one. Look-ups never raise and do no I/O."""
 

@@ -20,9 +20,9 @@ from structlog.testing import capture_logs
 from service.api.auth import LEEWAY_S, authenticate
 from service.api.keys import RETRY_S, STALE_S, KeyCache, fetcher
 from service.errors import Unauthorised
-from service.outbound import session
+from service.net.outbound import session
 from service.settings import load
-from service.site import Algorithm, Replay, Tenant
+from service.settings.site import Algorithm, Replay, Tenant
 from service.store.database import upgrade
 from service.store.store import Store
 

@@ -6,8 +6,9 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
+from datetime import timedelta
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
@@ -113,6 +114,10 @@ class Knowledge:
         """A parameter's value in its first unit."""
         return self.parameters[parameter].first
 
+    def span(self, parameter: str) -> timedelta:
+        """A time parameter."""
+        return _span(self.parameters[parameter])
+
     def limit(self, parameter: str, unit: str, analyte: Analyte) -> Decimal:
         """A limit in the unit of a result: as published for that unit, else converted and rounded."""
         return _in_unit(self.parameters[parameter].values, unit, analyte)
@@ -125,6 +130,15 @@ class Knowledge:
         """A site's own values (in each parameter's first unit; the other units follow by conversion)."""
         changed = {key: _changed(self.parameters[key], value) for key, value in changes.items()}
         return replace(self, parameters=MappingProxyType(dict(self.parameters) | changed))
+
+
+@lru_cache(maxsize=256)
+def _span_of(unit: str, value: Decimal) -> timedelta:
+    return timedelta(seconds=int(value * {"min": 60, "h": 3600, "d": 86400}[unit]))
+
+
+def _span(parameter: Parameter) -> timedelta:
+    return _span_of(*next(iter(parameter.values.items())))
 
 
 def interval_in(

@@ -7,7 +7,7 @@ from decimal import Decimal
 from service.logic.case import EMERGENCY, NEUROPSYCHIATRIC, OBSTETRIC, ONCOLOGY, Case, above, at_least, below
 from service.logic.model import Analyte, Finding, Indicator, LabResult, Lacking, NotMet
 from service.logic.rules.rule import Answer, Rule
-from service.logic.rules.words import amount, dated, limits, magnesium_values, references, other_units
+from service.logic.rules.words import amount, dated, limits, magnesium_values, other_units, references
 from service.logic.text import Text
 from service.logic.units import to_unit
 

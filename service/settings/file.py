@@ -14,8 +14,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from service import toml_lines
-from service.site import PREFETCH_KEYS, SANDBOX, Bounds, Context, Known, OrderCode, Service, Site, Tenant, hint
+from service.settings import lines as toml_lines
+from service.settings.site import PREFETCH_KEYS, SANDBOX, Bounds, Context, Known, OrderCode, Service, Site, Tenant, hint
 
 _SITE: TypeAdapter[Site] = TypeAdapter(Site)
 _SECTIONS: Mapping[toml_lines.Path, Any] = MappingProxyType(

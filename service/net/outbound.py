@@ -14,7 +14,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NewConnectionError
 
-from service.urls import Network, address_allowed
+from service.net.urls import Network, address_allowed
 
 Permit = Callable[[str], bool]
 

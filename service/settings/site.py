@@ -15,9 +15,9 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictBool, ValidationInfo
 
-from service.jwks import read_keys
 from service.logic.model import Analyte
-from service.urls import allowed_url, loopback_url, normalise
+from service.net.jwks import read_keys
+from service.net.urls import allowed_url, loopback_url, normalise
 
 PREFETCH_KEYS = (
     "patient", "encounter", "magnesium", "rbcMagnesium", "ionizedMagnesium", "urineMagnesium", "creatinine",

@@ -9,11 +9,11 @@ from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 
-from service import site_file
 from service.errors import SettingsError
 from service.logic.model import Analyte
-from service.site import SANDBOX, Known, RuleMode, Service, Site, Tenant, Unproved, frozen, hint
-from service.urls import is_loopback
+from service.net.urls import is_loopback
+from service.settings import file as site_file
+from service.settings.site import SANDBOX, Known, RuleMode, Service, Site, Tenant, Unproved, frozen, hint
 
 
 class Mode(StrEnum):

@@ -1,0 +1,1 @@
+"""What leaves the building: which addresses may be asked, and how keys are fetched from them."""
