@@ -7,7 +7,7 @@ PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: help run test check format lock clean
+.PHONY: help run test check format messages lock clean
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -40,6 +40,11 @@ check: $(DEV_STAMP)  ## format, lint, types, import contracts, contract validity
 format: $(DEV_STAMP)  ## format and fix what can be fixed
 	@$(BIN)/python -m ruff format .
 	@$(BIN)/python -m ruff check --fix .
+
+messages: $(DEV_STAMP)  ## collect the English messages and merge them into ru.po and fa.po
+	@$(BIN)/pybabel -q extract -F /dev/null -k Text -k translate --omit-header --sort-output -o service/cds/languages/messages.pot service
+	@for l in ru fa; do $(BIN)/pybabel -q update -N --omit-header --ignore-obsolete -i service/cds/languages/messages.pot -o service/cds/languages/$$l.po -l $$l; done
+	@rm service/cds/languages/messages.pot
 
 lock:  ## renew the lock files from pyproject.toml (needs uv)
 	uv pip compile -q --universal --generate-hashes --no-annotate --python-version 3.11 pyproject.toml -o requirements.lock

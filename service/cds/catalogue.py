@@ -41,7 +41,8 @@ _PATIENT_DATA = {
     "qtc": _labs("8636-3 76635-2 76634-5", 3),
     "medicationRequests": "MedicationRequest?patient={{context.patientId}}&status=active,completed,stopped",
     "medicationStatements": "MedicationStatement?patient={{context.patientId}}",
-    "medicationAdministrations": "MedicationAdministration?patient={{context.patientId}}&_sort=-effective-time&_count=50",
+    "medicationAdministrations": "MedicationAdministration?patient={{context.patientId}}"
+    "&_sort=-effective-time&_count=50",
     "conditions": "Condition?patient={{context.patientId}}",
 }
 _ENCOUNTER = {"encounter": "Encounter/{{context.encounterId}}"}
@@ -54,7 +55,7 @@ CONTEXT_TOKENS = ("patientId", "encounterId", "userId")
 _PERSON: Mapping[str, type] = MappingProxyType({"userId": str, "patientId": str})
 _STAY: Mapping[str, type] = MappingProxyType({"userId": str, "patientId": str, "encounterId": str})
 _SELECT: Mapping[str, type] = MappingProxyType({"userId": str, "patientId": str, "selections": list})
-_READS = "Reads serum, erythrocyte, ionised and urine magnesium, creatinine, potassium, calcium, albumin, medications and problems."
+_READS = "Reads magnesium in serum, erythrocytes and urine, creatinine, electrolytes, medications and problems."
 
 USAGE = (
     "FHIR R4. Scopes (read and search): Patient, Encounter, Observation, MedicationRequest, MedicationStatement, "

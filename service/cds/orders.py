@@ -17,7 +17,7 @@ class TestCode(NamedTuple):
 
 
 LOINC = "http://loinc.org"
-# Analyte -> LOINC code and name for mass, and for amount of substance where that differs. Names: LOINC long common names.
+# Analyte -> LOINC code and long common name for mass, and for amount of substance where that differs.
 _LOINC: Mapping[Analyte, tuple[tuple[str, str], ...]] = {
     Analyte.SERUM_MAGNESIUM: (
         ("19123-9", "Magnesium [Mass/volume] in Serum or Plasma"),

@@ -1,25 +1,36 @@
-"""Text -> a sentence in the reader's language: translated, numbers and days as that language writes them, chart text inert."""
+"""Text -> a sentence in the reader's language, with its numbers and days; what comes from the chart stays inert."""
 
 from __future__ import annotations
 
-import gettext
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
 from decimal import Decimal
 from functools import cache
-from importlib.resources import as_file, files
+from importlib.resources import files
+from types import MappingProxyType
 
 from babel import Locale
 from babel.dates import get_month_names
+from babel.messages.pofile import read_po
 from babel.numbers import get_decimal_symbol
 
 from service.logic.text import Text, Value
 
 LANGUAGES = ("en", "ru", "fa")
 _Escape = Callable[[str], str]
-_UNITS = {"meq/L": "mEq/L", "umol/L": "µmol/L", "meq/(24.h)": "mEq/24 h", "mg/(24.h)": "mg/24 h"}
+# Units as they are shown; those that a language writes in its own letters are translated.
+_UNITS = {
+    "mmol/L": Text("mmol/L"),
+    "mg/dL": Text("mg/dL"),
+    "mg/L": Text("mg/L"),
+    "meq/L": Text("mEq/L"),
+    "umol/L": Text("µmol/L"),
+    "g/L": Text("g/L"),
+    "g/dL": Text("g/dL"),
+    "ms": Text("ms"),
+}
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>&|~#!])")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]+")
 
@@ -41,7 +52,7 @@ class Wording:
 
     def translate(self, message: str) -> str:
         """A fixed English message in this language."""
-        return _catalogue(self.language).gettext(message)
+        return catalogue(self.language).get(message, message)
 
     def _say(self, text: Text, inert: _Escape) -> str:
         template = self.translate(text.template)
@@ -52,7 +63,7 @@ class Wording:
         if isinstance(value, Text):
             return self._say(value, inert)
         if isinstance(value, str):
-            return self.translate(_UNITS.get(value, value)) if name == "unit" and value else inert(value)
+            return self._say(_UNITS[value], inert) if name == "unit" and value in _UNITS else inert(value)
         if isinstance(value, tuple):
             return self._joined([self._value("", item, inert) for item in value])
         if isinstance(value, datetime | date):
@@ -79,10 +90,13 @@ def _inert(words: str) -> str:
 
 
 @cache
-def _catalogue(language: str) -> gettext.NullTranslations:
-    """The translations of a language; English is the source text."""
-    with as_file(files("service.cds") / "languages") as folder:
-        return gettext.translation("messages", folder, [language], fallback=True)
+def catalogue(language: str) -> Mapping[str, str]:
+    """The translations of a language by English message; a message that is not translated stays English."""
+    if language == "en":
+        return MappingProxyType({})
+    with files("service.cds").joinpath(f"languages/{language}.po").open("rb") as file:
+        messages = read_po(file, locale=language)
+    return MappingProxyType({str(m.id): str(m.string) for m in messages if m.id and m.string and not m.fuzzy})
 
 
 @cache

@@ -170,7 +170,8 @@ class Case:
         return None
 
     def _contradict(self, one: LabResult, other: LabResult) -> bool:
-        if {one.status, other.status} & {"corrected", "amended"} or one.comparator or other.comparator:
+        replaced = {one.status, other.status} & {"corrected", "amended"} or one.haemolysed != other.haemolysed
+        if replaced or one.comparator or other.comparator or _day_only(one) or _day_only(other):
             return False
         a, b = _value(one), _value(other)
         share = self.know.value("mg-contradiction-share") / 100
@@ -266,7 +267,7 @@ class Case:
         if self.mg_adjusted is None or limits is None or limits.low is None:
             return False
         low = limit_in(limits.low, limits.unit, "mmol/L", Analyte.SERUM_MAGNESIUM)
-        return rounded(self.mg_adjusted, 2) >= low
+        return self.mg_adjusted >= low
 
     # ---- limits ----------------------------------------------------------------------------------------------------
 
@@ -377,10 +378,9 @@ class Case:
             return False
         if self.calcium_corrected is None:
             return self.classify(self.calcium) == "low"
-        limits = self.range_of(self.calcium)
-        unit = _unit(self.calcium)
-        corrected = rounded(to_unit(self.calcium_corrected, unit, Analyte.CALCIUM), 3)
-        return limits is not None and limits.low is not None and corrected < limits.low
+        limits, unit = self.range_of(self.calcium), _unit(self.calcium)
+        low = limits.low if limits is not None and limits.low is not None else self.limit("ca-low", self.calcium)
+        return rounded(to_unit(self.calcium_corrected, unit, Analyte.CALCIUM), 3) < low
 
     @cached_property
     def qtc_long(self) -> LabResult | None:
@@ -518,28 +518,35 @@ class Case:
 
     @cached_property
     def potassium_products(self) -> list[Medication]:
-        """Active potassium replacement."""
-        return self.active(frozenset({"potassium_salt"}))
+        """Active potassium replacement; the potassium inside a diuretic's combination tablet is none."""
+        return [m for m in self.active(frozenset({"potassium_salt"})) if not m.classes & LOOP_OR_THIAZIDE]
+
+    @cached_property
+    def magnesium_products(self) -> list[Medication]:
+        """Every active magnesium product, by whatever route (an enema and a muscle absorb too)."""
+        return self.active(MAGNESIUM_PRODUCT)
 
     @cached_property
     def oral_magnesium(self) -> list[Medication]:
-        """Active magnesium products that are not given intravenously."""
-        return [m for m in self.active(MAGNESIUM_PRODUCT) if m.route in {"oral", ""}]
+        """Active magnesium products that are swallowed."""
+        return [m for m in self.magnesium_products if magnesium_route(m) == "oral" and not is_fluid(m)]
 
     @cached_property
     def iv_magnesium(self) -> list[Medication]:
         """Active intravenous magnesium."""
-        return [m for m in self.active(MAGNESIUM_PRODUCT) if m.route == "iv"]
+        return [m for m in self.magnesium_products if magnesium_route(m) == "iv" and not is_fluid(m)]
 
     @cached_property
     def recent_iv_magnesium(self) -> list[Medication]:
         """Intravenous magnesium, active or ended within 48 hours."""
-        return [m for m in self.exposed(MAGNESIUM_PRODUCT, "iv-mg-recent") if m.route == "iv"]
+        recent = self.exposed(MAGNESIUM_PRODUCT, "iv-mg-recent")
+        return [m for m in recent if magnesium_route(m) == "iv" and not is_fluid(m)]
 
     @cached_property
-    def magnesium_products(self) -> list[Medication]:
-        """Every active magnesium product."""
-        return [*self.oral_magnesium, *self.iv_magnesium]
+    def medications_known(self) -> bool:
+        """False if no medication list could be read: then "takes no such drug" may not be said."""
+        kinds = ("medicationRequests", "medicationStatements")
+        return bool(self.patient.medications) or not all(kind in self.patient.unavailable for kind in kinds)
 
     # ---- kidney ------------------------------------------------------------------------------------------------------
 
@@ -573,12 +580,15 @@ class Case:
         return min(formulas.ckd_epi_2021(_value(creatinine), Decimal(age), sex) for sex in sexes)
 
     def _schwartz(self, creatinine: LabResult) -> Decimal | None:
-        height = next(iter(self.usable(Analyte.HEIGHT)), None)
+        height = self.current(Analyte.HEIGHT, self.span("child-height-window"))
         return formulas.bedside_schwartz(_value(creatinine), _value(height)) if height else None
 
     @cached_property
     def egfr(self) -> Decimal | None:
-        """EGFR in mL/min/1.73 m², unrounded: computed or reported, the lower if both; None on dialysis, in pregnancy."""
+        """EGFR in mL/min/1.73 m², unrounded: computed or reported, the lower if they disagree on the gate.
+
+        None on dialysis and in pregnancy.
+        """
         if self.dialysis or self.pregnant:
             return None
         reported = _edge(self.reported_egfr) if self.reported_egfr else None
@@ -604,8 +614,8 @@ class Case:
         rise, ratio = self.know.value("aki-rise"), self.know.value("aki-ratio")
         for earlier in self.usable(Analyte.CREATININE):
             apart, before = _apart(newest, earlier), _value(earlier)
-            risen = apart <= timedelta(hours=48) and _value(newest) - before >= rise
-            if risen or (apart <= timedelta(days=7) and _value(newest) >= ratio * before):
+            risen = apart <= self.span("aki-rise-window") and _value(newest) - before >= rise
+            if risen or (apart <= self.span("aki-ratio-window") and _value(newest) >= ratio * before):
                 return newest, earlier
         return None
 
@@ -669,16 +679,28 @@ def at_least(result: LabResult, limit: Decimal) -> bool:
     return not below(result, limit)
 
 
+def magnesium_route(drug: Medication) -> str:
+    """The route of a magnesium product; sulfate without a stated route is read as intravenous, the graver reading."""
+    if drug.route:
+        return drug.route
+    return "iv" if any(item.name == "magnesium sulfate" for item in drug.ingredients) else "oral"
+
+
+def is_fluid(drug: Medication) -> bool:
+    """A nutrition, dialysis or balanced solution: it supplies magnesium, but is not a magnesium order."""
+    return len(drug.classes & {"calcium_parenteral", "potassium_salt", "phosphate_salt"}) >= 2
+
+
 def unique(items: Iterable[Medication]) -> list[Medication]:
     """Each medication once, in order."""
     return list({item.reference: item for item in items}.values())
 
 
 def ended_before(drugs: Iterable[Medication], moment: datetime) -> Iterator[tuple[Medication, datetime]]:
-    """Medications with a known end (or, for a single administration, start) not after the moment."""
+    """Medications that were given, with a known end (or, for a single administration, start) not after the moment."""
     for drug in drugs:
         last = drug.end or drug.start
-        if last is not None and last.end <= moment:
+        if drug.exposure in {Exposure.ACTIVE, Exposure.ENDED} and last is not None and last.end <= moment:
             yield drug, last.end
 
 
@@ -720,6 +742,10 @@ def _duplicate(one: LabResult, other: LabResult) -> bool:
     return (one.taken, one.reported, one.comparator, one.problem) == (
         other.taken, other.reported, other.comparator, other.problem,
     ) and one.haemolysed == other.haemolysed  # fmt: skip
+
+
+def _day_only(result: LabResult) -> bool:
+    return result.taken is not None and result.taken.date_only
 
 
 def _apart(one: LabResult, other: LabResult) -> timedelta:

@@ -118,7 +118,12 @@ _SPELLINGS: dict[str, str] = {
 _BY_SPELLING = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in spellings.split()}
 
 # How finely a limit that was published in another unit is rounded before it is compared (catalogue, principle 2).
-_STEP = {"mmol/L": Decimal("0.01"), "meq/L": Decimal("0.01"), "mg/dL": Decimal("0.1"), "mg/L": Decimal(1)}
+_STEP = {
+    "mmol/L": Decimal("0.01"),
+    "meq/L": Decimal("0.01"),
+    "mg/dL": Decimal("0.1"),
+    "mg/L": Decimal(1),
+}  # 1 mg/L is 0.1 mg/dL
 
 
 @lru_cache(maxsize=4096)

@@ -29,7 +29,8 @@ _SYSTEMS = {
 }
 # Words that say a name does not mean serum or plasma; a bare name such as "Magnesium" is read as serum.
 _OTHER_SPECIMEN = re.compile(
-    r"urin|моч|ادرار|orina|\brbc\b|erythro|eritro|эритро|red (?:blood )?cell|گلبول|dialys|диализ|csf|liquor|ликвор|stool|"
+    r"urin|моч|ادرار|orina|\brbc\b|erythro|eritro|эритро|red (?:blood )?cell|گلبول|dialys|диализ|csf|liquor|ликвор|"
+    r"stool|"
     r"faec|fec(?:al|es)|кал\b|hair|волос|sweat|whole blood|цельн|fluid|intake|water|tissue",
     re.IGNORECASE,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -73,9 +73,19 @@ class Locked:
 
 
 @pytest.fixture(scope="session")
-def locked(make_app: MakeApp, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Locked]:
+def key() -> ECKey:
+    """The key of the one caller whom the site file names."""
+    return ECKey.generate_key("P-384", {"kid": "k1"})
+
+
+@pytest.fixture(scope="session")
+def site_file(key: ECKey, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder: Path = tmp_path_factory.mktemp("site")
-    key = ECKey.generate_key("P-384", {"kid": "k1"})
     (folder / "keys.json").write_bytes(msgspec.json.encode({"keys": [key.as_dict(private=False)]}))
     (folder / "site.toml").write_text(SITE, encoding="utf-8")
-    yield Locked(make_app(MAGNESIUM_CDS_SITE=str(folder / "site.toml")).test_client(), key)
+    return str(folder / "site.toml")
+
+
+@pytest.fixture(scope="session")
+def locked(make_app: MakeApp, site_file: str, key: ECKey) -> Locked:
+    return Locked(make_app(MAGNESIUM_CDS_SITE=site_file).test_client(), key)

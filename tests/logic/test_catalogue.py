@@ -48,6 +48,8 @@ READ_ONLY = {
     "albumin-plausible",
     "bicarbonate-plausible",
     "qtc-plausible",
+    "weight-plausible",
+    "height-plausible",
 }
 
 
@@ -193,7 +195,10 @@ SHARED = {
     "egfr-reduced",
     "egfr-severe",
     "aki-rise",
+    "aki-rise-window",
     "aki-ratio",
+    "aki-ratio-window",
+    "child-height-window",
     "pregnancy-creatinine",
     "child-age",
     "acute-window",
@@ -220,7 +225,6 @@ STATED = {
     "oral-supplement-limit",
     "iv-pregnancy-days",
     "iv-rate",
-    "child-dose",
     "interactions",  # a tuple, not a table
 }
 
@@ -302,7 +306,7 @@ WASTING = (
     _drug("cisplatin", "platinum", ended=480),
     _drug("cetuximab", "anti_egfr_mab", ended=480),
     _drug("tacrolimus", "calcineurin_inhibitor"),
-    _drug("gentamicin", "aminoglycoside", ended=48),
+    _drug("gentamicin", "aminoglycoside"),
 )
 OXIDE = _drug("magnesium oxide", "mg_preparation", route="oral", doses_per_day=Decimal(2))
 SULFATE = _drug("magnesium sulfate", "mg_preparation", days=1, ended=1, route="iv", duration_min=Decimal(60))
@@ -317,6 +321,7 @@ LOAD = replace(_lab(Analyte.URINE_MAGNESIUM_24H, "240", hours=0.5), collected_fr
 
 PATIENTS = {
     "nothing on file": _patient(),
+    "an antacid": _patient(medications=(_drug("magaldrate", "mg_containing_antacid"),)),
     "stale magnesium": _patient(_lab(MG, "0.6", hours=24 * 200), medications=WASTING),
     "two results of one hour": _patient(_lab(MG, "0.6"), _lab(MG, "0.9", hours=2.5)),
     "low, everything else low, wasting drugs": _patient(
@@ -346,6 +351,7 @@ PATIENTS = {
     "diuretic alone": _patient(medications=WASTING[:1]),
     "severe inpatient": _patient(_lab(MG, "0.38"), _lab(K, "3.0"), *FLAT, inpatient=True),
     "torsades": _patient(_lab(MG, "0.38"), *FLAT, tags="torsades", inpatient=True),
+    "ventricular tachycardia": _patient(_lab(MG, "0.38"), *FLAT, tags="vt", inpatient=True),
     "tetany": _patient(_lab(MG, "0.38"), *FLAT, tags="tetany", inpatient=True),
     "severe with failing kidneys": _patient(_lab(MG, "0.38"), _lab(CREATININE, "220"), medications=(OXIDE,)),
     "tetany with failing kidneys": _patient(_lab(MG, "0.38"), _lab(CREATININE, "220"), tags="tetany"),

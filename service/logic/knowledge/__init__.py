@@ -147,6 +147,9 @@ def interval_in(
     """Both ends of an interval in the unit of a result."""
     if unit in interval:
         return interval[unit]
+    if unit == "mg/L" and "mg/dL" in interval:
+        low, high = interval["mg/dL"]
+        return low * 10, high * 10
     given, (low, high) = next(iter(interval.items()))
     return limit_in(low, given, unit, analyte), limit_in(high, given, unit, analyte)
 
@@ -154,6 +157,8 @@ def interval_in(
 def _in_unit(values: Mapping[str, Decimal], unit: str, analyte: Analyte) -> Decimal:
     if unit in values:
         return values[unit]
+    if unit == "mg/L" and "mg/dL" in values:
+        return values["mg/dL"] * 10
     given, value = next(iter(values.items()))
     return limit_in(value, given, unit, analyte)
 

@@ -47,7 +47,7 @@ def testing_indicated(case: Case) -> Answer:
     if case.newest_mg is not None and case.age_of(case.newest_mg) <= window:
         return NotMet()
     reasons = case.tags & (NEUROPSYCHIATRIC | {"alcohol", "antacid_long_use"})
-    antacids = case.active(_ANTACIDS)
+    antacids = [m for m in case.active(_ANTACIDS) if m.start and case.now - m.start.start >= case.span("ppi-possible")]
     if not reasons and not antacids:
         return NotMet()
     return Finding(
@@ -66,6 +66,8 @@ def cause_unknown(case: Case) -> Answer:
     """R-061: low magnesium without a drug or condition that explains it: measure urine magnesium and creatinine."""
     if answer := _low(case):
         return answer
+    if not case.medications_known:
+        return Lacking(("medications",))
     explained = case.wasting or case.tags & _EXPLAINING or case.pseudo or case.gate_closed
     if explained or case.current(Analyte.URINE_MAGNESIUM, case.span("urine-window")) or _collected(case):
         return NotMet()
@@ -97,9 +99,7 @@ def pregnancy(case: Case) -> Answer:
         text=Text("Pregnancy: dilution lowers serum magnesium; read {dated} with care.", dated=dated(case.mg)),
         why=Text("eGFR equations do not apply; creatinine above 97 µmol/L (1.1 mg/dL) closes the kidney gate."),
         advice=(
-            Text(
-                "Supplements up to 350 mg/day unless deficient; IV magnesium only for an obstetric or urgent indication."
-            ),
+            Text("Supplements up to 350 mg/day unless deficient; IV only for an obstetric or urgent indication."),
             Text("Continuous magnesium sulfate beyond 5 to 7 days harms fetal bone (FDA 2013)."),
         ),
         evidence=references(case.mg) + _of(case, "pregnant", "preeclampsia", "eclampsia"),
@@ -133,7 +133,9 @@ def type_2_diabetes(case: Case) -> Answer:
         result="type-2-diabetes",
         indicator=Indicator.INFO,
         text=Text("Type 2 diabetes: urinary magnesium loss is common."),
-        advice=() if sglt2 else (Text("SGLT2 inhibitors raise magnesium; whether one fits is for the diabetes team."),),
+        advice=()
+        if sglt2 or case.pregnant
+        else (Text("SGLT2 inhibitors raise magnesium; whether one fits is for the diabetes team."),),
         evidence=references(case.mg, *sglt2) + _of(case, "t2dm"),
     )
 

@@ -6,25 +6,17 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from service.logic.case import CNI_MTOR, EGFR_ANTIBODY, LOOP_OR_THIAZIDE, NEPHROTOXIC, PLATINUM, Case
-from service.logic.model import Analyte, Finding, Hook, Indicator, Lacking, Medication, NotMet
+from service.logic.model import Analyte, Finding, Hook, Indicator, Lacking, Medication, NotMet, Proposal
 from service.logic.rules.rule import Answer, Rule
 from service.logic.rules.words import dated, drugs, references
 from service.logic.text import Text
-
-_COMPANIONS = (Analyte.POTASSIUM, Analyte.CALCIUM, Analyte.CREATININE)
 
 
 def _needs(case: Case) -> Lacking | None:
     """What rules on "drug and low magnesium" lack: the magnesium, or the medication list."""
     if case.mg is None or not case.mg_is_current:
         return Lacking((Analyte.SERUM_MAGNESIUM.value,))
-    return None if medications_known(case) else Lacking(("medications",))
-
-
-def medications_known(case: Case) -> bool:
-    """False if no medication list could be read: then "takes no such drug" may not be said."""
-    kinds = ("medicationRequests", "medicationStatements")
-    return bool(case.patient.medications) or not all(kind in case.patient.unavailable for kind in kinds)
+    return None if case.medications_known else Lacking(("medications",))
 
 
 def diuretic(case: Case) -> Answer:
@@ -33,7 +25,7 @@ def diuretic(case: Case) -> Answer:
         return lacks
     if not case.mg_low or not case.diuretics:
         return NotMet()
-    sparing = case.gate == "normal" and not case.potassium_high and not case.pregnant
+    sparing = sparing_diuretic_fits(case)
     option = Text(
         "Where a diuretic stays: amiloride or triamterene is an option (eGFR 60 or more, potassium not high)."
     )
@@ -47,6 +39,12 @@ def diuretic(case: Case) -> Answer:
         ),
         evidence=references(case.mg, *case.diuretics),
     )
+
+
+def sparing_diuretic_fits(case: Case) -> bool:
+    """Kidneys normal, potassium known and not high, not pregnant."""
+    known = case.potassium is not None and not case.potassium_high
+    return case.gate == "normal" and known and not case.pregnant
 
 
 def ppi(case: Case) -> Answer:
@@ -101,7 +99,8 @@ def platinum(case: Case) -> Answer:
         text=Text(
             "Platinum likely contributes (renal loss, can last months): {drugs}.", drugs=drugs(case.platinums, 2)
         ),
-        advice=(Text("Magnesium in the hydration by protocol; FEMg, potassium, calcium before the next cycle."),),
+        advice=(Text("FEMg, potassium and calcium before the next cycle."),),
+        proposals=(Proposal(case.know.doses["correct-with"], Text("Magnesium in the hydration, by protocol.")),),
         evidence=references(case.mg, *case.platinums),
     )
 
@@ -129,7 +128,7 @@ def monitoring_gap(case: Case) -> Answer:
         return Lacking((Analyte.SERUM_MAGNESIUM.value,))
     due = list(_due(case))
     if not due:
-        return NotMet() if medications_known(case) else Lacking(("medications",))
+        return NotMet() if case.medications_known else Lacking(("medications",))
     last = _last(case)
     serious = len(case.wasting_groups) >= 2 or case.digoxin or any(d.classes & (PLATINUM | EGFR_ANTIBODY) for d in due)
     return Finding(
@@ -137,9 +136,18 @@ def monitoring_gap(case: Case) -> Answer:
         indicator=Indicator.WARNING if serious else Indicator.INFO,
         text=Text("Magnesium monitoring is due: {drugs}.", drugs=drugs(due)),
         why=last,
-        tests=(Analyte.SERUM_MAGNESIUM, *(a for a in _COMPANIONS if case.current(a) is None)),
+        tests=(Analyte.SERUM_MAGNESIUM, *_companions(case)),
         evidence=references(case.mg, *due),
     )
+
+
+def _companions(case: Case) -> Iterator[Analyte]:
+    if case.potassium is None:
+        yield Analyte.POTASSIUM
+    if case.calcium is None:
+        yield Analyte.CALCIUM
+    if case.creatinine is None:
+        yield Analyte.CREATININE
 
 
 def _last(case: Case) -> Text:
@@ -150,8 +158,10 @@ def _last(case: Case) -> Text:
 
 def _due(case: Case) -> Iterator[Medication]:
     """Medications whose interval since the last serum magnesium has passed."""
+    taken = {drug.reference for drug in case.active_medications}
     for drug in case.wasting:
-        interval = _interval(case, drug)
+        lasting = drug.classes & (PLATINUM | EGFR_ANTIBODY)  # their effect, and their monitoring, outlast the last dose
+        interval = _interval(case, drug) if lasting or drug.reference in taken else None
         if interval is not None and (case.mg is None or case.age_of(case.mg) > interval):
             yield drug
 
@@ -197,7 +207,7 @@ GROUPS = {
 
 def combined_risk(case: Case) -> Answer:
     """R-055: two or more groups of magnesium-wasting drugs together."""
-    if not medications_known(case):
+    if not case.medications_known:
         return Lacking(("medications",))
     groups = case.wasting_groups
     if len(groups) < 2:

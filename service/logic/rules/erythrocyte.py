@@ -27,10 +27,20 @@ def rbc_class(case: Case) -> Answer:
         Indicator.INFO,
         said[grade],
         Text("Range used: {limits}; the test's range depends on the method.", limits=limits(case.range_of(rbc))),
+        advice=_beside_serum(case, grade),
         values={} if rbc.value is None else {"rbc_mg_mmol_L": rounded(rbc.value, 4)},
         evidence=references(rbc),
         context_only=grade == "normal",
     )
+
+
+def _beside_serum(case: Case, grade: str) -> tuple[Text, ...]:
+    """What the erythrocyte value adds to a low serum value."""
+    if not case.mg_low:
+        return ()
+    if grade == "low":
+        return (Text("Serum and erythrocyte magnesium are both low: established deficiency."),)
+    return (Text("Serum low, erythrocytes not: recent loss, a shift, dilution or low albumin."),)
 
 
 def latent_deficiency(case: Case) -> Answer:

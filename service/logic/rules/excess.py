@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.logic.case import OBSTETRIC, Case, above
+from service.logic.case import OBSTETRIC, Case, above, magnesium_route
 from service.logic.model import Analyte, Finding, Indicator, Lacking, Medication, NotMet
 from service.logic.rules.magnesium import excess_tier
 from service.logic.rules.rule import Answer, Rule
@@ -65,7 +65,7 @@ def _clearance(case: Case) -> tuple[Text, ...]:
 
 def product_without_safety_data(case: Case) -> Answer:
     """R-082: magnesium taken with failing kidneys, or in age or reduced kidney function without a level for 90 days."""
-    products = case.oral_magnesium
+    products = [m for m in case.magnesium_products if magnesium_route(m) != "iv"]
     if not products:
         return NotMet()
     if case.gate_closed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from service.logic.case import Case, ended_before
+from service.logic.case import Case, ended_before, magnesium_route
 from service.logic.model import Analyte, Finding, Indicator, LabResult, Lacking, NotMet, Problem
 from service.logic.rules.rule import Answer, Rule
 from service.logic.rules.words import ANALYTE, amount, dated, limits, named_and_dated, references
@@ -104,7 +104,7 @@ def _edta(mg: LabResult, potassium: LabResult, calcium: LabResult) -> Finding:
 
 
 def _haemolysed(case: Case, mg: LabResult) -> Finding:
-    urgent = case.magnesium_products and case.gate in {"severe", "failure"}
+    urgent = case.magnesium_products and case.gate_closed
     advice = (
         (Text("Repeat urgently: magnesium is being taken and the kidneys cannot clear it."),)
         if urgent and case.mg_class == "high"
@@ -187,7 +187,7 @@ def _worth_repeating(case: Case, mg: LabResult) -> bool:
 
 def _after_infusion(case: Case, mg: LabResult) -> Answer:
     assert mg.taken is not None  # noqa: S101  a case holds dated results only
-    infusions = [m for m in case.patient.medications if m.route == "iv" and "mg_preparation" in m.classes]
+    infusions = [m for m in case.patient.medications if "mg_preparation" in m.classes and magnesium_route(m) == "iv"]
     for drug, end in ended_before(infusions, mg.taken.end):
         if timedelta(0) <= mg.taken.end - end < case.span("after-iv") and not mg.taken.date_only:
             return Finding(

@@ -6,8 +6,8 @@ from datetime import timedelta
 from decimal import Decimal
 
 from service.logic import formulas
-from service.logic.case import LOOP_OR_THIAZIDE, MAGNESIUM_PRODUCT, Case
-from service.logic.model import Analyte, Finding, Indicator, LabResult, Lacking, Medication, NotMet, Order
+from service.logic.case import LOOP_OR_THIAZIDE, MAGNESIUM_PRODUCT, Case, above, below, is_fluid, magnesium_route
+from service.logic.model import Analyte, Exposure, Finding, Indicator, LabResult, Lacking, Medication, NotMet, Order
 from service.logic.rules.rule import Answer, Rule
 from service.logic.rules.words import GATE, dated, drugs, references
 from service.logic.text import Text
@@ -21,21 +21,26 @@ def egfr(case: Case) -> Answer:
     if case.egfr is None:
         return Lacking(_egfr_lacks(case))
     value = rounded(case.egfr, 1)
-    child = case.age_group == "child"
     source = case.creatinine or case.reported_egfr
     assert source is not None  # noqa: S101  an eGFR comes from one of them
-    method = Text("bedside Schwartz") if child else Text("CKD-EPI 2021")
-    if case.creatinine is None:
-        method = Text("as reported by the laboratory")
+    why = Text("From {source}.", source=dated(source))
+    if case.aki is not None:
+        why = Text("From {source}; unreliable in acute kidney injury.", source=dated(source))
     return Finding(
         result="eGFR",
         indicator=Indicator.INFO,
-        text=Text("eGFR {value} mL/min/1.73 m² ({method}).", value=rounded(value, 0), method=method),
-        why=Text("From {source}.", source=dated(source)),
+        text=Text("eGFR {value} mL/min/1.73 m² ({method}).", value=rounded(value, 0), method=_method(case)),
+        why=why,
         values={"egfr": value},
         evidence=references(case.creatinine, case.reported_egfr),
         context_only=True,
     )
+
+
+def _method(case: Case) -> Text:
+    if case.egfr != case.computed_egfr:
+        return Text("as reported by the laboratory")
+    return Text("bedside Schwartz") if case.age_group == "child" else Text("CKD-EPI 2021")
 
 
 def _egfr_lacks(case: Case) -> tuple[str, ...]:
@@ -57,11 +62,20 @@ def gate(case: Case) -> Answer:
         return Finding(
             result="unknown",
             indicator=Indicator.INFO,
-            text=Text("No current creatinine: kidney function must be known before magnesium is given."),
-            tests=(Analyte.CREATININE,),
+            text=gate_unknown(case),
+            tests=(Analyte.CREATININE,) if case.creatinine is None else (),
             evidence=references(case.mg if case.mg_low else None),
         )
     return NotMet()
+
+
+def gate_unknown(case: Case) -> Text:
+    """Why the kidney gate is not known."""
+    if case.creatinine is None:
+        return Text("No current creatinine: kidney function must be known before magnesium is given.")
+    if case.patient.birth_date is None:
+        return Text("Birth date missing: kidney function must be known before magnesium is given.")
+    return Text("Height missing: kidney function must be known before magnesium is given.")
 
 
 def _closed(case: Case) -> Finding:
@@ -90,7 +104,8 @@ _INDIVIDUAL = Text("Magnesium only by individual decision, with a level before e
 
 def magnesium_orders(case: Case) -> list[Order]:
     """Draft orders of a magnesium product."""
-    return [o for o in case.patient.orders if o.medication and o.medication.classes & MAGNESIUM_PRODUCT]
+    drugs_ordered = [o for o in case.patient.orders if o.medication and o.medication.classes & MAGNESIUM_PRODUCT]
+    return [o for o in drugs_ordered if o.medication and not is_fluid(o.medication)]
 
 
 def fractional_excretion(case: Case) -> Answer:
@@ -98,7 +113,7 @@ def fractional_excretion(case: Case) -> Answer:
     urine_mg = case.current(Analyte.URINE_MAGNESIUM, case.mg_window)
     if urine_mg is None:
         return Lacking((Analyte.URINE_MAGNESIUM.value,))
-    urine_cr = _near(case, urine_mg, Analyte.URINE_CREATININE, timedelta(hours=1))
+    urine_cr = _near(case, urine_mg, Analyte.URINE_CREATININE, case.span("urine-spot-pair"))
     serum_mg = _near(case, urine_mg, Analyte.SERUM_MAGNESIUM, case.span("urine-serum-pair"))
     serum_cr = _near(case, urine_mg, Analyte.CREATININE, case.span("urine-serum-pair"))
     if urine_cr is None or serum_mg is None or serum_cr is None:
@@ -198,9 +213,9 @@ def urine_24h(case: Case) -> Answer:
 
 def _collection(case: Case, urine: LabResult, mg: Decimal) -> Finding:
     value = rounded(mg, 1)
-    if mg > case.know.value("urine-24h-wasting"):
+    if above(urine, case.limit("urine-24h-wasting", urine)):
         grade, text = "renal-wasting", Text("24-hour urine magnesium {value} mg: the kidney wastes it.", value=value)
-    elif mg < case.know.value("urine-24h-conserved"):
+    elif below(urine, case.limit("urine-24h-conserved", urine)):
         grade, text = "conserved", Text("24-hour urine magnesium {value} mg: the kidney conserves it.", value=value)
     else:
         grade, text = "indeterminate", Text("24-hour urine magnesium {value} mg: indeterminate.", value=value)
@@ -216,7 +231,8 @@ def loading_infusion(case: Case, urine: LabResult) -> tuple[Medication, Decimal]
         return None
     for drug in case.patient.medications:
         grams = _iv_grams(drug)
-        if drug.route != "iv" or grams is None or drug.end is None:
+        given = drug.exposure in {Exposure.ACTIVE, Exposure.ENDED} and magnesium_route(drug) == "iv"
+        if not given or grams is None or drug.end is None:
             continue
         if begun <= drug.end.end <= urine.taken.end:
             return drug, grams * case.know.value("mgso4-elemental")
@@ -231,16 +247,22 @@ def _iv_grams(drug: Medication) -> Decimal | None:
 
 
 def _loading_test(case: Case, urine: LabResult, mg: Decimal, drug: Medication, infused: Decimal) -> Finding:
-    share = rounded(formulas.loading_test(mg, infused), 1)
+    share = rounded(formulas.loading_test(mg, infused), 2)
     if share >= case.know.value("loading-normal"):
-        grade, text = "load-normal", Text("Magnesium loading test: {share} % excreted, stores normal.", share=share)
+        grade, text = (
+            "load-normal",
+            Text("Magnesium loading test: {share} % excreted, stores normal.", share=rounded(share, 1)),
+        )
     elif share < case.know.value("loading-definite"):
         grade, text = (
             "load-deficient",
-            Text("Magnesium loading test: {share} % excreted, definite deficiency.", share=share),
+            Text("Magnesium loading test: {share} % excreted, definite deficiency.", share=rounded(share, 1)),
         )
     else:
-        grade, text = "load-possible", Text("Magnesium loading test: {share} % excreted, deficiency.", share=share)
+        grade, text = (
+            "load-possible",
+            Text("Magnesium loading test: {share} % excreted, deficiency.", share=rounded(share, 1)),
+        )
     return Finding(
         grade,
         Indicator.INFO,

@@ -15,7 +15,7 @@ _NEEDS_MG = Lacking((Analyte.SERUM_MAGNESIUM.value,))
 
 
 def serum_class(case: Case) -> Answer:
-    """R-010: low, normal or high by the laboratory's range, flag, or the profile; never a reason for a card by itself."""
+    """R-010: low, normal or high by the laboratory's range, flag, or the profile; never alone a reason for a card."""
     if case.mg is None or case.mg_class is None:
         return _NEEDS_MG
     said = {
@@ -126,14 +126,21 @@ def below_optimum(case: Case) -> Answer:
     if case.mg is None or not case.mg_is_current:
         return _NEEDS_MG
     risks = _risks(case)
-    if not case.mg_normal or not below(case.mg, case.limit("mg-optimum", case.mg)) or not risks:
+    if (
+        case.age_group != "adult"
+        or not case.mg_normal
+        or not below(case.mg, case.limit("mg-optimum", case.mg))
+        or not risks
+    ):
         return NotMet()
     return Finding(
         result="below-optimum",
         indicator=Indicator.INFO,
         text=Text("Serum magnesium {dated}: in range, below the proposed optimum.", dated=dated(case.mg)),
         why=Text(
-            "Below 0.80 mmol/L with: {risks}. The optimum is expert opinion, not a treatment target.", risks=risks
+            "Proposed optimum {limit} mmol/L; with: {risks}. Expert opinion, not a treatment target.",
+            limit=case.know.value("mg-optimum"),
+            risks=risks,
         ),
         advice=(Text("Magnesium-rich diet; erythrocyte magnesium if the picture suggests deficiency."),),
         evidence=references(case.mg),
@@ -192,7 +199,7 @@ def excess_tier(case: Case) -> str | None:
 
 def obstetric_protocol(case: Case) -> bool:
     """Magnesium sulfate is running for (pre)eclampsia."""
-    return case.coded(*OBSTETRIC) and bool(case.recent_iv_magnesium)
+    return case.coded(*OBSTETRIC) and bool(case.iv_magnesium)
 
 
 def _excess_indicator(case: Case, tier: str) -> Indicator:

@@ -18,11 +18,15 @@ from service.logic.case import (
     PLATINUM,
     UNSTABLE_RHYTHM,
     Case,
+    below,
+    is_fluid,
+    magnesium_route,
 )
 from service.logic.knowledge import Interaction
-from service.logic.model import Analyte, Finding, Hook, Indicator, Medication, NotMet, Order
+from service.logic.model import Analyte, Finding, Hook, Indicator, Medication, NotMet, Order, Proposal
 from service.logic.rules.drugs import ppi_duration
 from service.logic.rules.excess import ANTIDOTE
+from service.logic.rules.kidney import gate_unknown
 from service.logic.rules.magnesium import excess_tier
 from service.logic.rules.rule import ORDER_HOOKS, Answer, Rule
 from service.logic.rules.treatment import elemental_per_day
@@ -41,17 +45,20 @@ def _drafts(case: Case) -> list[Order]:
     return list(case.patient.orders)
 
 
-def _ordered(case: Case, classes: frozenset[str], route: str = "") -> list[Medication]:
-    """Draft medications of these classes (and route)."""
-    found = [o.medication for o in _drafts(case) if o.medication and o.medication.classes & classes]
-    return [m for m in found if not route or _route(m) == route]
+def _ordered(case: Case, classes: frozenset[str]) -> list[Medication]:
+    """Draft medications of these classes."""
+    return [o.medication for o in _drafts(case) if o.medication and o.medication.classes & classes]
 
 
-def _route(drug: Medication) -> str:
-    """The route of a magnesium order; sulfate without a route is read as intravenous, the more dangerous reading."""
-    if drug.route:
-        return drug.route
-    return "iv" if any(i.name == "magnesium sulfate" for i in drug.ingredients) else "oral"
+def _magnesium(case: Case) -> list[Medication]:
+    """Draft magnesium products; nutrition and dialysis fluids are none."""
+    return [m for m in _ordered(case, MAGNESIUM_PRODUCT) if not is_fluid(m)]
+
+
+def _parenteral(drug: Medication) -> bool:
+    """Into a vein, or (sulfate by another route than the mouth) into a muscle."""
+    route = magnesium_route(drug)
+    return route == "iv" or (route == "other" and any(i.name == "magnesium sulfate" for i in drug.ingredients))
 
 
 # ---- R-090 ----------------------------------------------------------------------------------------------------
@@ -108,9 +115,9 @@ def wasting_drug(case: Case) -> Answer:
     concerned = [(drug, window, serious) for drug, window, serious in _baselines(case)]
     if not concerned:
         return NotMet()
-    ordered = [drug for drug, _, _ in concerned]
-    if case.mg_low and not case.pseudo:
-        return _low_before(case, ordered)
+    low = [drug for drug, window, _ in concerned if _low_within(case, window)]
+    if low:
+        return _low_before(case, low)
     due = [(drug, serious) for drug, window, serious in concerned if not _known_within(case, window)]
     if not due or Analyte.SERUM_MAGNESIUM in case.patient.pending:
         return NotMet()
@@ -119,21 +126,34 @@ def wasting_drug(case: Case) -> Answer:
         Indicator.WARNING if any(serious for _, serious in due) else Indicator.INFO,
         text=Text("Check magnesium before: {drugs}.", drugs=drugs(drug for drug, _ in due)),
         why=_last_known(case),
-        tests=(
-            Analyte.SERUM_MAGNESIUM,
-            *(a for a in (Analyte.POTASSIUM, Analyte.CREATININE) if case.current(a) is None),
-        ),
-        evidence=references(case.mg) + tuple(drug.reference for drug in ordered),
+        tests=(Analyte.SERUM_MAGNESIUM, *_beside_baseline(case)),
+        evidence=references(case.mg) + tuple(drug.reference for drug, _ in due),
     )
+
+
+def _beside_baseline(case: Case) -> Iterator[Analyte]:
+    if case.potassium is None:
+        yield Analyte.POTASSIUM
+    if case.creatinine is None:
+        yield Analyte.CREATININE
+
+
+def _low_within(case: Case, window: timedelta) -> bool:
+    """The baseline lies within the drug's window and is low, and not only by a low protein."""
+    return _known_within(case, window) and case.mg_class == "low" and not case.pseudo
 
 
 def _low_before(case: Case, ordered: list[Medication]) -> Finding:
     assert case.mg is not None  # noqa: S101  magnesium is low
+    severe = below(case.mg, case.limit("mg-severe", case.mg))
+    first = Text("Correct magnesium first.")
     return Finding(
         "correct-first",
-        Indicator.CRITICAL if case.severity == "severe" else Indicator.WARNING,
-        text=Text("Magnesium {dated} is low: correct before {drugs}.", dated=dated(case.mg), drugs=drugs(ordered, 2)),
+        Indicator.CRITICAL if severe else Indicator.WARNING,
+        text=Text("Magnesium {dated} is low before {drugs}.", dated=dated(case.mg), drugs=drugs(ordered, 2)),
         why=Text("The drug lowers magnesium further."),
+        proposals=(Proposal(case.know.doses["correct-with"], first),),
+        tests=() if case.mg_is_current else (Analyte.SERUM_MAGNESIUM,),
         evidence=references(case.mg) + tuple(drug.reference for drug in ordered),
     )
 
@@ -192,12 +212,12 @@ class _Issue:
 
 def iv_magnesium(case: Case) -> Answer:
     """R-092: intravenous magnesium is ordered: kidney, level, dose, rate and contraindications, in that order."""
-    ordered = _ordered(case, MAGNESIUM_PRODUCT, "iv")
+    ordered = [m for m in _magnesium(case) if _parenteral(m)]
     if not ordered:
         return NotMet()
     issues = [issue for drug in ordered for issue in _iv_issues(case, drug)]
     issues = list({issue.code: issue for issue in issues}.values())
-    if _emergency_order(case):
+    if case.coded(*sorted(_EMERGENCY_ORDER)):
         issues = [_softened(issue) for issue in issues]
     worst = max((issue.indicator for issue in issues), key=lambda i: i.rank, default=Indicator.INFO)
     counted = [issue for issue in issues if issue.indicator is not Indicator.INFO]
@@ -223,6 +243,7 @@ def _iv_text(issues: list[_Issue], ordered: list[Medication]) -> Text:
 
 
 def _emergency_order(case: Case) -> bool:
+    """An emergency indication, coded or only told: then nobody waits for a level."""
     return bool(case.tags & _EMERGENCY_ORDER)
 
 
@@ -244,43 +265,44 @@ def _level_issues(case: Case) -> Iterator[_Issue]:
         yield _Issue("magnesium-high", Indicator.CRITICAL, Text("Serum magnesium is already high: stop."))
     elif case.mg_normal and not _emergency_order(case):
         yield _Issue("not-low", Indicator.INFO, Text("Serum magnesium is in range: is replacement needed?"))
-    elif not case.mg_is_current and not case.tags & (UNSTABLE_RHYTHM | OBSTETRIC | {"asthma_severe"}):
+    elif not case.mg_is_current and not _emergency_order(case):
         yield _Issue("no-magnesium", Indicator.WARNING, Text("No current serum magnesium."))
 
 
 def _kidney_issues(case: Case, drug: Medication) -> Iterator[_Issue]:
-    grams = _grams(drug)
+    grams = _grams_per_day(drug)
     if case.gate == "unknown":
-        yield _Issue("creatinine-missing", Indicator.WARNING, Text("No current creatinine: kidney function first."))
+        yield _Issue("creatinine-missing", Indicator.WARNING, gate_unknown(case))
     if not case.gate_closed:
         return
-    yield _Issue(
-        "kidney", Indicator.WARNING, Text("The kidneys cannot clear magnesium: reduce dose, level before repeating.")
-    )
+    yield _Issue("kidney", Indicator.WARNING, _KIDNEY_SEVERE if case.severity == "severe" else _KIDNEY)
     if case.mg_reliable and not case.mg_low:
-        yield _Issue(
-            "kidney-and-not-low", Indicator.CRITICAL, Text("Kidneys cannot clear it and magnesium is not low: stop.")
-        )
+        text = Text("Kidneys cannot clear it and magnesium is not low: stop.")
+        yield _Issue("kidney-and-not-low", Indicator.CRITICAL, text)
     if grams is not None and grams > case.know.value("iv-total-kidney"):
-        yield _Issue(
-            "dose-for-kidney", Indicator.CRITICAL, Text("Over 4 g although the kidneys cannot clear magnesium.")
-        )
+        text = Text("Over 4 g although the kidneys cannot clear magnesium.")
+        yield _Issue("dose-for-kidney", Indicator.CRITICAL, text)
+
+
+_KIDNEY = Text("The kidneys cannot clear magnesium: stop, or decide individually with a level before each dose.")
+_KIDNEY_SEVERE = Text("The kidneys cannot clear magnesium: at most 4 g over 4 to 12 h, a level before repeating.")
 
 
 def _rate_issues(case: Case, drug: Medication) -> Iterator[_Issue]:
-    grams, rate = _grams(drug), rate_mg_min(drug)
-    if rate is None:
+    rate, usual = rate_mg_min(drug), case.know.value("iv-rate")
+    if magnesium_route(drug) != "iv":
+        yield _Issue("route", Indicator.INFO, Text("Not intravenous: no rate to check."))
+    elif rate is None:
         yield _Issue("duration-missing", Indicator.WARNING, Text("No duration or rate: state over what time."))
-    elif rate > case.know.value("iv-rate") and not _emergency_order(case):
-        yield _Issue("rate", Indicator.WARNING, Text("Rate {rate} mg/min exceeds 150 mg/min.", rate=rounded(rate, 0)))
-    elif rate > case.know.value("iv-rate"):
-        yield _Issue(
-            "rate",
-            Indicator.INFO,
-            Text("Rate {rate} mg/min: over 150 only while life is in danger.", rate=rounded(rate, 0)),
-        )
-    if grams is not None and grams > case.know.value("iv-total") and not case.tags & OBSTETRIC:
-        yield _Issue("dose", Indicator.WARNING, Text("{grams} g exceeds 8 g in one order.", grams=rounded(grams, 1)))
+    elif rate > usual and case.coded(*sorted(_EMERGENCY_ORDER)):
+        text = Text("Rate {rate} mg/min: over 150 only while life is in danger.", rate=rounded(rate, 0))
+        yield _Issue("rate", Indicator.INFO, text)
+    elif rate > usual:
+        text = Text("Rate {rate} mg/min exceeds 150 mg/min.", rate=rounded(rate, 0))
+        yield _Issue("rate", Indicator.WARNING, text)
+    grams = _grams_per_day(drug)
+    if grams is not None and grams > case.know.value("iv-total") and not case.coded(*OBSTETRIC):
+        yield _Issue("dose", Indicator.WARNING, Text("{grams} g in 24 h exceeds 8 g.", grams=rounded(grams, 1)))
 
 
 def _patient_issues(case: Case, drug: Medication) -> Iterator[_Issue]:
@@ -298,6 +320,12 @@ def _patient_issues(case: Case, drug: Medication) -> Iterator[_Issue]:
 def _grams(drug: Medication) -> Decimal | None:
     amounts = [i.mg_per_dose for i in drug.ingredients if i.name.startswith("magnesium") and i.mg_per_dose is not None]
     return sum(amounts, Decimal(0)) / 1000 if amounts else None
+
+
+def _grams_per_day(drug: Medication) -> Decimal | None:
+    """Grams of the compound in one day of this order; a single dose without a frequency counts once."""
+    grams = _grams(drug)
+    return None if grams is None else grams * max(drug.doses_per_day or Decimal(1), Decimal(1))
 
 
 def rate_mg_min(drug: Medication) -> Decimal | None:
@@ -334,7 +362,7 @@ def _iv_monitoring(case: Case, issues: list[_Issue]) -> tuple[Text, ...]:
 
 def oral_magnesium(case: Case) -> Answer:
     """R-093: oral magnesium is ordered: kidney, level and daily elemental dose."""
-    ordered = _ordered(case, MAGNESIUM_PRODUCT, "oral")
+    ordered = [m for m in _magnesium(case) if magnesium_route(m) == "oral"]
     if not ordered:
         return NotMet()
     daily = elemental_per_day(case, ordered)
@@ -367,7 +395,7 @@ def _oral_issues(case: Case, daily: Decimal | None) -> Iterator[_Issue]:
     if case.gate_closed:
         yield _Issue("kidney", Indicator.WARNING, Text("The kidneys cannot clear magnesium."))
     if case.gate == "unknown":
-        yield _Issue("creatinine-missing", Indicator.WARNING, Text("No current creatinine: kidney function first."))
+        yield _Issue("creatinine-missing", Indicator.WARNING, gate_unknown(case))
     if daily is not None and daily > case.know.value("oral-maximum"):
         yield _Issue("dose", Indicator.WARNING, Text("{mg} mg elemental/day exceeds 1000 mg.", mg=rounded(daily, 0)))
     elif daily is not None and daily > case.know.value("oral-supplement-limit") and not case.mg_low:
@@ -385,7 +413,7 @@ def _oral_issues(case: Case, daily: Decimal | None) -> Iterator[_Issue]:
 
 def interactions(case: Case) -> Answer:
     """R-094: oral magnesium and a drug that it binds, whichever of the two is being ordered."""
-    ordered_mg = _ordered(case, MAGNESIUM_PRODUCT, "oral")
+    ordered_mg = [m for m in _magnesium(case) if magnesium_route(m) == "oral"]
     drafts = [o.medication for o in _drafts(case) if o.medication]
     others = [m for m in drafts if not m.classes & MAGNESIUM_PRODUCT]
     pairs = list(_pairs(case, ordered_mg, [*case.active_medications, *others]))
@@ -445,6 +473,7 @@ def _keep_apart(interaction: Interaction, other: Medication) -> Text:
 def potassium(case: Case) -> Answer:
     """R-095: potassium is ordered: it will not hold while magnesium is low, and nobody knows if it was not measured."""
     ordered = _ordered(case, frozenset({"potassium_salt"}))
+    ordered = [m for m in ordered if not is_fluid(m) and not m.classes & LOOP_OR_THIAZIDE]
     if not ordered:
         return NotMet()
     evidence = references(case.mg, case.potassium, *ordered)
@@ -452,8 +481,9 @@ def potassium(case: Case) -> Answer:
         return Finding(
             "correct-magnesium-too",
             Indicator.WARNING,
-            text=Text("Potassium ordered, magnesium {dated} low: correct both together.", dated=dated(case.mg)),
+            text=Text("Potassium ordered, magnesium {dated} low: potassium may not hold.", dated=dated(case.mg)),
             why=Text("Low magnesium keeps potassium low by renal loss."),
+            proposals=(Proposal(case.know.doses["correct-with"], Text("Correct both together.")),),
             evidence=evidence,
         )
     if case.mg_reliable or Analyte.SERUM_MAGNESIUM in case.patient.pending:

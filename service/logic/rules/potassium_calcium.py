@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.logic.case import WASTING, Case, below
-from service.logic.model import Analyte, Finding, Indicator, LabResult, Lacking, NotMet
+from service.logic.model import Analyte, Finding, Indicator, LabResult, Lacking, NotMet, Proposal
 from service.logic.rules.kidney import current_femg
 from service.logic.rules.rule import Answer, Rule
 from service.logic.rules.words import dated, limits, named_and_dated, references
@@ -26,7 +26,8 @@ def low_potassium_low_magnesium(case: Case) -> Answer:
             "Potassium {dated} low with low magnesium: may not correct before magnesium.", dated=dated(case.potassium)
         ),
         why=Text("Potassium: {limits}.", limits=limits(case.range_of(case.potassium))),
-        advice=(Text("Correct magnesium together with potassium, not potassium alone; ECG."),),
+        advice=(Text("Not potassium alone; ECG."),),
+        proposals=(Proposal(case.know.doses["correct-with"], Text("Correct magnesium together with potassium.")),),
         evidence=references(case.potassium, case.mg),
     )
 
@@ -89,9 +90,8 @@ def low_calcium_low_magnesium(case: Case) -> Answer:
         indicator=Indicator.WARNING,
         text=Text("{calcium} with low magnesium: calcium alone will not hold.", calcium=_calcium(case)),
         why=_calcium_why(case),
-        advice=(
-            Text("Correct magnesium together with calcium; parathyroid hormone shows functional hypoparathyroidism."),
-        ),
+        advice=(Text("Parathyroid hormone shows functional hypoparathyroidism."),),
+        proposals=(Proposal(case.know.doses["correct-with"], Text("Correct magnesium together with calcium.")),),
         tests=() if case.current(Analyte.PTH, case.mg_window) else (Analyte.PTH,),
         evidence=references(case.calcium, case.albumin, case.mg),
     )
@@ -143,6 +143,8 @@ def tubulopathy(case: Case) -> Answer:
         return Lacking((Analyte.SERUM_MAGNESIUM.value,))
     if not case.mg_low:
         return NotMet()
+    if not case.medications_known:
+        return Lacking(("medications",))
     if _infant(case):
         return _hsh(case)
     bicarbonate = case.current(Analyte.BICARBONATE)

@@ -11,6 +11,7 @@ from decimal import Decimal
 from service.logic.case import EMERGENCY, UNSTABLE_RHYTHM, Case
 from service.logic.gates import closed_gate
 from service.logic.model import Analyte, Dose, Finding, Indicator, Ingredient, Lacking, Medication, NotMet, Proposal
+from service.logic.rules.drugs import sparing_diuretic_fits
 from service.logic.rules.kidney import current_femg, loading_infusion
 from service.logic.rules.rule import Answer, Rule
 from service.logic.rules.words import GATE, drugs, references
@@ -132,7 +133,8 @@ def emergency(case: Case) -> Answer:
     if not case.tags & EMERGENCY or case.age_group == "child":
         return NotMet()
     unstable = bool(case.tags & UNSTABLE_RHYTHM)
-    dose = case.know.doses["iv-unstable" if unstable else "iv-severe-symptoms"]
+    row = "iv-torsades" if "torsades" in case.tags else "iv-unstable" if unstable else "iv-severe-symptoms"
+    dose = case.know.doses[row]
     if unstable:
         text = Text("Emergency, unstable: {dose} in 100 mL; repeat once if still unstable.", dose=infusion(dose))
     else:
@@ -158,7 +160,7 @@ def child(case: Case) -> Answer:
         return answer
     if case.age_group != "child" or route_of(case) == "oral":
         return NotMet()
-    weight = next(iter(case.usable(Analyte.WEIGHT)), None)
+    weight = case.current(Analyte.WEIGHT, case.span("child-weight-window"))
     if weight is None or weight.value is None:
         return Lacking((Analyte.WEIGHT.value,))
     dose = case.know.doses["child-urgent" if case.tags & EMERGENCY else "child"]
@@ -185,12 +187,13 @@ def kidney_adjusted(case: Case) -> Answer:
     """R-074: what may be given, if anything, when the kidney gate is closed."""
     if answer := _treatable(case):
         return answer
-    if not case.gate_closed:
+    if not case.gate_closed or case.pseudo:
         return NotMet()
     if case.gate == "failure":
         return _kidney_note(case, "no-dose-treat-loss", Indicator.INFO, _FAILURE)
     if case.severity != "severe":
-        return _kidney_note(case, "no-automatic-supplement", Indicator.INFO, _NOT_SEVERE)
+        note = _AFTER_BOLUS if "torsades" in case.tags else _NOT_SEVERE
+        return _kidney_note(case, "no-automatic-supplement", Indicator.INFO, note)
     symptoms = bool(case.tags & _SEVERE_SYMPTOMS)
     dose = case.know.doses["kidney-severe-symptoms" if symptoms else "kidney-severe-oral"]
     if symptoms:
@@ -211,6 +214,7 @@ def kidney_adjusted(case: Case) -> Answer:
 
 
 _FAILURE = Text("Kidney failure or dialysis: no magnesium dose; treat the loss, review dialysate and binders.")
+_AFTER_BOLUS = Text("After the emergency bolus no automatic supplement: the kidneys cannot clear magnesium.")
 _NOT_SEVERE = Text("Not severe and the kidneys cannot clear magnesium: no automatic supplement; treat the cause.")
 
 
@@ -231,11 +235,18 @@ def oral(case: Case) -> Answer:
     return Finding(
         "intake",
         Indicator.INFO,
-        text=Text("Magnesium products contain {mg} mg elemental/day.", mg=mg),
+        text=_contain(case, mg),
         why=Text("{drugs}.", drugs=drugs(case.oral_magnesium)),
         values={"oral_elemental_mg_day": mg},
         evidence=references(*case.oral_magnesium),
     )
+
+
+def _contain(case: Case, mg: Decimal) -> Text:
+    """The elemental sum; "at least" where a product's salt, dose or frequency is not known."""
+    if all(elemental_per_day(case, [product]) is not None for product in case.oral_magnesium):
+        return Text("Magnesium products contain {mg} mg elemental/day.", mg=mg)
+    return Text("Magnesium products contain at least {mg} mg elemental/day.", mg=mg)
 
 
 def _oral_dose(case: Case, dose: Dose, intake: Decimal | None) -> Finding:
@@ -251,7 +262,7 @@ def _oral_dose(case: Case, dose: Dose, intake: Decimal | None) -> Finding:
         Indicator.WARNING,
         text,
         already,
-        (caution,) if case.gate == "reduced" else (),
+        ((caution,) if case.gate == "reduced" else ()) + (Text("Diarrhoea limits the dose."),),
         (Proposal(dose, text),),
         values={} if taken is None else {"oral_elemental_mg_day": taken},
         evidence=references(case.mg, case.creatinine, *case.oral_magnesium),
@@ -303,7 +314,7 @@ def adjunct(case: Case) -> Answer:
     femg = current_femg(case)
     if femg is not None and femg < case.know.value("femg-extrarenal"):
         return NotMet(Text("FEMg points to a loss outside the kidney: treat the gut, or give magnesium parenterally."))
-    sparing = case.gate == "normal" and not case.potassium_high
+    sparing = sparing_diuretic_fits(case)
     option = Text("Amiloride or triamterene may help (weak evidence; eGFR 60 or more, potassium not high).")
     sglt2 = Text("In type 2 diabetes an SGLT2 inhibitor raises magnesium.")
     return Finding(
@@ -313,7 +324,7 @@ def adjunct(case: Case) -> Answer:
         advice=(
             Text("Check intake and salt; FEMg if not done."),
             *((option,) if sparing else ()),
-            *((sglt2,) if "t2dm" in case.tags else ()),
+            *((sglt2,) if "t2dm" in case.tags and not case.pregnant else ()),
         ),
         evidence=references(case.mg, *long),
     )
@@ -334,8 +345,10 @@ def follow_up(case: Case) -> Answer:
         advice.append(Text("Oral: level after 1 to 2 weeks, then every 3 to 6 months."))
     if case.gate_closed:
         advice.append(Text("Kidney gate closed: a level before every dose."))
-    elif case.mg_normal:
+    elif case.mg_normal and case.gate == "normal":
         advice.append(Text("Level in range: continue 2 to 3 days to refill cells, then review the need."))
+        if infusions and case.calcium_low:
+            advice.append(Text("Calcium still low: the digest continues the dose for 3 to 5 days more."))
     return Finding(
         "follow-up",
         Indicator.INFO,

@@ -65,7 +65,8 @@ def named_and_dated(result: LabResult) -> Text:
 def other_units(result: LabResult) -> Text:
     """A magnesium concentration in the two units in which it was not reported."""
     assert result.reported is not None  # noqa: S101  asked of usable results only
-    first, second = (_in(result, unit) for unit in ("mmol/L", "mg/dL", "meq/L") if unit != result.reported.unit)
+    others = [unit for unit in ("mmol/L", "mg/dL", "meq/L") if unit != result.reported.unit]
+    first, second = (_in(result, unit) for unit in others[:2])
     return Text("= {first} = {second}", first=first, second=second)
 
 

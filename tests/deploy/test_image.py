@@ -1,0 +1,285 @@
+"""The image, built and run as a cluster would run it: not root, nothing to write on, no capability. BUILD_IMAGE=1."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import requests
+import yaml
+from joserfc import jwt
+from joserfc.jwk import ECKey
+
+from tests.deploy.manifests import DEPLOY, ROOT, of_kind, rendered
+
+pytestmark = pytest.mark.skipif(
+    os.environ.get("BUILD_IMAGE") != "1",  # noqa: TID251  a switch of the test run, not of the service
+    reason="THE IMAGE WAS NOT BUILT: it takes a minute, root and buildah; BUILD_IMAGE=1 builds, runs and examines it",
+)
+IMAGE = "localhost/magnesium-cds:test"
+SERVICE = "magnesium-patient-view"
+PUBLIC = "https://cds.hospital.example"
+KEY = ECKey.generate_key("P-384", {"kid": "of-this-run"})
+SITE = f"""
+[service]
+public_urls = ["{PUBLIC}"]
+[[tenant]]
+name = "hospital"
+iss = "https://ehr.hospital.example"
+jwks_file = "jwks.json"
+"""
+# A plain virtual machine: no systemd, no CAP_SYS_RESOURCE.
+ENGINE = """[containers]
+default_ulimits=["nofile=16384:16384","nproc=4096:4096"]
+[engine]
+runtime="runc"
+cgroup_manager="cgroupfs"
+events_logger="file"
+"""
+CONFINED = ("--read-only", "--read-only-tmpfs=false", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
+SYNTHETIC: dict[str, Any] = {
+    "hook": "patient-view",
+    "hookInstance": "8f6fd1bd-3f4c-4b1c-9b8e-0d6ecb4a9b60",
+    "context": {"userId": "Practitioner/1", "patientId": "p1"},
+    "prefetch": {
+        "patient": {"resourceType": "Patient", "id": "p1", "gender": "female", "birthDate": "1960-01-01"},
+        "magnesium": {
+            "resourceType": "Observation",
+            "id": "o1",
+            "status": "final",
+            "subject": {"reference": "Patient/p1"},
+            "code": {"coding": [{"system": "http://loinc.org", "code": "2601-3"}]},
+            "effectiveDateTime": datetime.now(UTC).isoformat(timespec="seconds"),  # noqa: TID251  the real clock runs
+            "valueQuantity": {"value": 0.45, "unit": "mmol/L", "system": "http://unitsofmeasure.org", "code": "mmol/L"},
+        },
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A container that answers at `base`; `files` is what it sees as /etc/magnesium-cds."""
+
+    name: str
+    base: str
+
+    def status(self) -> dict[str, str]:
+        """/proc/…/status of its first process."""
+        pid = podman("inspect", "-f", "{{.State.Pid}}", self.name)
+        return dict(re.findall(r"^(\w+):\s*(.*)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        config = tmp_path_factory.mktemp("engine") / "containers.conf"
+        config.write_text(ENGINE)
+        patch.setenv("CONTAINERS_CONF", str(config))
+        yield
+
+
+@pytest.fixture(scope="module")
+def image(engine: None) -> str:
+    subprocess.run([DEPLOY / "build-image.sh"], env={**os.environ, "IMAGE": IMAGE}, check=True)  # noqa: TID251
+    return IMAGE
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the site file, the callers' keys and the database URL."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "site.toml").write_text(SITE)
+    (folder / "jwks.json").write_bytes(msgspec.json.encode({"keys": [KEY.as_dict(private=False)]}))
+    (folder / "url").write_text("sqlite:////data/cds.sqlite3\n")
+    for path in (folder, *folder.iterdir()):
+        path.chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def container(image: str, site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The image in production mode, after the migration, on a database that only user 10001 may write."""
+    data = tmp_path_factory.mktemp("data")
+    shutil.chown(data, 10001, 10001)
+    port = free_port()
+    options = (
+        *("--network", "host", "--memory", "512m", "--pids-limit", "128", *CONFINED),
+        *("-v", f"{site}:/etc/magnesium-cds:ro", "-v", f"{data}:/data"),
+        *("-e", f"PORT={port}", "-e", "HOST=127.0.0.1", "-e", "DATABASE_URL_FILE=/etc/magnesium-cds/url"),
+    )
+    podman("run", "--rm", *options, image, "db", "upgrade")
+    name = f"magnesium-cds-test-{port}"
+    podman("run", "-d", "--name", name, *options, image)
+    running = Running(name, f"http://127.0.0.1:{port}")
+    try:
+        alive(running)
+        yield running
+    finally:
+        podman("rm", "-f", name)
+
+
+def podman(*command: str | Path) -> str:
+    done = subprocess.run(["podman", *command], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def alive(running: Running, patience: float = 20.0) -> None:
+    ends = time.monotonic() + patience
+    while time.monotonic() < ends:
+        try:
+            return requests.get(f"{running.base}/health/live", timeout=2).raise_for_status()
+        except requests.RequestException:
+            time.sleep(0.1)
+    pytest.fail(f"not alive after {patience} s: {podman('logs', running.name)}")
+
+
+def call(running: Running, jti: str) -> requests.Response:
+    """A signed hook call."""
+    now = int(time.time())
+    claims = {"iss": "https://ehr.hospital.example", "aud": f"{PUBLIC}/cds-services/{SERVICE}"}
+    header = {"alg": "ES384", "kid": "of-this-run", "typ": "JWT"}
+    token = jwt.encode(header, {**claims, "iat": now, "exp": now + 300, "jti": jti}, KEY)
+    url = f"{running.base}/cds-services/{SERVICE}"
+    return requests.post(url, json=SYNTHETIC, headers={"Authorization": f"Bearer {token}"}, timeout=10)
+
+
+# ── it works ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_confined_container_answers_a_signed_call(container: Running) -> None:
+    answer = call(container, "first")
+    assert answer.status_code == 200, answer.text
+    assert "magnesium" in answer.json()["cards"][0]["summary"].lower()
+
+
+def test_unsigned_call_is_refused(container: Running) -> None:
+    assert requests.post(f"{container.base}/cds-services/{SERVICE}", json=SYNTHETIC, timeout=10).status_code == 401
+
+
+def test_migrated_store_remembers_tokens(container: Running) -> None:
+    checks = requests.get(f"{container.base}/health/ready", timeout=5).json()["checks"]
+    assert checks["store"] == "ok"
+    assert [call(container, "twice").status_code for _ in range(2)] == [200, 401]
+
+
+def test_health_check_of_the_image_passes(container: Running) -> None:
+    check = msgspec.json.decode(podman("image", "inspect", "-f", "{{json .HealthCheck}}", IMAGE))
+    assert check["Test"][0] == "CMD", "a shell would be needed"
+    podman("exec", container.name, *check["Test"][1:])
+
+
+def test_contract_is_in_the_image(container: Running) -> None:
+    assert requests.get(f"{container.base}/openapi.yaml", timeout=5).content == (ROOT / "openapi.yaml").read_bytes()
+
+
+# ── it is confined ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_process_has_no_privilege(container: Running) -> None:
+    status = container.status()
+    assert set(status["Uid"].split()) | set(status["Gid"].split()) == {"10001"}
+    assert {int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+
+
+def test_nothing_was_written_but_the_database(container: Running) -> None:
+    changed = {line.split()[1] for line in podman("diff", container.name).splitlines()}
+    assert changed <= {"/etc", "/etc/group", "/etc/passwd", "/data", "/etc/magnesium-cds"}, "besides what podman mounts"
+
+
+@pytest.mark.parametrize("program", ["sh", "bash", "apt", "dpkg", "perl", "pip"])
+def test_image_holds_no_tool(container: Running, program: str) -> None:
+    done = subprocess.run(["podman", "exec", container.name, program], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "not found" in done.stderr, done.stderr
+
+
+# ── it says what is in it ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def inside(container: Running, code: str) -> str:
+    return podman("exec", container.name, "/app/venv/bin/python", "-c", code)
+
+
+def test_bill_of_materials_names_every_package_with_its_licence(container: Running) -> None:
+    installed = "from importlib.metadata import distributions as d; print(*{x.name.lower() for x in d()})"
+    bill = msgspec.json.decode(inside(container, "print(open('/app/sbom.cdx.json').read())"))
+    listed = {component["name"].lower(): component for component in bill["components"]}
+    assert (bill["bomFormat"], bill["metadata"]["component"]["name"]) == ("CycloneDX", "magnesium-cds")
+    assert listed.keys() == set(inside(container, installed).split())
+    assert [name for name, component in listed.items() if not component.get("licenses")] == []
+
+
+def test_licences_and_records_of_the_system_are_inside(container: Running) -> None:
+    code = "import os; r, d = '/var/lib/dpkg/status.d', '/usr/share/doc'; print(len(os.listdir(r)), len(os.listdir(d)))"
+    records, licences = map(int, inside(container, code).split())
+    assert records >= licences > 10
+    assert "LOINC" in inside(container, "print(open('/app/NOTICE').read())")
+
+
+# ── it goes, and its manifests run ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_rendered_manifests_run(image: str, site: Path, tmp_path: Path) -> None:
+    """podman runs the production Deployment, with the keys of this run and SQLite instead of the hospital's."""
+    port = free_port()
+    manifests = rehearsed(site, port)
+    file = tmp_path / "play.yaml"
+    file.write_text(yaml.safe_dump_all(manifests))
+    podman("play", "kube", "--network", "host", file)
+    running = Running("magnesium-cds-pod-web", f"http://127.0.0.1:{port}")
+    try:
+        alive(running)
+        assert call(running, "rehearsal").status_code == 200
+        test_process_has_no_privilege(running)
+    finally:
+        podman("play", "kube", "--down", file)
+
+
+def rehearsed(site: Path, port: int) -> Sequence[dict[str, Any]]:
+    manifests = of_kind(rendered(DEPLOY / "overlays/production"), "ConfigMap", "Deployment")
+    for manifest in of_kind(manifests, "ConfigMap"):
+        if "PORT" in manifest["data"]:
+            manifest["data"] |= {"PORT": str(port), "HOST": "127.0.0.1", "DATABASE_URL_FILE": "/etc/magnesium-cds/url"}
+        if "site.toml" in manifest["data"]:
+            manifest["data"] = {file.name: file.read_text() for file in site.iterdir()}
+    pod = of_kind(manifests, "Deployment")[0]["spec"]["template"]["spec"]
+    pod["containers"][0]["image"] = IMAGE
+    pod["volumes"] = [volume for volume in pod["volumes"] if "secret" not in volume] + [
+        {"name": "data", "emptyDir": {}}
+    ]
+    pod["containers"][0]["volumeMounts"][1:] = [{"name": "data", "mountPath": "/data"}]
+    return manifests
+
+
+def test_call_under_way_is_answered_before_the_container_ends(container: Running) -> None:
+    """Last, for it stops the container: half of a call, then TERM, then the other half."""
+    body = b'{"bundle": {"resourceType": "Bundle"}}'
+    head = f"POST /v1/evaluate HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", int(container.base.rsplit(":")[-1])), timeout=10) as client:
+        client.sendall(head + body[:5])
+        time.sleep(0.5)
+        with subprocess.Popen(["podman", "stop", "-t", "30", container.name], stdout=-3, stderr=-3) as stopping:
+            time.sleep(1)
+            client.sendall(body[5:])
+            assert client.recv(100).startswith(b"HTTP/1.1 ")
+            assert stopping.wait(30) == 0
+    assert podman("inspect", "-f", "{{.State.ExitCode}}", container.name) == "0"

@@ -1,0 +1,206 @@
+"""The manifests: rendered, valid by the schemas of Kubernetes, true to the policies and to the service's own rules."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from service.app import known
+from service.settings import Settings, load
+from tests.deploy import policies
+from tests.deploy.manifests import DEPLOY, Manifest, as_written, of_kind, pods, rendered, without
+
+OVERLAYS = ("production", "test")
+OLDEST, NEWEST = "1.30", "1.37"  # of Kubernetes: preStop.sleep came with the former
+OTHER_SCHEMAS = {"ServiceMonitor", "PrometheusRule"}  # of the Prometheus Operator
+Policy = Callable[[list[Manifest]], Iterator[str]]
+
+
+def overlay(name: str) -> list[Manifest]:
+    return rendered(DEPLOY / "overlays" / name)
+
+
+# ── policies ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("policy", policies.STRUCTURE, ids=lambda policy: policy.__name__)
+def test_files_as_written_keep_the_policy(policy: Policy) -> None:
+    assert list(policy(as_written())) == []
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+@pytest.mark.parametrize("policy", policies.RENDERED, ids=lambda policy: policy.__name__)
+def test_rendered_overlay_keeps_the_policy(policy: Policy, name: str) -> None:
+    assert list(policy(overlay(name))) == []
+
+
+WEB = "spec.template.spec.containers.0"
+FAULTS: tuple[tuple[Policy, str, str, Any], ...] = (  # policy, kind, where, what is put there (None: taken away)
+    (policies.restricted, "Deployment", f"{WEB}.securityContext.allowPrivilegeEscalation", True),
+    (policies.restricted, "Deployment", f"{WEB}.securityContext.privileged", True),
+    (policies.restricted, "Deployment", f"{WEB}.securityContext.capabilities", {"drop": ["ALL"], "add": ["NET_ADMIN"]}),
+    (policies.restricted, "Deployment", f"{WEB}.ports.0.hostPort", 8000),
+    (policies.restricted, "Deployment", "spec.template.spec.securityContext.runAsNonRoot", False),
+    (policies.restricted, "Job", "spec.template.spec.securityContext.runAsUser", 0),
+    (policies.restricted, "Job", "spec.template.spec.securityContext.seccompProfile", None),
+    (policies.restricted, "Job", "spec.template.spec.volumes.0", {"name": "site", "hostPath": {"path": "/"}}),
+    (policies.restricted, "Job", "spec.template.spec.hostNetwork", True),
+    (policies.hardened, "Deployment", f"{WEB}.securityContext.readOnlyRootFilesystem", None),
+    (policies.hardened, "Deployment", f"{WEB}.resources.limits.memory", None),
+    (policies.hardened, "Job", "spec.template.spec.automountServiceAccountToken", None),
+    (policies.hardened, "Job", "spec.template.spec.enableServiceLinks", None),
+    (policies.probed, "Deployment", f"{WEB}.startupProbe", None),
+    (policies.probed, "Deployment", f"{WEB}.readinessProbe.httpGet.port", "htpp"),
+    (policies.probed, "Deployment", f"{WEB}.livenessProbe.httpGet.path", "/health/ready"),
+    (policies.drained, "Deployment", f"{WEB}.lifecycle", None),
+    (policies.drained, "Deployment", "spec.template.spec.terminationGracePeriodSeconds", 30),
+    (policies.selecting, "Service", "spec.selector", {"app.kubernetes.io/name": "magnesium-cds"}),
+    (policies.selecting, "PodDisruptionBudget", "spec.selector.matchLabels", {"app": "magnesium-cds"}),
+    (policies.selecting, "Deployment", "spec.template.spec.topologySpreadConstraints", None),
+    (policies.selecting, "ServiceMonitor", "spec.selector.matchLabels", {"app": "magnesium-cds"}),
+    (policies.available, "HorizontalPodAutoscaler", "spec.minReplicas", 1),
+    (policies.available, "Deployment", "spec.strategy.rollingUpdate.maxUnavailable", 1),
+    (policies.enclosed, "Namespace", "metadata.labels", {}),
+    (policies.enclosed, "NetworkPolicy", "spec.podSelector", {"matchLabels": {"app": "other"}}),
+    (policies.enclosed, "NetworkPolicy", "spec.egress", [{"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}], "ports": [{}]}]),
+    (policies.enclosed, "NetworkPolicy", "spec.ingress", [{"from": [{"namespaceSelector": {}}], "ports": [{}]}]),
+    (policies.published, "Ingress", "spec.tls", None),
+    (policies.published, "Ingress", "spec.rules.0.http.paths.0.path", "/"),
+    (policies.published, "Ingress", "spec.rules.0.http.paths.0.path", "/metrics"),
+    (policies.secretless, "Namespace", "kind", "Secret"),
+    (policies.secretless, "Namespace", ":", {"kind": "ConfigMap", "data": {"url": "postgresql://mg:pass@db/mg"}}),
+    (policies.secretless, "Deployment", f"{WEB}.envFrom", [{"secretRef": {"name": "database"}}]),
+    (policies.pinned, "Deployment", f"{WEB}.image", "registry.example/magnesium-cds:latest"),
+    (policies.wired, "Deployment", "spec.template.spec.volumes.0.configMap.name", "other"),
+    (policies.wired, "Deployment", "spec.template.spec.volumes", None),
+    (policies.wired, "Deployment", f"{WEB}.envFrom.0.configMapRef.name", "other"),
+    (policies.wired, "Deployment", "spec.replicas", 3),
+    (policies.wired, "HorizontalPodAutoscaler", "spec.scaleTargetRef.name", "other"),
+)
+
+
+@pytest.mark.parametrize(("policy", "kind", "where", "value"), FAULTS)
+def test_policy_sees_the_fault(policy: Policy, kind: str, where: str, value: Any) -> None:
+    manifests = as_written()
+    before = list(policy(manifests))
+    _put(of_kind(manifests, kind)[0], where, value)
+    assert set(policy(manifests)) - set(before)
+
+
+def _put(manifest: Manifest, where: str, value: Any) -> None:
+    if where == ":":
+        manifest.update(value)
+        return
+    *path, last = [int(step) if step.isdigit() else step for step in where.split(".")]
+    at: Any = manifest
+    for step in path:
+        at = at[step]
+    if value is None:
+        del at[last]
+    else:
+        at[last] = value
+
+
+# ── schemas ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_overlay_is_valid_kubernetes(name: str, version: str) -> None:
+    manifests = overlay(name)
+    if not importlib.util.find_spec("kubernetes_validate"):
+        without(
+            "kubernetes-validate is not installed: the manifests were NOT checked against the schemas of Kubernetes"
+        )
+    validate = importlib.import_module("kubernetes_validate").validate
+    for manifest in manifests:
+        if manifest["kind"] not in OTHER_SCHEMAS:
+            validate(manifest, version, strict=True)
+
+
+def test_schemas_see_a_misspelt_field() -> None:
+    if not importlib.util.find_spec("kubernetes_validate"):
+        without("kubernetes-validate is not installed")
+    module = importlib.import_module("kubernetes_validate")
+    deployment = of_kind(as_written(), "Deployment")[0]
+    _put(deployment, f"{WEB}.readOnlyRootFilesystem", True)
+    with pytest.raises(module.ValidationError):
+        module.validate(deployment, NEWEST, strict=True)
+
+
+# ── what the service itself says ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def settings_of(manifests: list[Manifest], folder: Path) -> Settings:
+    """Load what the pods are given, as the service would: its environment, its site file, a database URL in a file."""
+    maps = {manifest["metadata"]["name"]: manifest["data"] for manifest in of_kind(manifests, "ConfigMap")}
+    name, _, pod = next(pods(of_kind(manifests, "Deployment")))
+    environ = dict(maps[pod["containers"][0]["envFrom"][0]["configMapRef"]["name"]])
+    mounts = {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+    for variable, content in (("MAGNESIUM_CDS_SITE", _site(maps, pod)), ("DATABASE_URL_FILE", "postgresql://db/mg")):
+        path = Path(environ[variable])
+        assert str(path.parent) in mounts, f"{name}: nothing is mounted where {variable} points"
+        (folder / path.name).write_text(content, encoding="utf-8")
+        environ[variable] = str(folder / path.name)
+    return load(environ, known())
+
+
+def _site(maps: dict[str, dict[str, str]], pod: Manifest) -> str:
+    sites = [volume["configMap"]["name"] for volume in pod["volumes"] if "configMap" in volume]
+    return maps[sites[0]]["site.toml"]
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_service_starts_with_what_the_overlay_gives_it(name: str, tmp_path: Path) -> None:
+    manifests = overlay(name)
+    settings = settings_of(manifests, tmp_path)
+    ports = next(pods(of_kind(manifests, "Deployment")))[2]["containers"][0]["ports"]
+    assert settings.authenticates
+    assert (settings.host, settings.port) == ("0.0.0.0", ports[0]["containerPort"])  # noqa: S104  inside a pod
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_ingress_fits_the_site_file(name: str, tmp_path: Path) -> None:
+    manifests = overlay(name)
+    service = settings_of(manifests, tmp_path).service
+    ingress = of_kind(manifests, "Ingress")[0]
+    notes = ingress["metadata"]["annotations"]
+    assert service.public_urls == tuple(f"https://{rule['host']}" for rule in ingress["spec"]["rules"])
+    assert int(notes["nginx.org/client-max-body-size"].removesuffix("m")) * 2**20 >= service.max_body_bytes
+    assert int(notes["nginx.org/proxy-read-timeout"].removesuffix("s")) * 1000 > service.deadline_ms
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_network_policies_let_the_service_read_its_fhir_servers(name: str, tmp_path: Path) -> None:
+    manifests = overlay(name)
+    blocks: list[Any] = [  # IPv4 or IPv6
+        ip_network(peer["ipBlock"]["cidr"])
+        for policy in of_kind(manifests, "NetworkPolicy")
+        for rule in policy["spec"].get("egress", ())
+        for peer in rule["to"]
+        if "ipBlock" in peer and any(port["port"] == 443 for port in rule["ports"])
+    ]
+    for tenant in settings_of(manifests, tmp_path).tenants:
+        for network in map(ip_network, map(str, tenant.fhir_networks)):
+            assert any(network.subnet_of(block) for block in blocks), f"{tenant.name}: {network} cannot be reached"
+
+
+def test_production_names_its_image_by_digest() -> None:
+    for name, _, pod in pods(overlay("production")):
+        assert all("@sha256:" in container["image"] for container in pod["containers"]), name
+
+
+def test_namespaces_of_the_two_systems_are_apart() -> None:
+    spaces = [{manifest["metadata"].get("namespace") for manifest in overlay(name)} - {None} for name in OVERLAYS]
+    assert spaces == [{"magnesium-cds"}, {"magnesium-cds-test"}]
+
+
+def test_every_yaml_file_of_deploy_can_be_read() -> None:
+    for file in DEPLOY.rglob("*.yaml"):
+        assert list(yaml.safe_load_all(file.read_text(encoding="utf-8"))), file
