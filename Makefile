@@ -7,7 +7,7 @@ PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: help run test check format messages lock clean
+.PHONY: help run test check bench format messages lock clean
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -36,6 +36,9 @@ check: $(DEV_STAMP)  ## format, lint, types, import contracts, contract validity
 	@$(BIN)/python -m mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m openapi_spec_validator openapi.yaml
+
+bench: $(DEV_STAMP)  ## CPU, latency and growth as ratios to a bare parse-and-write of the same body
+	@$(BIN)/python -m bench.run
 
 format: $(DEV_STAMP)  ## format and fix what can be fixed
 	@$(BIN)/python -m ruff format .

@@ -14,9 +14,9 @@ from service.cds.reasons import override_reasons
 from service.cds.wording import Wording
 from service.logic.evaluate import Assessment, Judgement
 from service.logic.knowledge import VERSION, Knowledge
-from service.logic.model import Analyte, Dose, Failed, Finding, Indicator
+from service.logic.model import Analyte, Dose, Failed, Finding, Indicator, Problem
 from service.logic.rules.rule import ORDER_HOOKS
-from service.logic.rules.words import ANALYTE, GATE
+from service.logic.rules.words import ANALYTE, GATE, dated
 from service.logic.text import Text
 
 SOURCE = "Magnesium CDS"
@@ -264,6 +264,9 @@ def _gaps(assessment: Assessment, failed: Sequence[Judgement]) -> Iterator[Text]
     missing = tuple(_KEY_WORDS[key] for key in assessment.patient.unavailable if key in _KEY_WORDS)
     if missing:
         yield Text("Could not be read, so not judged: {things}.", things=missing)
+    for result in assessment.patient.labs:
+        if result.analyte is Analyte.SERUM_MAGNESIUM and result.problem is Problem.PRELIMINARY and result.taken:
+            yield Text("Preliminary serum magnesium {dated}: shown, not graded.", dated=dated(result))
     for judgement in failed:
         yield Text("Rule {rule} failed and was not judged; please report it.", rule=judgement.rule.id)
 

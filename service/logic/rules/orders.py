@@ -505,6 +505,6 @@ RULES = (
     Rule("R-091", "wasting-drug-ordered", wasting_drug, 3, ORDER_HOOKS, ORDER_HOOKS),
     Rule("R-092", "iv-magnesium-ordered", iv_magnesium, 1, _SIGN, _SIGN),
     Rule("R-093", "oral-magnesium-ordered", oral_magnesium, 2, _SIGN, _SIGN),
-    Rule("R-094", "interaction", interactions, 4, ORDER_HOOKS, ORDER_HOOKS),
-    Rule("R-095", "potassium-ordered", potassium, 2, ORDER_HOOKS, ORDER_HOOKS),
+    Rule("R-094", "interaction", interactions, 4, _SIGN, _SIGN),
+    Rule("R-095", "potassium-ordered", potassium, 2, _SIGN, _SIGN),
 )

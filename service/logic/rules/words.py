@@ -33,12 +33,12 @@ ANALYTE = {
     Analyte.HEIGHT: Text("body height"),
 }
 GATE = {
-    "normal": Text("kidney function normal (eGFR 60 or more)"),
-    "reduced": Text("kidney function reduced (eGFR 30 to 59)"),
-    "severe": Text("eGFR below 30"),
+    "normal": Text("kidney function normal"),
+    "reduced": Text("kidney function reduced"),
+    "severe": Text("kidney function severely reduced"),
     "failure": Text("kidney failure or dialysis"),
     "unstable": Text("acute kidney injury"),
-    "unknown": Text("no current creatinine"),
+    "unknown": Text("kidney function not known"),
 }
 
 

@@ -1,0 +1,1 @@
+"""Measures the service against a bare minimum, as ratios in one run: `make bench`."""
