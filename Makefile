@@ -7,7 +7,7 @@ PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: help run test check bench format messages lock clean
+.PHONY: help run test check bench format messages docs lock clean
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -48,6 +48,9 @@ messages: $(DEV_STAMP)  ## collect the English messages and merge them into ru.p
 	@$(BIN)/pybabel -q extract -F /dev/null -k Text -k translate --omit-header --sort-output -o service/cds/languages/messages.pot service
 	@for l in ru fa; do $(BIN)/pybabel -q update -N --omit-header --ignore-obsolete -i service/cds/languages/messages.pot -o service/cds/languages/$$l.po -l $$l; done
 	@rm service/cds/languages/messages.pot
+
+docs: $(DEV_STAMP)  ## write docs/clinical.md from the knowledge
+	@$(BIN)/python -m tools.clinical_page
 
 lock:  ## renew the lock files from pyproject.toml (needs uv)
 	uv pip compile -q --universal --generate-hashes --no-annotate --python-version 3.11 pyproject.toml -o requirements.lock

@@ -199,14 +199,19 @@ def _block(title: Text, lines: Sequence[str], how: Presentation) -> str:
     unique = list(dict.fromkeys(line for line in lines if line))
     if not unique:
         return ""
-    return "\n".join([f"**{how.wording.plain(title)}**", "", *(f"- {line}" for line in unique)])
+    return "\n".join([f"**{how.wording.plain(title)}**", "", *(f"- {_sentence(line)}" for line in unique)])
+
+
+def _sentence(line: str) -> str:
+    """With a capital, if it starts with a word such as a drug from the chart; "eGFR" and "pH" stay as they are."""
+    return line[0].upper() + line[1:] if line[1:2].islower() else line
 
 
 def _line(judgement: Judgement, knowledge: Knowledge, how: Presentation) -> str:
     """One finding: its sentence, why, and a word on weak evidence."""
     finding = _finding(judgement)
     parts = [finding.text, *([finding.why] if finding.why else []), *_weak(judgement.rule.id, knowledge)]
-    return " ".join(how.wording.markdown(part) for part in parts)
+    return " ".join(_sentence(how.wording.markdown(part)) for part in parts)
 
 
 _WEAK = {
@@ -226,13 +231,19 @@ def _weak(rule: str, knowledge: Knowledge) -> list[Text]:
 
 
 def _todo(chosen: Sequence[Judgement], assessment: Assessment, knowledge: Knowledge) -> Iterator[Text]:
-    """Doses first, with reason, source, gate and rate beside them; then advice, the general one of severity last."""
+    """Doses first, with reason, source, gate and rate beside them; then advice, the general one of severity last.
+
+    A card that has nothing but laboratory orders to offer says them too: not every EHR shows suggestions.
+    """
+    tests = tuple(ANALYTE[test] for test in _wanted(chosen, assessment))
     for judgement in chosen:
         yield from _proposed(judgement, knowledge)
     if doses := [p.dose for j in chosen for p in _finding(j).proposals if p.dose.amount is not None]:
         yield _dose_conditions(doses, assessment)
     for judgement in sorted(chosen, key=lambda j: j.rule.id == "R-011"):
         yield from _finding(judgement).advice
+    if tests and not any(_finding(j).advice or _finding(j).proposals for j in chosen):
+        yield Text("Measure {tests}.", tests=tests)
 
 
 def _proposed(judgement: Judgement, knowledge: Knowledge) -> Iterator[Text]:
@@ -335,14 +346,18 @@ def _instant(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
+def _wanted(chosen: Sequence[Judgement], assessment: Assessment) -> list[Analyte]:
+    """The tests worth having that are not already ordered."""
+    tests = dict.fromkeys(test for j in chosen for test in _finding(j).tests)
+    return [test for test in tests if test not in assessment.patient.pending]
+
+
 def _suggestions(
     chosen: Sequence[Judgement], assessment: Assessment, how: Presentation, order: Order
 ) -> Iterator[Json]:
-    """A laboratory order for each test worth having that is not already ordered; one action each."""
-    wanted = dict.fromkeys(test for j in chosen for test in _finding(j).tests)
-    for test in wanted:
-        resource = None if test in assessment.patient.pending else order(test)
-        if resource is not None:
+    """A laboratory order for each wanted test for which the site has a code; one action each."""
+    for test in _wanted(chosen, assessment):
+        if (resource := order(test)) is not None:
             label = how.wording.plain(Text("Order {test}", test=ANALYTE[test]))
             action = {"type": "create", "description": label, "resource": resource}
             yield {"label": label, "uuid": how.new_id(), "actions": [action]}

@@ -80,10 +80,9 @@ def gate_unknown(case: Case) -> Text:
 
 def _closed(case: Case) -> Finding:
     rise = case.aki or ()
+    why = None
     if case.egfr is not None and case.gate != "unstable":
         why = Text("eGFR {value} mL/min/1.73 m².", value=rounded(case.egfr, 0))
-    else:
-        why = Text("{gate}.", gate=GATE[case.gate])
     return Finding(
         result=case.gate,
         indicator=Indicator.WARNING,

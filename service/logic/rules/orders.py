@@ -227,16 +227,20 @@ def iv_magnesium(case: Case) -> Answer:
         worst,
         text=_iv_text(counted, ordered),
         why=_level_and_kidney(case),
-        advice=(*(issue.text for issue in issues), *_iv_monitoring(case, counted)),
+        advice=(*(issue.text for issue in _gravest_first(issues)), *_iv_monitoring(case, counted)),
         values={"rate_mg_min": rounded(max(rates), 1)} if rates else {},
         evidence=references(case.mg, case.creatinine) + tuple(drug.reference for drug in ordered),
     )
 
 
+def _gravest_first(issues: list[_Issue]) -> list[_Issue]:
+    return sorted(issues, key=lambda issue: -issue.indicator.rank)
+
+
 def _iv_text(issues: list[_Issue], ordered: list[Medication]) -> Text:
     if not issues:
         return Text("IV magnesium ordered ({drugs}): monitor as below.", drugs=drugs(ordered, 1))
-    worst = max(issues, key=lambda issue: issue.indicator.rank)
+    worst = _gravest_first(issues)[0]
     if len(issues) == 1:
         return Text("IV magnesium ordered: {issue}", issue=worst.text)
     return Text("IV magnesium ordered, {count} points to check: {issue}", count=len(issues), issue=worst.text)
@@ -275,10 +279,11 @@ def _kidney_issues(case: Case, drug: Medication) -> Iterator[_Issue]:
         yield _Issue("creatinine-missing", Indicator.WARNING, gate_unknown(case))
     if not case.gate_closed:
         return
-    yield _Issue("kidney", Indicator.WARNING, _KIDNEY_SEVERE if case.severity == "severe" else _KIDNEY)
     if case.mg_reliable and not case.mg_low:
         text = Text("Kidneys cannot clear it and magnesium is not low: stop.")
         yield _Issue("kidney-and-not-low", Indicator.CRITICAL, text)
+    else:
+        yield _Issue("kidney", Indicator.WARNING, _KIDNEY_SEVERE if case.severity == "severe" else _KIDNEY)
     if grams is not None and grams > case.know.value("iv-total-kidney"):
         text = Text("Over 4 g although the kidneys cannot clear magnesium.")
         yield _Issue("dose-for-kidney", Indicator.CRITICAL, text)

@@ -1,0 +1,1 @@
+"""Helpers of the developers; nothing here runs in the service."""
