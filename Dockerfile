@@ -19,7 +19,7 @@ RUN if ls ./*.whl >/dev/null 2>&1; then export PIP_NO_INDEX=1 PIP_FIND_LINKS=/bu
  && install /app/venv requirements.lock && install /build/sbom sbom.lock \
  && /app/venv/bin/python -m pip uninstall -q -y setuptools pip
 COPY pyproject.toml ./
-RUN sbom/bin/python -m cyclonedx_py environment --output-reproducible --gather-license-texts \
+RUN sbom/bin/python -m cyclonedx_py environment --output-reproducible \
       --pyproject pyproject.toml --output-file /app/sbom.cdx.json /app/venv
 COPY deploy/runtime_root.py ./
 RUN python3 runtime_root.py /root-fs

@@ -7,7 +7,7 @@ PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: help run test check bench format messages docs lock clean
+.PHONY: help run test check bench format messages docs image lock clean
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -52,9 +52,13 @@ messages: $(DEV_STAMP)  ## collect the English messages and merge them into ru.p
 docs: $(DEV_STAMP)  ## write docs/clinical.md from the knowledge
 	@$(BIN)/python -m tools.clinical_page
 
+image:  ## build the container image
+	deploy/build-image.sh
+
 lock:  ## renew the lock files from pyproject.toml (needs uv)
 	uv pip compile -q --universal --generate-hashes --no-annotate --python-version 3.11 pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --generate-hashes --no-annotate --python-version 3.11 pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+	uv pip compile -q --universal --generate-hashes --no-annotate --python-version 3.11 deploy/sbom.in -o deploy/sbom.lock
 
 clean:  ## remove what was set up
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -49,7 +49,7 @@ build() {
 
 install_tools
 if [ -n "${BASE_IMAGE:-}" ]; then
-  pull=(--pull)
+  pull=()
   build "$BASE_IMAGE"
 else
   pull=(--pull-never)

@@ -11,7 +11,7 @@ from pathlib import Path
 VENV = Path("/app/venv")
 UNUSED = ("test", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "pydoc_data", "config-*")
 NOT_OURS = ("site-packages", "dist-packages", "sitecustomize.py", "__pycache__")
-PLAIN = ("/etc/os-release", "/etc/nsswitch.conf", "/etc/ssl/certs/ca-certificates.crt")
+PLAIN = ("/etc/os-release", "/etc/nsswitch.conf", "/etc/ld.so.cache", "/etc/ssl/certs/ca-certificates.crt")
 USERS = "root:x:0:0:root:/:/sbin/nologin\nservice:x:10001:10001:Magnesium CDS:/:/sbin/nologin\n"
 
 
@@ -29,7 +29,7 @@ def main(root: Path) -> None:
         keep(file, root)
     record_packages([interpreter, *libraries, *modules, stdlib / "os.py"], root)
     (root / "etc/passwd").write_text(USERS)
-    (root / "tmp").mkdir(mode=0o1777)
+    (root / "tmp").mkdir()
     (root / "tmp").chmod(0o1777)
 
 

@@ -15,7 +15,13 @@ import msgspec
 from service.errors import UnknownThing
 
 _HERE = Path(__file__).parent
-_ASSETS = {"app.js": "text/javascript", "style.css": "text/css", "mark.svg": "image/svg+xml"}
+_ASSETS = {
+    "app.js": "text/javascript",
+    "docs.js": "text/javascript",
+    "docs.css": "text/css",
+    "mark.svg": "image/svg+xml",
+    "style.css": "text/css",
+}
 _AGO = re.compile(r"@-(\d+)(min|h|d)( date)?")
 _UNITS = {"min": "minutes", "h": "hours", "d": "days"}
 _HEADERS = {

@@ -190,6 +190,9 @@ def _calculate(name: str, tools: Tools) -> flask.Response:
     return json_answer(calculation(decode_object(data), tools.site.knowledge))
 
 
+_FIRST_YEAR = 2000  # there was no CDS Hooks before
+
+
 def _summary(tools: Tools) -> flask.Response:
     until = _day("until", tools.clock().date() + timedelta(days=1))
     since = _day("since", until - timedelta(days=91))
@@ -204,6 +207,9 @@ def _day(name: str, default: date) -> date:
     if given is None:
         return default
     try:
-        return date.fromisoformat(given)
+        day = date.fromisoformat(given)
     except ValueError as error:
         raise BadRequest("a date such as 2026-03-01 is expected", f"?{name}") from error
+    if day.year < _FIRST_YEAR:
+        raise BadRequest(f"a date from {_FIRST_YEAR} on is expected", f"?{name}")
+    return day

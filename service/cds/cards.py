@@ -124,7 +124,7 @@ def _card(
     knowledge: Knowledge,
     how: Presentation,
 ) -> Card:
-    stated = {j.rule.id: _finding(j).result for j in chosen}
+    stated = {j.rule.id: _finding(j).result for j in chosen} | {j.rule.id: "failed" for j in failed}
     lead = _lead(chosen)
     body: Json = {
         "uuid": how.new_id(),
@@ -132,7 +132,7 @@ def _card(
         "indicator": _indicator(chosen, assessment).value,
         "detail": _detail(chosen, failed, assessment, knowledge, how),
         "source": _source(lead, knowledge, how),
-        "extension": _extension(chosen, assessment),
+        "extension": _extension(stated, chosen, assessment),
     }
     body["overrideReasons"] = override_reasons(lead.rule.id if lead else "", how.wording)
     if how.base_url and lead:
@@ -259,8 +259,8 @@ def _proposed(judgement: Judgement, knowledge: Knowledge) -> Iterator[Text]:
             yield Text("{dose} [{source}]", dose=proposal.text, source=source)
 
 
-def _labels(dose: Dose, knowledge: Knowledge) -> str:
-    return ", ".join(dict.fromkeys(_label(c.source, knowledge) for c in dose.citations))
+def _labels(dose: Dose, knowledge: Knowledge) -> tuple[Text, ...]:
+    return tuple(_label(source, knowledge) for source in dict.fromkeys(c.source for c in dose.citations))
 
 
 def _dose_conditions(doses: Sequence[Dose], assessment: Assessment) -> Text:
@@ -305,16 +305,33 @@ _KEY_WORDS = {
 
 def _sources(chosen: Sequence[Judgement], knowledge: Knowledge, how: Presentation) -> str:
     cited = [c.source for j in chosen if not _finding(j).context_only for c in rule_citations(j.rule.id, knowledge)]
-    labels = [_label(source, knowledge) for source in dict.fromkeys(cited)]
+    labels = tuple(_label(source, knowledge) for source in dict.fromkeys(cited))
     rules = ", ".join(j.rule.id for j in chosen)
     if not labels:
         return ""
-    return how.wording.markdown(Text("Sources: {labels}. Rules: {rules}.", labels="; ".join(labels), rules=rules))
+    return how.wording.markdown(Text("Sources: {labels}. Rules: {rules}.", labels=labels, rules=rules))
 
 
-def _label(source: str, knowledge: Knowledge) -> str:
+# Labels of sources that are words, not names; the rest (authors and years) reads the same in every language.
+_WORDED = {
+    text.template: text
+    for text in (
+        Text("Chromolab brochure"),
+        Text("migraine review"),
+        Text("CKD slides 2013"),
+        Text("MgSO4 label"),
+        Text("EGFR antibody labels"),
+        Text("product labels"),
+        Text("laboratory catalogues"),
+        Text("local engineering choice"),
+    )
+}
+
+
+def _label(source: str, knowledge: Knowledge) -> Text:
     reference = knowledge.references[source]
-    return reference.label or reference.title
+    label = reference.label or reference.title
+    return _WORDED.get(label, Text("{source}", source=label))
 
 
 def rule_citations(rule: str, knowledge: Knowledge) -> Sequence[Any]:
@@ -334,16 +351,16 @@ def _source(lead: Judgement | None, knowledge: Knowledge, how: Presentation) -> 
     return source | {"topic": {"system": RULE_SYSTEM, "code": rule.replace("-", ""), "display": title}}
 
 
-def _extension(chosen: Sequence[Judgement], assessment: Assessment) -> Json:
+def _extension(stated: Mapping[str, str], chosen: Sequence[Judgement], assessment: Assessment) -> Json:
     resources = dict.fromkeys(reference for j in chosen for reference in _finding(j).evidence)
     basis: Json = {"asOf": _instant(assessment.patient.as_of), "staleAfter": _instant(assessment.stale_after)}
     if resources:
         basis["resources"] = list(resources)
-    return {FINDINGS: [{"rule": j.rule.id, "result": _finding(j).result} for j in chosen], BASIS: basis}
+    return {FINDINGS: [{"rule": rule, "result": result} for rule, result in stated.items()], BASIS: basis}
 
 
 def _instant(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _wanted(chosen: Sequence[Judgement], assessment: Assessment) -> list[Analyte]:

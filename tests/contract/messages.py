@@ -56,7 +56,7 @@ def context(hook: str) -> Json:
     return said
 
 
-def hook_request(hook: str = "patient-view", **members: Any) -> Json:
+def hook_request(hook: str = "patient-view", /, **members: Any) -> Json:
     """A request for which every hook has a card: low magnesium, and a draft of furosemide on the order hooks."""
     return {
         "hook": hook,

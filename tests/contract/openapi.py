@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 CONTRACT: dict[str, Any] = msgspec.yaml.decode((Path(__file__).parents[2] / "openapi.yaml").read_bytes())
-METHODS = {"get", "put", "post", "delete", "patch"}
+METHODS = ("get", "post", "put", "patch", "delete")
 OUTCOME = {"$ref": "#/components/schemas/OperationOutcome"}
 
 
@@ -72,7 +72,7 @@ def resolved(value: dict[str, Any]) -> dict[str, Any]:
 def operations() -> Iterator[Operation]:
     for path, item in CONTRACT["paths"].items():
         shared = item.get("parameters", [])
-        for method in METHODS & item.keys():
+        for method in (name for name in METHODS if name in item):
             listed = [resolved(parameter) for parameter in (*shared, *item[method].get("parameters", ()))]
             yield Operation(path, method, item[method], listed)
 
@@ -89,7 +89,9 @@ def problems(schema: dict[str, Any], value: Any) -> list[str]:
     """Every place at which a value breaks a schema of the contract, formats included."""
     whole = {**schema, "components": CONTRACT["components"]}
     checker = Draft202012Validator(whole, format_checker=Draft202012Validator.FORMAT_CHECKER)
-    return [f"{inner.json_path}: {inner.message[:300]}" for error in checker.iter_errors(value) for inner in _leaf(error)]
+    return [
+        f"{inner.json_path}: {inner.message[:300]}" for error in checker.iter_errors(value) for inner in _leaf(error)
+    ]
 
 
 def _leaf(error: ValidationError) -> list[ValidationError]:

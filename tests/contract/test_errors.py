@@ -1,4 +1,4 @@
-"""Bad input of every kind: the right status, an OperationOutcome that names the place, never HTML, never a fault of ours."""
+"""Bad input of every kind: the right status and an OperationOutcome that names the place; never a fault of ours."""
 
 from __future__ import annotations
 
@@ -8,8 +8,17 @@ import msgspec
 import pytest
 from flask.testing import FlaskClient
 
-from tests.contract.messages import PATIENT, bundle, context, evaluation, feedback, having, hook_request, observation, without
-from tests.contract.openapi import CONTRACT, OUTCOME, operations, problems, resolved
+from tests.contract.messages import (
+    PATIENT,
+    bundle,
+    evaluation,
+    feedback,
+    having,
+    hook_request,
+    observation,
+    without,
+)
+from tests.contract.openapi import CONTRACT, METHODS, OUTCOME, operations, problems, resolved
 
 VIEW, SELECT = "/cds-services/magnesium-patient-view", "/cds-services/magnesium-order-select"
 EVALUATE, FEEDBACK, FEMG = "/v1/evaluate", f"{VIEW}/feedback", "/v1/calculations/femg"
@@ -93,7 +102,8 @@ def test_more_feedback_than_is_read_is_refused(client: FlaskClient):
 
 @pytest.mark.parametrize("path", POSTS)
 @pytest.mark.parametrize(
-    "stated", ["text/plain", "text/html", "application/xml", "application/fhir+xml", "application/x-www-form-urlencoded"]
+    "stated",
+    ["text/plain", "text/html", "application/xml", "application/fhir+xml", "application/x-www-form-urlencoded"],
 )
 def test_a_content_type_other_than_json_is_refused(client: FlaskClient, path: str, stated: str):
     refused(raw(client, path, b"{}", stated), 415)
@@ -151,6 +161,7 @@ WRONG_FEEDBACK: dict[str, tuple[str, Any, int, str]] = {
     "feedback-string": (FEEDBACK, {"feedback": "x"}, 400, "$.feedback"),
 }
 EVALUATING = evaluation()
+PROFILE, RESEARCH = "referenceProfile", "researchRules"
 TWO = bundle(PATIENT, OTHER)
 WRONG_EVALUATIONS: dict[str, tuple[str, Any, int, str]] = {
     "bundle-missing": (EVALUATE, {"hook": "patient-view"}, 400, "$"),
@@ -179,10 +190,10 @@ WRONG_EVALUATIONS: dict[str, tuple[str, Any, int, str]] = {
     "drafts-string": (EVALUATE, having(EVALUATING, {"draftOrders": "x"}, "context"), 400, "$.context.draftOrders"),
     "drafts-list": (EVALUATE, having(EVALUATING, {"draftOrders": []}, "context"), 400, "$.context.draftOrders"),
     "options-list": (EVALUATE, having(EVALUATING, [], "options"), 400, "$.options"),
-    "profile-unknown": (EVALUATE, having(EVALUATING, {"referenceProfile": "x"}, "options"), 400, "$.options.referenceProfile"),
-    "profile-number": (EVALUATE, having(EVALUATING, {"referenceProfile": 5}, "options"), 400, "$.options.referenceProfile"),
-    "research-string": (EVALUATE, having(EVALUATING, {"researchRules": "yes"}, "options"), 400, "$.options.researchRules"),
-}  # fmt: skip
+    "profile-unknown": (EVALUATE, EVALUATING | {"options": {PROFILE: "x"}}, 400, f"$.options.{PROFILE}"),
+    "profile-number": (EVALUATE, EVALUATING | {"options": {PROFILE: 5}}, 400, f"$.options.{PROFILE}"),
+    "research-string": (EVALUATE, EVALUATING | {"options": {RESEARCH: "yes"}}, 400, f"$.options.{RESEARCH}"),
+}
 WRONG = {
     f"{kind}-{name}": case
     for kind, table in (("call", WRONG_CALLS), ("feedback", WRONG_FEEDBACK), ("evaluate", WRONG_EVALUATIONS))
@@ -201,6 +212,7 @@ def test_a_missing_bundle_is_named(client: FlaskClient):
 
 # --- odd, but to be survived: any described status, an answer that fits its schema ---
 
+FEMG_MEMBERS = ("urineMagnesium", "serumMagnesium", "urineCreatinine", "serumCreatinine")
 ODD_CALLS: dict[str, tuple[str, Any]] = {
     "instance-no-uuid": (VIEW, having(VIEWING, "abc", "hookInstance")),
     "server-number": (VIEW, having(VIEWING, 5, "fhirServer")),
@@ -220,8 +232,8 @@ ODD_CALLS: dict[str, tuple[str, Any]] = {
     "lone-resource": (EVALUATE, {"bundle": PATIENT}),
     "nobody": (EVALUATE, {"bundle": {"resourceType": "Bundle"}}),
     "patient-slash": (EVALUATE, having(EVALUATING, {"patientId": "../../x"}, "context")),
-    "femg-huge": (FEMG, {n: {"value": HUGE, "unit": "mg/dL"} for n in ("urineMagnesium", "serumMagnesium", "urineCreatinine", "serumCreatinine")}),
-}  # fmt: skip
+    "femg-huge": (FEMG, {member: {"value": HUGE, "unit": "mg/dL"} for member in FEMG_MEMBERS}),
+}
 BY_PATH = {"/cds-services/{id}": VIEW, "/cds-services/{id}/feedback": FEEDBACK, "/v1/evaluate": EVALUATE, FEMG: FEMG}
 DESCRIBED = {url: o for o in operations() for path, url in BY_PATH.items() if o.path == path} | {
     SELECT: next(o for o in operations() if o.id == "hooks.call")
@@ -240,15 +252,36 @@ def test_what_is_odd_is_survived(client: FlaskClient, path: str, body: Any):
     fits(raw(client, path, encoded(body)), path)
 
 
-SURROGATE = rb"\ud800"
+NOT_ENTRIES = {"resourceType": "Bundle", "entry": "x"}
 
 
-@pytest.mark.parametrize("path", POSTS)
-@pytest.mark.parametrize("old", [b"p1", b"mg1", b"mg/dL", b"19123-9", b"patient-view", b"4f6cb2a9"])
-@pytest.mark.parametrize("new", [SURROGATE, rb"\u0000", b"\xe2\x80\xae", b"x" * 10_000, b"{{7*7}}", b"%s%n", b"../../etc"])
+def test_entries_that_are_no_array_are_not_taken_for_an_empty_bundle(client: FlaskClient):
+    answer = client.post(EVALUATE, json={"bundle": NOT_ENTRIES})
+    assert answer.status_code == 400 or answer.json["issues"]
+
+
+def test_prefetch_whose_entries_are_no_array_is_not_taken_for_nothing_on_file(client: FlaskClient):
+    refused(client.post(VIEW, json=having(VIEWING, NOT_ENTRIES, "prefetch", "magnesium")), 412, "$.prefetch.magnesium")
+
+
+ODD_WORDS = (rb"\ud800", rb"\u0000", "\u202e".encode(), b"x" * 10_000, b"{{7*7}}", b"%s%n", b"../../etc")
+REPLACED = {  # in the usual body of each path
+    VIEW: (
+        VIEWING,
+        (b"p1", b"mg1", b"mg/dL", b"19123-9", b"final", b"Omeprazole", b"Practitioner/1", b"0c6a4a52", b"2026"),
+    ),
+    EVALUATE: (EVALUATING, (b"p1", b"mg1", b"mg/dL", b"19123-9", b"final", b"female", b"collection", b"2026")),
+    FEEDBACK: (feedback(), (b"4f6cb2a9", b"overridden", b"2026")),
+    FEMG: (DESCRIBED[FEMG].requests["femg"], (b"mg/dL", b"urineMagnesium")),
+}
+
+
+@pytest.mark.parametrize(("path", "old"), [(path, old) for path, (_, words) in REPLACED.items() for old in words])
+@pytest.mark.parametrize("new", ODD_WORDS, ids=["surrogate", "nul", "direction", "long", "template", "format", "dots"])
 def test_odd_characters_are_survived(client: FlaskClient, path: str, old: bytes, new: bytes):
-    body = {VIEW: VIEWING, EVALUATE: EVALUATING, FEEDBACK: feedback(), FEMG: DESCRIBED[FEMG].requests["femg"]}[path]
-    fits(raw(client, path, msgspec.json.encode(body).replace(old, new)), path)
+    body = encoded(REPLACED[path][0])
+    assert old in body
+    fits(raw(client, path, body.replace(old, new)), path)
 
 
 # --- paths and methods ---
@@ -277,10 +310,7 @@ def test_an_unknown_calculation_is_refused(client: FlaskClient):
 
 
 OTHER_METHODS = [
-    (path, method)
-    for path, item in sorted(CONTRACT["paths"].items())
-    for method in ("get", "post", "put", "patch", "delete")
-    if method not in item
+    (path, method) for path, item in sorted(CONTRACT["paths"].items()) for method in METHODS if method not in item
 ]
 
 
@@ -311,7 +341,9 @@ SECURED = [o for o in operations() if "security" in o.body]
 
 
 @pytest.mark.parametrize("operation", SECURED, ids=lambda operation: operation.id)
-@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer x", "Bearer a.b.c", "Basic dTpw", "bearer " + "a" * 20_000])
+@pytest.mark.parametrize(
+    "header", [None, "", "Bearer", "Bearer x", "Bearer a.b.c", "Basic dTpw", "bearer " + "a" * 20_000]
+)
 def test_without_a_token_nothing_is_answered(locked, operation, header: str | None):
     headers = {} if header is None else {"Authorization": header}
     path = operation.path.replace("{id}", "magnesium-patient-view")
@@ -376,10 +408,22 @@ def test_a_calculation_refuses_what_it_cannot_read(client: FlaskClient, path: st
     refused(client.post(path, json=body), 400, where)
 
 
-@pytest.mark.parametrize("height", [None, 120, {"value": 120}, {"value": 0, "unit": "cm"}, {"value": 120, "unit": "mg"}])
+@pytest.mark.parametrize(
+    "height", [None, 120, {"value": 120}, {"value": 0, "unit": "cm"}, {"value": 120, "unit": "mg"}]
+)
 def test_a_childs_egfr_needs_a_height(client: FlaskClient, height: Any):
     body = {"creatinine": {"value": 0.5, "unit": "mg/dL"}, "age": 7, "height": height}
     refused(client.post("/v1/calculations/egfr", json=body), 400, "$.height")
+
+
+@pytest.mark.parametrize("value", [1e-9, 1e-6, 1e-3, 999, 1e6, 1e9], ids=str)
+@pytest.mark.parametrize("operation", CALCULATIONS, ids=lambda operation: operation.id)
+def test_a_value_of_any_size_is_survived(client: FlaskClient, operation, value: float):
+    (good,) = operation.requests.values()
+    for member in (name for name, quantity in good.items() if isinstance(quantity, dict)):
+        answer = client.post(operation.path, json=good | {member: good[member] | {"value": value}})
+        assert answer.status_code in {200, 400}
+        assert problems(operation.schema(answer.status_code), answer.json) == []
 
 
 def units():

@@ -37,7 +37,7 @@ def routes(app: flask.Flask) -> set[tuple[str, str, str]]:
     }
 
 
-def described(app: flask.Flask) -> set[tuple[str, str, str]]:
+def described() -> set[tuple[str, str, str]]:
     """The same of the contract; an operation of one calculation stands for the route of all."""
     found = set()
     for operation in OPERATIONS:
@@ -50,15 +50,15 @@ def described(app: flask.Flask) -> set[tuple[str, str, str]]:
 
 
 def test_every_route_is_described(app: flask.Flask):
-    assert routes(app) - described(app) == set()
+    assert routes(app) - described() == set()
 
 
 def test_everything_described_is_a_route_of_that_name(app: flask.Flask):
-    assert described(app) - routes(app) == set()
+    assert described() - routes(app) == set()
 
 
 def test_no_path_has_a_method_that_is_not_described():
-    assert {method for item in CONTRACT["paths"].values() for method in item} <= METHODS | {"parameters"}
+    assert {method for item in CONTRACT["paths"].values() for method in item} <= {*METHODS, "parameters"}
 
 
 def test_operation_ids_are_unique():
@@ -66,7 +66,9 @@ def test_operation_ids_are_unique():
 
 
 def test_every_calculation_has_its_own_operation():
-    assert {o.path.rpartition("/")[2] for o in OPERATIONS if o.path.startswith("/v1/calculations/")} == set(CALCULATIONS)
+    assert {o.path.rpartition("/")[2] for o in OPERATIONS if o.path.startswith("/v1/calculations/")} == set(
+        CALCULATIONS
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,7 +96,7 @@ def test_every_error_is_described_as_an_operation_outcome(operation):
     assert all(r["content"]["application/json"]["schema"] == OUTCOME for r in failures.values())
     if operation.method == "post":
         assert {"400", "413", "415", "500"} <= set(failures)
-    assert ("401" in failures) == ("security" in operation.body)
+    assert ("401" in failures) == ("429" in failures) == ("security" in operation.body)
 
 
 def test_every_schema_is_used():
@@ -114,7 +116,11 @@ def answers(schema: dict[str, Any], seen: set[str]) -> list[dict[str, Any]]:
     whole = resolved(schema)
     inner = [*whole.get("properties", {}).values(), *whole.get("oneOf", ()), *whole.get("anyOf", ())]
     inner += [whole["items"]] if "items" in whole else []
-    here = [whole] if "properties" in whole and whole["properties"].get("resourceType") != {"const": "ServiceRequest"} else []
+    here = (
+        [whole]
+        if "properties" in whole and whole["properties"].get("resourceType") != {"const": "ServiceRequest"}
+        else []
+    )
     return [*here, *(found for part in inner for found in answers(part, seen))]
 
 
@@ -184,10 +190,12 @@ def untrue(shown: Any, real: Any, where: str):
         for key, item in shown.items():
             yield from untrue(item, real.get(key), f"{where}.{key}")
     elif isinstance(shown, list) and isinstance(real, list):
-        rest = iter(real)
-        for number, item in enumerate(shown):
-            if not any(not list(untrue(item, candidate, where)) for candidate in rest):
-                yield f"{where}[{number}] is not in the answer: {item}"
+        rest = list(enumerate(real))
+        for item in shown:
+            differences = {place: list(untrue(item, other, f"{where}[{place}]")) for place, other in rest}
+            found = min(differences, key=lambda place: len(differences[place]), default=None)
+            yield from [f"{where} has no {item!r}"] if found is None else differences[found]
+            rest = [(place, other) for place, other in rest if found is not None and place > found]
     elif shown != real:
         yield f"{where}: {shown!r} is shown, {real!r} is real"
 
@@ -227,7 +235,7 @@ def test_the_file_that_is_served_is_the_contract(client: FlaskClient):
 
 def test_production_has_everything_but_the_samples(make_app, site_file):
     app = make_app(MAGNESIUM_CDS_MODE="production", MAGNESIUM_CDS_SITE=site_file)
-    missing = {endpoint for endpoint, _, _ in described(app) - routes(app)}
+    missing = {endpoint for endpoint, _, _ in described() - routes(app)}
     answer = app.test_client().get("/samples")
     assert missing == {"pages.all_samples", "pages.one_sample"}
     assert (answer.status_code, problems(OUTCOME, answer.json)) == (404, [])

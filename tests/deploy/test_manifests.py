@@ -14,7 +14,7 @@ import yaml
 from service.app import known
 from service.settings import Settings, load
 from tests.deploy import policies
-from tests.deploy.manifests import DEPLOY, Manifest, as_written, of_kind, pods, rendered, without
+from tests.deploy.manifests import DEPLOY, ROOT, Manifest, as_written, of_kind, pods, rendered, without
 
 OVERLAYS = ("production", "test")
 OLDEST, NEWEST = "1.30", "1.37"  # of Kubernetes: preStop.sleep came with the former
@@ -174,6 +174,14 @@ def test_ingress_fits_the_site_file(name: str, tmp_path: Path) -> None:
     assert service.public_urls == tuple(f"https://{rule['host']}" for rule in ingress["spec"]["rules"])
     assert int(notes["nginx.org/client-max-body-size"].removesuffix("m")) * 2**20 >= service.max_body_bytes
     assert int(notes["nginx.org/proxy-read-timeout"].removesuffix("s")) * 1000 > service.deadline_ms
+
+
+def test_ingress_publishes_the_contract_and_nothing_of_the_inside() -> None:
+    contract = yaml.safe_load((ROOT / "openapi.yaml").read_text(encoding="utf-8"))["paths"]
+    entries = of_kind(as_written(), "Ingress")[0]["spec"]["rules"][0]["http"]["paths"]
+    open_paths = tuple(entry["path"] for entry in entries)
+    closed = {path for path in contract if not path.startswith(open_paths)}
+    assert closed == {"/", "/health/live", "/health/ready", "/metrics", "/samples", "/samples/{id}"}
 
 
 @pytest.mark.parametrize("name", OVERLAYS)

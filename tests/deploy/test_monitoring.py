@@ -47,7 +47,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
 
 
-@pytest.mark.parametrize(("name", "expression"), expressions())
+@pytest.mark.parametrize(("name", "expression"), list(expressions()))
 def test_expression_asks_for_metrics_that_the_service_exports(
     name: str, expression: str, exported: dict[str, str]
 ) -> None:

@@ -7,7 +7,7 @@ from service.logic.model import Analyte, Finding, Indicator, Lacking, Medication
 from service.logic.rules.magnesium import excess_tier
 from service.logic.rules.rule import Answer, Rule
 from service.logic.rules.words import GATE, dated, drugs, references
-from service.logic.text import Text
+from service.logic.text import Text, Value
 
 
 def source(case: Case) -> Answer:
@@ -41,14 +41,15 @@ def antidote(case: Case) -> Answer:
     obstetric = case.tags & OBSTETRIC and above(case.mg, case.limit("mg-eclampsia-ceiling", case.mg))
     if not (tier in {"severe", "life-threatening"} or (tier == "moderate" and symptoms) or obstetric):
         return NotMet()
+    signs = case.condition("symptomatic_hypermg", *sorted(OBSTETRIC))
+    reasons: tuple[Value, ...] = (*dict.fromkeys(sign.text[:40] for sign in signs), GATE[case.gate])
     return Finding(
         "antidote",
         Indicator.CRITICAL,
         text=Text("Toxic magnesium {dated}: calcium IV now, stop magnesium.", dated=dated(case.mg)),
-        why=Text("{gate}.", gate=GATE[case.gate]),
+        why=Text("With: {things}.", things=reasons),
         advice=(ANTIDOTE, *_clearance(case)),
-        evidence=references(case.mg, case.creatinine)
-        + tuple(c.reference for c in case.condition("symptomatic_hypermg", *sorted(OBSTETRIC))),
+        evidence=references(case.mg, case.creatinine) + tuple(sign.reference for sign in signs),
     )
 
 
