@@ -45,8 +45,8 @@ format: $(DEV_STAMP)  ## format and fix what can be fixed
 	@$(BIN)/python -m ruff check --fix .
 
 messages: $(DEV_STAMP)  ## collect the English messages and merge them into ru.po and fa.po
-	@$(BIN)/pybabel -q extract -F /dev/null -k Text -k translate --omit-header --sort-output -o service/cds/languages/messages.pot service
-	@for l in ru fa; do $(BIN)/pybabel -q update -N --omit-header --ignore-obsolete -i service/cds/languages/messages.pot -o service/cds/languages/$$l.po -l $$l; done
+	@$(BIN)/pybabel -q extract -k Text -k translate --no-location --sort-output -o service/cds/languages/messages.pot service
+	@for l in ru fa; do $(BIN)/pybabel -q update -N --ignore-obsolete --ignore-pot-creation-date -i service/cds/languages/messages.pot -o service/cds/languages/$$l.po -l $$l; done
 	@rm service/cds/languages/messages.pot
 
 docs: $(DEV_STAMP)  ## write docs/clinical.md from the knowledge

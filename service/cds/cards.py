@@ -154,8 +154,32 @@ def _lead(chosen: Sequence[Judgement]) -> Judgement | None:
 _FAILED = Text("Some magnesium rules could not be evaluated; this is not an all-clear.")
 
 
+_SUMMARY_LENGTH = 139  # CDS Hooks: a summary has fewer than 140 characters
+
+
 def _summary(lead: Judgement | None, how: Presentation) -> str:
-    return how.wording.plain(_finding(lead).text if lead else _FAILED)
+    """The sentence of the lead; where it is too long, the last items of its list are counted, not named."""
+    text: Text | None = _finding(lead).text if lead else _FAILED
+    said = ""
+    while text is not None:
+        said = how.wording.plain(text)
+        text = _shorter(text) if len(said) > _SUMMARY_LENGTH else None
+    return said if len(said) <= _SUMMARY_LENGTH else f"{said[: _SUMMARY_LENGTH - 1]}…"
+
+
+def _shorter(text: Text) -> Text | None:
+    """The sentence with one more item of a list counted; None when no list has an item to spare."""
+    for name, value in text.values.items():
+        if isinstance(value, Text) and (inner := _shorter(value)) is not None:
+            return Text(text.template, **{**text.values, name: inner})
+        if isinstance(value, tuple) and len(value) > 1:
+            counted = text.values.get("count")
+            if isinstance(counted, int):
+                return Text(text.template, **{**text.values, name: value[:-1], "count": counted + 1})
+            return Text(
+                text.template, **{**text.values, name: Text("{drugs} and {count} more", drugs=value[:-1], count=1)}
+            )
+    return None
 
 
 def _indicator(chosen: Sequence[Judgement], assessment: Assessment) -> Indicator:

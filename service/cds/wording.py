@@ -30,9 +30,13 @@ _UNITS = {
     "g/L": Text("g/L"),
     "g/dL": Text("g/dL"),
     "ms": Text("ms"),
+    "s": Text("s"),
+    "mL/min": Text("mL/min"),
+    "mL/min/{1.73_m2}": Text("mL/min/1.73 m²"),
 }
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>&|~#!])")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]+")
+_LINK = re.compile(r"(:|www)([/.])", re.IGNORECASE)  # some renderers make links of bare addresses
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ class Wording:
 
     def markdown(self, text: Text) -> str:
         """The sentence for Markdown: what comes from the chart cannot become markup."""
-        return self._say(text, lambda words: _MARKDOWN.sub(r"\\\1", _inert(words)))
+        return self._say(text, lambda words: _LINK.sub(r"\1\\\2", _MARKDOWN.sub(r"\\\1", _inert(words))))
 
     def translate(self, message: str) -> str:
         """A fixed English message in this language."""
@@ -101,10 +105,7 @@ def catalogue(language: str) -> Mapping[str, str]:
 
 @cache
 def _months(language: str) -> dict[int, str]:
-    return {
-        number: str(name).rstrip(".")
-        for number, name in get_month_names("abbreviated", locale=Locale(language)).items()
-    }
+    return {number: str(name) for number, name in get_month_names("abbreviated", locale=Locale(language)).items()}
 
 
 @cache
@@ -116,10 +117,10 @@ def negotiate(accepted: str, default: str) -> str:
     """The offered language that an Accept-Language header prefers, else the default."""
     wishes = []
     for place, part in enumerate(accepted.split(",")[:20]):
-        tag, _, quality = part.strip().partition(";q=")
+        tag, _, quality = part.lower().replace(" ", "").partition(";q=")
         weight = _quality(quality)
         if weight > 0:
-            wishes.append((-weight, place, tag.strip().lower().split("-")[0]))
+            wishes.append((-weight, place, tag.split("-")[0]))
     return next((language for _, _, language in sorted(wishes) if language in LANGUAGES), default)
 
 

@@ -58,7 +58,7 @@ def ppi(case: Case) -> Answer:
         result=result,
         indicator=Indicator.WARNING,
         text=Text(
-            "Proton pump inhibitor may contribute: {drugs}; {likelihood}.",
+            "PPI may contribute: {drugs}; {likelihood}.",
             drugs=drugs(case.ppis, 2),
             likelihood=likelihood,
         ),

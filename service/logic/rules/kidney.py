@@ -9,7 +9,7 @@ from service.logic import formulas
 from service.logic.case import LOOP_OR_THIAZIDE, MAGNESIUM_PRODUCT, Case, above, below, is_fluid, magnesium_route
 from service.logic.model import Analyte, Exposure, Finding, Indicator, LabResult, Lacking, Medication, NotMet, Order
 from service.logic.rules.rule import Answer, Rule
-from service.logic.rules.words import GATE, dated, drugs, references
+from service.logic.rules.words import GATE, drugs, named_and_dated, references
 from service.logic.text import Text
 from service.logic.units import rounded
 
@@ -23,9 +23,9 @@ def egfr(case: Case) -> Answer:
     value = rounded(case.egfr, 1)
     source = case.creatinine or case.reported_egfr
     assert source is not None  # noqa: S101  an eGFR comes from one of them
-    why = Text("From {source}.", source=dated(source))
+    why = Text("From {source}.", source=named_and_dated(source))
     if case.aki is not None:
-        why = Text("From {source}; unreliable in acute kidney injury.", source=dated(source))
+        why = Text("From {source}; unreliable in acute kidney injury.", source=named_and_dated(source))
     return Finding(
         result="eGFR",
         indicator=Indicator.INFO,

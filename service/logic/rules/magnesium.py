@@ -76,6 +76,8 @@ def _severity_indicator(case: Case, grade: str) -> Indicator:
 
 def _severity_advice(case: Case) -> tuple[Text, ...]:
     if case.pseudo:
+        if case.current(Analyte.IONISED_MAGNESIUM, case.mg_window) is not None:
+            return (Text("Do not treat the number: look for the cause of the low albumin."),)
         return (Text("Do not treat the number: measure ionised magnesium, look for the cause of the low albumin."),)
     return (Text("Repeat magnesium, potassium and calcium after any change."),)
 

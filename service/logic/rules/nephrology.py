@@ -18,7 +18,8 @@ def dialysis(case: Case) -> Answer:
     conditions = case.condition("dialysis")
     stated = next((c.dialysate_mg for c in conditions if c.dialysate_mg is not None), None)
     options = Text(
-        "Dialysate options 0.5, 0.75 and 1.0 mmol/L; a session removes about 486, 306 or 56 mg at 0, 0.25 or 0.75."
+        "Dialysate options 0.5, 0.75 and 1.0 mmol/L; "
+        "a session removes about 486, 306 or 56 mg at 0, 0.25 or 0.75 mmol/L."
     )
     known = Text("Dialysate magnesium {value} mmol/L.", value=stated) if stated is not None else None
     return Finding(

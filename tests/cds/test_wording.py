@@ -1,0 +1,189 @@
+"""Sentences in the reader's language: numbers, days, units, lists; chart text stays text; who is answered in what."""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from service.cds.wording import LANGUAGES, Wording, negotiate
+from service.logic.model import Analyte
+from service.logic.text import Text, Value
+from service.logic.units import FACTORS
+
+ENGLISH, RUSSIAN, PERSIAN = (Wording(language, UTC) for language in LANGUAGES)
+# Analytes whose results are quoted with value and unit.
+QUOTED = (
+    *(Analyte.SERUM_MAGNESIUM, Analyte.RBC_MAGNESIUM, Analyte.IONISED_MAGNESIUM, Analyte.CREATININE, Analyte.EGFR),
+    *(Analyte.POTASSIUM, Analyte.CALCIUM, Analyte.ALBUMIN, Analyte.BICARBONATE, Analyte.QTC),
+)
+BIDI_CONTROLS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
+def said(words: Value, wording: Wording = ENGLISH) -> str:
+    return wording.markdown(Text("{words}", words=words))
+
+
+# ---- numbers, days, units, lists --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "english", "russian"),
+    [("0.70", "0.70", "0,70"), ("12", "12", "12"), ("1E+3", "1000", "1000"), ("1234.5", "1234.5", "1234,5")],
+)
+def test_digits_stay_and_the_decimal_sign_is_that_of_the_language(number: str, english: str, russian: str) -> None:
+    assert said(Decimal(number)) == english
+    assert said(Decimal(number), RUSSIAN) == russian
+
+
+def test_a_version_or_a_drug_keeps_its_point_in_every_language() -> None:
+    assert {said("KCl 7.45 %", wording) for wording in (ENGLISH, RUSSIAN, PERSIAN)} == {"KCl 7.45 %"}
+
+
+@pytest.mark.parametrize(("wording", "month"), [(ENGLISH, "Nov"), (RUSSIAN, "нояб"), (PERSIAN, "نوامبر")])
+def test_a_day_is_named_in_words_so_that_it_cannot_be_misread(wording: Wording, month: str) -> None:
+    day, name, year = said(date(2026, 11, 3), wording).split()
+    assert (day, name.rstrip("."), year) == ("3", month, "2026")
+
+
+@pytest.mark.parametrize(
+    ("zone", "moment"),
+    [("UTC", "3 Nov 2026 21:30"), ("Europe/Moscow", "4 Nov 2026 00:30"), ("Asia/Tehran", "4 Nov 2026 01:00")],
+)
+def test_a_moment_is_told_in_the_readers_zone(zone: str, moment: str) -> None:
+    assert said(datetime(2026, 11, 3, 21, 30, tzinfo=UTC), Wording("en", ZoneInfo(zone))) == moment
+
+
+@pytest.mark.parametrize(
+    ("code", "english", "russian"),
+    [
+        ("mmol/L", "mmol/L", "ммоль/л"),
+        ("mg/dL", "mg/dL", "мг/дл"),
+        ("meq/L", "mEq/L", "мЭкв/л"),
+        ("umol/L", "µmol/L", "мкмоль/л"),
+        ("ms", "ms", "мс"),
+    ],
+)
+def test_a_unit_is_written_as_the_reader_writes_it(code: str, english: str, russian: str) -> None:
+    result = Text("{value} {unit}", value=Decimal("1.9"), unit=code)
+    assert ENGLISH.plain(result) == f"1.9 {english}"
+    assert RUSSIAN.plain(result) == f"1,9 {russian}"
+
+
+@pytest.mark.parametrize("code", sorted({unit for analyte in QUOTED for unit in FACTORS[analyte]}))
+def test_no_unit_of_a_quoted_result_stays_in_latin_letters(code: str) -> None:
+    result = Text("{value} {unit}", value=Decimal(1), unit=code)
+    assert not any("LATIN" in unicodedata.name(sign, "") for sign in RUSSIAN.plain(result))
+
+
+def test_only_a_unit_is_translated_as_a_unit() -> None:
+    assert said("ms", RUSSIAN) == "ms"
+
+
+def test_a_list_is_joined_as_the_language_joins() -> None:
+    drugs = ("furosemide", Text("serum magnesium"), Decimal("0.5"))
+    assert said(drugs) == "furosemide, serum magnesium, 0.5"
+    assert said(drugs, RUSSIAN) == "furosemide, магний сыворотки, 0,5"
+    assert said(drugs, PERSIAN).startswith(f"furosemide{PERSIAN.translate(', ')}")
+
+
+def test_a_sentence_within_a_sentence_is_translated_too() -> None:
+    gate = Text("acute kidney injury")
+    assert RUSSIAN.plain(Text("For doses: {gate}.", gate=gate)).endswith(": острое повреждение почек.")
+
+
+@pytest.mark.parametrize("wording", [RUSSIAN, PERSIAN], ids=["ru", "fa"])
+def test_a_message_without_translation_appears_in_english(wording: Wording) -> None:
+    assert wording.plain(Text("No such message: {what}.", what="x")) == "No such message: x."
+
+
+# ---- what comes from the chart ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("Magne B6 **forte**", r"Magne B6 \*\*forte\*\*"),
+        ("[free](https://evil.example)", r"\[free\](https:\//evil.example)"),
+        ("![x](https://evil.example/x.png)", r"\!\[x\](https:\//evil.example/x.png)"),
+        ("see www.evil.example", r"see www\.evil.example"),
+        ("<script>alert(1)</script>", r"\<script\>alert(1)\</script\>"),
+        ("&lt;b&gt;", r"\&lt;b\&gt;"),
+        ("`code` | # _it_ ~~no~~", r"\`code\` \| \# \_it\_ \~\~no\~\~"),
+        ("back\\slash", r"back\\slash"),
+        ("{mg} {value!r} {0}", r"\{mg\} \{value\!r\} \{0\}"),
+    ],
+)
+def test_chart_text_cannot_become_markup(words: str, shown: str) -> None:
+    assert said(words) == shown
+    assert said((Text("{drug}", drug=words),)) == shown
+
+
+def test_our_own_words_are_not_escaped() -> None:
+    text = Text("{dose} [{source}]", dose=Text("Check glucose."), source="a*b")
+    assert ENGLISH.markdown(text) == r"Check glucose. [a\*b]"
+
+
+def test_plain_text_shows_chart_text_as_it_is() -> None:
+    assert ENGLISH.plain(Text("{drug}.", drug="<b>*x*</b> {mg}")) == "<b>*x*</b> {mg}."
+
+
+@pytest.mark.parametrize(
+    "words", ["a\nb", "a\r\n\r\nb", "a\tb", "a\x00b", "a\x1b[0mb", "a\u2028b", "a\ufeffb", " a  b "]
+)
+def test_chart_text_stays_on_one_line_without_control_characters(words: str) -> None:
+    for shown in (said(words), ENGLISH.plain(Text("{words}", words=words))):
+        assert shown.split(" ")[0] == "a"
+        assert shown.endswith("b")
+        assert shown.isprintable()
+
+
+@pytest.mark.parametrize("control", BIDI_CONTROLS, ids=lambda sign: f"U+{ord(sign):04X}")
+def test_chart_text_cannot_turn_the_direction_of_a_sentence(control: str) -> None:
+    assert said(f"10{control}mg") == "10 mg"
+
+
+def test_letters_of_other_scripts_and_their_joiners_stay() -> None:
+    assert said("Магне B6, می\u200cشود, Ω-3") == "Магне B6, می\u200cشود, Ω-3"
+
+
+# ---- the language of an answer ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("accepted", "language"),
+    [
+        ("ru", "ru"),
+        ("RU", "ru"),
+        ("fa-IR", "fa"),
+        ("en-US,ru;q=0.8", "en"),
+        ("en-US;q=0.5,ru;q=0.8", "ru"),
+        ("en-US; q=0.5, ru; q=0.8", "ru"),
+        ("ru;Q=0.3, fa;Q=0.4", "fa"),
+        ("de, fr;q=0.9, fa;q=0.1", "fa"),
+        ("ru;q=0.7, fa;q=0.7", "ru"),
+        ("ru;q=0, fa", "fa"),
+        ("ru;q=0.000", "en"),
+        ("de", "en"),
+        ("*", "en"),
+        ("fa;q=0.2, *;q=0.1", "fa"),
+        ("", "en"),
+        (",,;", "en"),
+        (";q=1", "en"),
+        ("ru;q=high", "en"),
+        ("ru;q=-1", "en"),
+        ("ru;q=nan", "en"),
+        ("russian", "en"),
+        ("../../etc/passwd", "en"),
+        (",".join(["de"] * 20 + ["ru"]), "en"),
+    ],
+)
+def test_the_language_that_the_reader_prefers_among_those_offered(accepted: str, language: str) -> None:
+    assert negotiate(accepted, "en") == language
+
+
+def test_without_a_wish_the_default_of_the_site_stands() -> None:
+    assert [negotiate(accepted, "fa") for accepted in ("", "*", "de")] == ["fa", "fa", "fa"]
