@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Any
 
 import click
 from gunicorn.app.base import BaseApplication
 
 from service import __version__
-from service.app import application, known
-from service.errors import SettingsError
+from service.app import application, known, site_of
+from service.cli.evaluate import evaluate
+from service.cli.knowledge import explain, rules
+from service.cli.screen import screen
+from service.cli.setup import Commands, environment
+from service.cli.upkeep import check_site, db, load_rxnorm
 from service.settings import Mode, Settings, load
 
 
-@click.group()
+@click.group(cls=Commands)
 @click.version_option(__version__, prog_name="magnesium-cds")
 def main() -> None:
     """Decision support for magnesium disorders over CDS Hooks and REST."""
@@ -24,7 +26,8 @@ def main() -> None:
 @main.command()
 def serve() -> None:
     """Serve over HTTP; settings come from the environment and the site file."""
-    settings = _settings()
+    settings = load(environment(), known())
+    site_of(settings)  # what is wrong with the site's tables is said here, not by a worker
     if settings.mode is Mode.DEVELOPMENT:
         click.secho(
             "DEVELOPMENT MODE: no authentication, this machine only. Not for patient data.",
@@ -36,12 +39,8 @@ def serve() -> None:
     _Server(settings).run()
 
 
-def _settings() -> Settings:
-    try:
-        return load(os.environ, known())  # noqa: TID251  an entry point hands the environment to settings
-    except SettingsError as error:
-        click.echo("The settings are wrong:\n" + "\n".join(f"  {problem}" for problem in error.problems), err=True)
-        sys.exit(2)
+for _command in (evaluate, screen, rules, explain, check_site, load_rxnorm, db):
+    main.add_command(_command)
 
 
 class _Server(BaseApplication):
@@ -73,4 +72,4 @@ class _Server(BaseApplication):
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="magnesium-cds")

@@ -13,8 +13,8 @@ from joserfc.jwk import ECKey
 from service.errors import SettingsError
 from service.logic.model import Analyte
 from service.settings import Mode, load
-from service.settings.site import Bounds, Known, OrderCode, Profile, Replay, RuleMode, Service, Site, Tenant
 from service.settings.lines import key_lines, line_of
+from service.settings.site import Bounds, Known, OrderCode, Profile, Replay, RuleMode, Service, Site, Tenant
 
 DOCS = Path(__file__).parents[1] / "docs"
 KNOWN = Known(

@@ -580,7 +580,7 @@ function reveal() {
 function summary(answer) {
   if (!answer.ok) return `Status ${answer.status} in ${answer.ms} ms: ${STATUS_WORDS[answer.status] ?? "the call failed"}.`;
   const cards = items(answer.body?.cards);
-  const named = cards.map((data) => `${INDICATORS[data.indicator] ?? "Card"}: ${data.summary}`.replace(/\.?$/, ".")).join(" ");
+  const named = cards.map((data) => `${INDICATORS[data.indicator] ?? "Card"}: \u2068${data.summary}\u2069`).join(" ");
   return `Answered in ${answer.ms} ms. ${cards.length ? `${plural(cards.length, "card")}. ${named}` : "No card: nothing to say."}`;
 }
 

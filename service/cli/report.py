@@ -1,0 +1,114 @@
+"""The answer of an evaluation as plain text for a terminal: cards, findings, what was read, what could not be used."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+Json = Mapping[str, Any]
+Row = Sequence[str]
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]+")  # what could steer a terminal; the line feed stays
+_ESCAPED = re.compile(r"\\([\\`*_{}\[\]<>&|~#!])")
+_WIDEST = 120
+
+
+def report(body: Json, width: int | None = None) -> str:
+    """The text of an answer of `explain`; `width` in characters, by default that of the terminal."""
+    width = min(width or shutil.get_terminal_size().columns, _WIDEST)
+    blocks = [_heading(body), *_cards(body, width), *_findings(body, width), *_read(body, width), *_issues(body, width)]
+    return _CONTROL.sub(" ", "\n\n".join(blocks))
+
+
+def _heading(body: Json) -> str:
+    return " · ".join([body["patient"], body["hook"], body["asOf"], f"knowledge {body['knowledge']['version']}"])
+
+
+# ---- cards ----------------------------------------------------------------------------------------------------------
+
+
+def _cards(body: Json, width: int) -> Iterator[str]:
+    if not body["cards"]:
+        yield "No card."
+    for card in body["cards"]:
+        title = f"CARD · {card['indicator'].upper()} · {card['summary']}"
+        lines = [line for raw in card.get("detail", "").splitlines() for line in _plain(raw, width)]
+        lines += [f"    Suggests: {suggestion['label']}" for suggestion in card.get("suggestions", ())]
+        yield "\n".join([*textwrap.wrap(title, width), *lines])
+
+
+def _plain(markdown: str, width: int) -> list[str]:
+    """A line of a card without its marks; blank lines go."""
+    mark = "- " if markdown.startswith("- ") else ""
+    words = _ESCAPED.sub(r"\1", markdown.removeprefix("- ").replace("**", ""))
+    return textwrap.wrap(words, width, initial_indent=f"    {mark}", subsequent_indent="    " + " " * len(mark))
+
+
+# ---- tables ---------------------------------------------------------------------------------------------------------
+
+
+def _findings(body: Json, width: int) -> Iterator[str]:
+    told = [finding for finding in body["findings"] if finding["outcome"] != "not-met"]
+    rows = [(_rule(f), f["outcome"], f.get("result", ""), _why(f)) for f in told]
+    yield table("Findings (* stated on a card)", ("rule", "outcome", "result", "why"), rows, width)
+    quiet = ", ".join(finding["rule"] for finding in body["findings"] if finding["outcome"] == "not-met")
+    if quiet:
+        yield "\n".join(["Not met", *textwrap.wrap(quiet, width, initial_indent="  ", subsequent_indent="  ")])
+
+
+def _rule(finding: Json) -> str:
+    return f"{finding['rule']}{'*' if finding['shown'] else ''}"
+
+
+def _why(finding: Json) -> str:
+    if finding["outcome"] == "lacking":
+        return f"not known: {', '.join(finding['lacking'])}"
+    if finding["outcome"] == "withheld":
+        return f"kept back by a gate: {finding['gate']}"
+    if finding["outcome"] == "failed":
+        return f"a fault of ours: {finding['error']}"
+    return f"{finding['text']} {finding.get('why', '')}".strip()
+
+
+def _read(body: Json, width: int) -> Iterator[str]:
+    read = body["read"]
+    labs = [(lab["analyte"], _amount(lab), lab["takenAt"] or "", lab["reference"]) for lab in read["labs"]]
+    drugs = [
+        (", ".join(m["ingredients"]), m["exposure"], m["recognisedBy"], m["reference"]) for m in read["medications"]
+    ]
+    problems = [(", ".join(c["tags"]), _state(c), c["recognisedBy"], c["reference"]) for c in read["conditions"]]
+    yield table("Results read", ("measured", "value", "taken", "resource"), labs, width)
+    yield table("Medications read", ("drug", "taken", "known by", "resource"), drugs, width)
+    yield table("Conditions read", ("condition", "state", "known by", "resource"), problems, width)
+
+
+def _amount(lab: Json) -> str:
+    return f"{lab.get('comparator', '')}{'' if lab['value'] is None else lab['value']} {lab['unit'] or ''}".strip()
+
+
+def _state(condition: Json) -> str:
+    return "active" if condition["active"] else "not active"
+
+
+def _issues(body: Json, width: int) -> Iterator[str]:
+    rows = [(issue["reference"], issue["problem"]) for issue in body["issues"]]
+    yield table("Could not be used", ("resource", "because"), rows, width)
+
+
+def table(title: str, columns: Row, rows: Iterable[Row], width: int) -> str:
+    """Columns as wide as their longest cell; the last one takes what is left and is wrapped."""
+    listed = list(rows)
+    if not listed:
+        return f"{title}: none"
+    widths = [max(len(row[place]) for row in (columns, *listed)) for place in range(len(columns) - 1)]
+    lines = [line for row in (columns, *listed) for line in _row(row, widths, width)]
+    return "\n".join([title, *lines])
+
+
+def _row(row: Row, widths: Sequence[int], width: int) -> list[str]:
+    lead = "  " + "".join(f"{cell:<{size}}  " for cell, size in zip(row, widths, strict=False))
+    rest = " " * len(lead)
+    room = max(width, len(lead) + 24)  # a narrow terminal breaks lines itself
+    return textwrap.wrap(row[-1], room, initial_indent=lead, subsequent_indent=rest) or [lead.rstrip()]

@@ -1,0 +1,186 @@
+"""The files of a Bulk Data export as lines, each with its place; what cannot be read is a `Broken`, never an error."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+import msgspec
+
+from service.fhir.total import local_reference
+
+MAX_LINE: Final = 16_000_000  # bytes; a resource of this size is no chart entry
+SHARED: Final = frozenset({"Medication", "Specimen"})  # may belong to no patient
+READ: Final = SHARED | {
+    "Patient", "Observation", "MedicationRequest", "MedicationStatement", "MedicationAdministration",
+    "MedicationDispense", "Condition", "Encounter", "ServiceRequest",
+}  # fmt: skip
+_BOM: Final = b"\xef\xbb\xbf"
+_UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
+_LINES_PER_REPORT: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A line (or the rest of a file) that was skipped; `reason` is one of a few, `detail` never holds content."""
+
+    file: str
+    line: int
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a file, without its end."""
+
+    file: str
+    number: int
+    content: bytes
+
+
+class Head(msgspec.Struct, rename="camel"):
+    """Of a resource what tells whose it is and to what it refers; untyped, for `total` reads it."""
+
+    resource_type: Any = None
+    id: Any = None
+    subject: Any = None
+    patient: Any = None
+    medication_reference: Any = None
+    medication: Any = None
+    specimen: Any = None
+    ingredient: Any = None
+
+
+_head = msgspec.json.Decoder(Head)
+
+
+def export_files(folder: Path) -> list[Path]:
+    """The NDJSON files of an export, in the order in which they are read."""
+    return sorted(p for p in folder.iterdir() if p.name.endswith((".ndjson", ".ndjson.gz")) and p.is_file())
+
+
+def read_lines(path: Path, advance: Callable[[int], None]) -> Iterator[Line | Broken]:
+    """The lines of one file, compressed or not; `advance` is told how many of its bytes were read since last time."""
+    number = told = 0
+    with path.open("rb") as raw:
+        stream = _uncompressed(raw)
+        try:
+            for content in _bounded(stream):
+                number += 1
+                if number == 1 and content.startswith(_UTF16):
+                    yield Broken(path.name, 1, "UTF-16", "the whole file was skipped: FHIR NDJSON is UTF-8")
+                    break
+                if number % _LINES_PER_REPORT == 0:
+                    advance(raw.tell() - told)
+                    told = raw.tell()
+                yield from _line(path.name, number, content)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            yield Broken(path.name, number + 1, "damaged gzip", f"the rest of the file was lost ({error})")
+        raw.seek(0, 2)
+        advance(raw.tell() - told)
+
+
+def _uncompressed(raw: IO[bytes]) -> IO[bytes]:
+    """By content, not by name: servers differ in what they call a compressed file."""
+    compressed = raw.read(2) == b"\x1f\x8b"
+    raw.seek(0)
+    return gzip.GzipFile(fileobj=raw) if compressed else raw  # type: ignore[return-value]
+
+
+def _bounded(stream: IO[bytes]) -> Iterator[bytes]:
+    """Lines of which never more than MAX_LINE bytes are held; of a longer one only the beginning is given."""
+    while content := stream.readline(MAX_LINE + 1):
+        last = content
+        while len(last) > MAX_LINE and not last.endswith(b"\n"):
+            last = stream.readline(MAX_LINE + 1)
+        yield content
+
+
+def _line(file: str, number: int, content: bytes) -> Iterator[Line | Broken]:
+    if len(content) > MAX_LINE:
+        yield Broken(file, number, "too long", f"more than {MAX_LINE} bytes")
+        return
+    stripped = (content.removeprefix(_BOM) if number == 1 else content).strip()
+    if stripped:
+        yield Line(file, number, stripped)
+
+
+def read_head(line: Line) -> Head | Broken:
+    """The head of the resource in a line, checked to the line's end, so that no later reader can stumble."""
+    try:
+        line.content.decode("utf-8")
+        head = head_of(line.content)
+    except UnicodeDecodeError as error:
+        return Broken(line.file, line.number, "not UTF-8", f"byte {error.start}")
+    except msgspec.ValidationError:
+        return Broken(line.file, line.number, "no JSON object")
+    except (msgspec.DecodeError, RecursionError) as error:
+        return Broken(line.file, line.number, "not JSON", str(error))
+    if not kind_of(head):
+        return Broken(line.file, line.number, "no resourceType")
+    return head
+
+
+def head_of(content: bytes) -> Head:
+    """The head of a resource in a line that `read_head` has accepted."""
+    return _head.decode(content)
+
+
+def kind_of(head: Head) -> str:
+    """The resource type, "" if there is none."""
+    return _text(head.resource_type)
+
+
+def id_of(head: Head) -> str:
+    """The id, "" if there is none."""
+    return _text(head.id)
+
+
+def patient_of(head: Head) -> str:
+    """The id of the patient to whom a resource belongs; "" if it names none."""
+    if head.resource_type == "Patient":
+        return id_of(head)
+    named = _reference(head.subject) or _reference(head.patient)
+    if named.startswith("urn:uuid:"):
+        return named.removeprefix("urn:uuid:")
+    kind, _, ident = local_reference(named).rpartition("/")
+    return ident if kind == "Patient" else ""
+
+
+def shared_references(head: Head) -> Iterator[str]:
+    """The references of a resource to medications and specimens, as written."""
+    places = [head.medication_reference, head.medication, _member(head.medication, "reference")]
+    places += head.specimen if isinstance(head.specimen, list) else [head.specimen]
+    for part in head.ingredient if isinstance(head.ingredient, list) else ():
+        places += [_member(part, "itemReference"), _member(_member(part, "item"), "reference")]
+    for place in places:
+        if (reference := _reference(place)) and not reference.startswith("#"):
+            yield reference
+
+
+def shared_name(reference: str) -> str:
+    """`Type/id` under which a shared resource is found, "" if the reference is to something else.
+
+    A bare `urn:uuid:…` does not tell its type; only medications are referred to in this way.
+    """
+    if reference.startswith("urn:uuid:"):
+        return "Medication/" + reference.removeprefix("urn:uuid:")
+    local = local_reference(reference)
+    return local if local.partition("/")[0] in SHARED else ""
+
+
+def _text(value: object) -> str:
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _member(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def _reference(value: object) -> str:
+    return _text(_member(value, "reference"))

@@ -1,0 +1,56 @@
+"""`rules` and `explain`: every rule of the catalogue can be read on a terminal."""
+
+import pytest
+
+from service.logic.knowledge import load
+from service.logic.rules import RULES
+
+
+def test_every_rule_is_listed_once_with_title_hooks_and_mode(run):
+    listed = run("rules", env={"COLUMNS": "200"}).stdout
+    lines = {line.split()[0]: line for line in listed.splitlines() if line.strip().startswith("R-")}
+    assert list(lines) == [rule.id for rule in RULES]
+    assert "Hypomagnesaemia severity" in lines["R-011"]
+    assert "encounter-discharge encounter-start patient-view" in lines["R-011"]
+    assert lines["R-011"].split()[1] == "on"
+    assert {line.split()[1] for line in lines.values()} <= {"on", "research"}
+
+
+def test_the_mode_is_that_of_the_site(run, tmp_path):
+    site = tmp_path / "site.toml"
+    site.write_text('[rules]\nR-011 = "silent"\nR-040 = "off"\n')
+    listed = run("rules", "--site", site).stdout
+    modes = {line.split()[0]: line.split()[1] for line in listed.splitlines() if line.strip().startswith("R-")}
+    assert (modes["R-011"], modes["R-040"], modes["R-010"]) == ("silent", "off", "on")
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
+def test_each_rule_explains_itself(run, rule):
+    entry = load().rules[rule.id]
+    told = " ".join(run("explain", rule.id).stdout.split())
+    for words in (entry.title, entry.question, entry.condition, entry.guards, entry.limits):
+        assert " ".join(words.split()) in told
+    for name in entry.parameters:
+        if name in load().parameters:
+            value, unit = next(iter([(v, u) for u, v in load().parameters[name].values.items()] or [("", "")]))
+            assert f"{name} = {value}".strip() in told
+            assert unit in told
+    for citation in entry.citations:
+        assert " ".join(load().references[citation.source].title.split()) in told
+
+
+def test_limits_carry_units_and_sources_and_what_the_site_changed(run, tmp_path):
+    told = " ".join(run("explain", "r011").stdout.split())
+    assert "mg-severe = 0.40 mmol/L · 1.0 mg/dL · 0.8 meq/L: serum magnesium below this" in told
+    assert "[migraine review, grading of hypomagnesaemia; Hedayati 2024, treatment table, severe]" in told
+    assert "reference range from 18 years = 0.70 to 1.00 mmol/L" in told
+    site = tmp_path / "site.toml"
+    site.write_text("[thresholds]\nmg-severe = 0.35\n")
+    changed = " ".join(run("explain", "R-011", "--site", site).stdout.split())
+    assert "mg-severe = 0.35 mmol/L (changed by the site)" in changed
+
+
+def test_an_unknown_rule_is_an_error_of_usage(run):
+    result = run("explain", "R-999")
+    assert result.exit_code == 2
+    assert "there is no rule R-999" in result.stderr
