@@ -2,33 +2,49 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from threading import Event, Thread
+from typing import TYPE_CHECKING
 
 import flask
 import structlog
 
 from service import __version__
-from service.api import hooks, operations, pages, problems, rest
+from service.api import answers, hooks, operations, pages, problems, rest, telemetry
 from service.api.auth import Caller, authenticate
 from service.api.cors import allow_origins
 from service.api.keys import KeyCache, fetcher
+from service.api.limits import RateLimit
+from service.api.logs import log_to_stdout
 from service.api.tools import Tools
+from service.cds.catalogue import PREFETCH_KEYS
+from service.errors import StoreUnavailable
 from service.fhir.client import FhirReader
 from service.fhir.snapshot import Site
 from service.logic.knowledge import VERSION, load
 from service.logic.rules import RULES
 from service.net.outbound import session
+from service.net.urls import Network, address_allowed
 from service.settings import Mode, Settings
 from service.settings.site import Bounds, Known, RuleMode
+from service.store.database import upgrade
 from service.store.store import Store
 from service.terminology import rxnorm
 from service.terminology.analytes import LAB_CODES
 from service.terminology.drugs import FORMULARY, Formulary
 
-LOG = structlog.get_logger(__name__)
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+READS_AT_ONCE = 4 * len(PREFETCH_KEYS)  # by one FHIR server: all queries of four calls that were sent no prefetch
+UPGRADE_SECONDS = 5.0
 
 
 def now() -> datetime:
@@ -49,13 +65,16 @@ def known() -> Known:
 
 
 def create_app(settings: Settings, clock: Callable[[], datetime] = now) -> flask.Flask:
-    """The WSGI application."""
+    """The WSGI application; `app.extensions["tools"].close()` ends it."""
     app = flask.Flask("service", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.service.max_body_bytes
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
-    tools = _tools(settings, clock)
+    app.wsgi_app = _single_slashes(app.wsgi_app)  # type: ignore[assignment, method-assign]
+    tools = app.extensions["tools"] = _tools(settings, clock)
+    telemetry.observe(app)
     problems.register(app)
+    answers.protect(app)
     allow_origins(app, settings.service.cors_origins, development=settings.mode is Mode.DEVELOPMENT)
     app.register_blueprint(hooks.blueprint(tools))
     app.register_blueprint(rest.blueprint(tools))
@@ -64,36 +83,88 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = now) -> flask
     return app
 
 
+def _single_slashes(inner: WSGIApplication) -> WSGIApplication:
+    """Clients that join a base and a path double the slash; a redirect would cost them their body."""
+
+    def outer(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        return inner({**environ, "PATH_INFO": re.sub("/{2,}", "/", environ.get("PATH_INFO", ""))}, start)
+
+    return outer
+
+
 def application(settings: Settings) -> flask.Flask:
-    """The application of a serving process: what was imported lives for ever and is kept out of later collections."""
+    """The application of a serving process, made after it has forked; what waits to be stored is stored as it ends.
+
+    What was imported lives for ever and is kept out of later collections of garbage.
+    """
+    log_to_stdout(settings.log_level, readable=settings.mode is Mode.DEVELOPMENT)
     app = create_app(settings)
+    atexit.register(app.extensions["tools"].close)
     gc.collect()
     gc.freeze()
     return app
 
 
 def _tools(settings: Settings, clock: Callable[[], datetime]) -> Tools:
-    store = Store(settings.database_url, clock=clock, on_fault=_store_fault, migrate=settings.mode is Mode.DEVELOPMENT)
-    ca = settings.service.ca_bundle
-    loopback = settings.mode is Mode.DEVELOPMENT
-    keys = KeyCache(fetcher(session(loopback=loopback, ca_bundle=ca)))
+    store = Store(
+        settings.database_url, clock=clock, on_fault=_store_fault, migrate=not _upgraded(settings.database_url)
+    )
+    return Tools(
+        settings=settings,
+        site=site_of(settings),
+        clock=clock,
+        readers=fhir_readers(settings),
+        store=store,
+        authenticate=_identify(settings, store),
+        rules_off=frozenset(rule for rule, mode in settings.rules.items() if mode is RuleMode.OFF),
+        silent=frozenset(rule for rule, mode in settings.rules.items() if mode is RuleMode.SILENT),
+    )
+
+
+def _identify(settings: Settings, store: Store) -> Callable[[str | None, str, datetime], Caller]:
+    """Who calls; TooManyRequests for one who calls too often. Nobody in particular (development) is not limited."""
+    out = session(loopback=settings.mode is Mode.DEVELOPMENT, ca_bundle=settings.service.ca_bundle)
+    keys = KeyCache(fetcher(out))
+    limit = RateLimit(settings.service.rate_limit_per_minute)
 
     def identify(authorization: str | None, path: str, at: datetime) -> Caller:
         def fresh(issuer: str, jti: str, expires: datetime) -> bool:
             return not store.seen_jti(issuer, jti, expires, at)
 
-        return authenticate(authorization, path, at, settings, keys, fresh)
+        caller = authenticate(authorization, path, at, settings, keys, fresh)
+        structlog.contextvars.bind_contextvars(tenant=caller.name)
+        if settings.authenticates:
+            limit.take(caller.name)
+        return caller
 
-    return Tools(
-        settings=settings,
-        site=site_of(settings),
-        clock=clock,
-        reader=FhirReader(ca_file=str(ca) if ca else None),
-        store=store,
-        authenticate=identify,
-        rules_off=frozenset(rule for rule, mode in settings.rules.items() if mode is RuleMode.OFF),
-        silent=frozenset(rule for rule, mode in settings.rules.items() if mode is RuleMode.SILENT),
-    )
+    return identify
+
+
+def fhir_readers(settings: Settings) -> dict[tuple[Network, ...], FhirReader]:
+    """A reader for each list of networks to which a tenant's FHIR servers are held."""
+    ca, loopback = settings.service.ca_bundle, settings.mode is Mode.DEVELOPMENT
+
+    def reader(networks: tuple[Network, ...]) -> FhirReader:
+        permit = partial(address_allowed, networks=networks, loopback=loopback)
+        return FhirReader(READS_AT_ONCE, ca_file=str(ca) if ca else None, permit=permit)
+
+    lists = {tenant.fhir_networks for tenant in (*settings.tenants, settings.unproved)}
+    return {networks: reader(networks) for networks in lists}
+
+
+def _upgraded(url: str) -> bool:
+    """Try to bring the tables up to date, for a few seconds at most: cards do not wait for a database."""
+    done = Event()
+
+    def attempt() -> None:
+        with suppress(StoreUnavailable):
+            upgrade(url)
+            done.set()
+
+    thread = Thread(target=attempt, name="store-upgrade", daemon=True)
+    thread.start()
+    thread.join(UPGRADE_SECONDS)
+    return done.is_set()
 
 
 def site_of(settings: Settings) -> Site:
@@ -116,7 +187,7 @@ def _formulary(settings: Settings) -> Formulary:
 
 
 def _store_fault(kind: str) -> None:
-    LOG.warning("store-fault", kind=kind)
+    telemetry.STORE_FAULTS.labels(kind).inc()
 
 
 def _facts(settings: Settings) -> dict[str, object]:

@@ -7,7 +7,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -17,12 +18,19 @@ from service.cds.cards import Card, Presentation, to_cards
 from service.cds.catalogue import REQUIRED_KEYS
 from service.cds.orders import test_code
 from service.errors import DataNeeded
-from service.fhir.gather import Fetch, Gathered, gather
+from service.fhir.gather import Fetch, gather
 from service.fhir.snapshot import Chart, Site, read_snapshot
 from service.fhir.wire import Resource
 from service.fhir.write import laboratory_order
 from service.logic.evaluate import Assessment, evaluate
 from service.logic.model import Analyte, Failed, Hook, PatientSnapshot
+
+Timed = Callable[[str], AbstractContextManager[object]]
+"""Given a stage of the path (gather, read, evaluate, render), a block in which its time is taken."""
+
+
+def _untimed(_stage: str) -> AbstractContextManager[object]:
+    return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +63,10 @@ class Decision:
         return [j.rule.id for j in self.assessment.judgements if isinstance(j.outcome, Failed)]
 
 
-def decide_call(call: Call, site: Site, how: Presentation) -> Decision:
+def decide_call(call: Call, site: Site, how: Presentation, timed: Timed = _untimed) -> Decision:
     """A hook call: gather its data, then decide. Raises DataNeeded (412) without what no answer can do without."""
-    gathered = gather(call.templates, call.prefetch, call.context, call.aliases, call.fetch, call.fhir_server)
+    with timed("gather"):
+        gathered = gather(call.templates, call.prefetch, call.context, call.aliases, call.fetch, call.fhir_server)
     chart = Chart(
         patient_id=call.context.get("patientId", ""),
         encounter_id=call.context.get("encounterId", ""),
@@ -69,24 +78,35 @@ def decide_call(call: Call, site: Site, how: Presentation) -> Decision:
         unavailable=MappingProxyType(gathered.unavailable),
         issues=tuple(gathered.issues),
     )
-    decision = decide(chart, site, how, require=REQUIRED_KEYS)
-    return Decision(decision.assessment, decision.cards, MappingProxyType(_counted(gathered)))
+    decision = decide(chart, site, how, require=REQUIRED_KEYS, timed=timed)
+    return Decision(decision.assessment, decision.cards, MappingProxyType(gathered.states))
 
 
 def decide(
-    chart: Chart, site: Site, how: Presentation, *, explain: bool = False, require: Iterable[str] = ()
+    chart: Chart,
+    site: Site,
+    how: Presentation,
+    *,
+    explain: bool = False,
+    require: Iterable[str] = (),
+    timed: Timed = _untimed,
 ) -> Decision:
     """One patient, one moment, one hook."""
-    patient = read_snapshot(chart, site, explain)
+    with timed("read"):
+        patient = read_snapshot(chart, site, explain)
     missing = {key: patient.unavailable[key] for key in sorted(require) if key in patient.unavailable}
+    if any(result.analyte is Analyte.SERUM_MAGNESIUM for result in patient.labs):
+        missing.pop("magnesium", None)  # a first page is something to judge; the card says that it is not all
     if missing:
         raise DataNeeded(missing)
-    assessment = evaluate(patient, site.knowledge, off=how.rules_off)
+    with timed("evaluate"):
+        assessment = evaluate(patient, site.knowledge, off=how.rules_off)
 
     def order(test: Analyte) -> dict[str, Any] | None:
         return _order(test, patient, chart, how)
 
-    return Decision(assessment, to_cards(assessment, site.knowledge, how, order))
+    with timed("render"):
+        return Decision(assessment, to_cards(assessment, site.knowledge, how, order))
 
 
 def _order(test: Analyte, patient: PatientSnapshot, chart: Chart, how: Presentation) -> dict[str, Any] | None:
@@ -98,6 +118,3 @@ def _order(test: Analyte, patient: PatientSnapshot, chart: Chart, how: Presentat
     moment = chart.as_of.isoformat(timespec="seconds")
     return laboratory_order(patient.reference, encounter, moment, code.code, code.display, code.system)
 
-
-def _counted(gathered: Gathered) -> dict[str, str]:
-    return dict(gathered.states)

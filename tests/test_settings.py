@@ -14,7 +14,7 @@ from service.errors import SettingsError
 from service.logic.model import Analyte
 from service.settings import Mode, load
 from service.settings.lines import key_lines, line_of
-from service.settings.site import Bounds, Known, OrderCode, Profile, Replay, RuleMode, Service, Site, Tenant
+from service.settings.site import Bounds, Known, OrderCode, Replay, RuleMode, Service, Site, Tenant
 
 DOCS = Path(__file__).parents[1] / "docs"
 KNOWN = Known(
@@ -151,15 +151,15 @@ def test_the_example_loads_without_a_problem():
     environ = {"MAGNESIUM_CDS_MODE": "production", "MAGNESIUM_CDS_SITE": str(DOCS / "site.example.toml")}
     settings = load({**environ, "DATABASE_URL": "postgresql://db/mg"}, KNOWN)
     first, second = settings.tenants
-    assert (first.fhir_profile, first.replay, first.language) == (Profile.EPIC, Replay.ENFORCE, "en")
-    assert (second.fhir_profile, second.replay, second.language) == (Profile.SPEC, Replay.REPORT, "ru")
+    assert (first.replay, first.language) == (Replay.ENFORCE, "en")
+    assert (second.replay, second.language) == (Replay.REPORT, "ru")
     assert first.orders[Analyte.SERUM_MAGNESIUM].code == "MG-SERUM"
     assert second.orders[Analyte.SERUM_MAGNESIUM].code == "MGS"
     assert second.aliases == {"magnesium": ("mg", "serumMg"), "creatinine": ("creat",), "medicationRequests": ("meds",)}
     assert settings.service.zone == ZoneInfo("Europe/Berlin")
     assert settings.labs["https://hospital.example/lab", "CREA"] is Analyte.CREATININE
     assert settings.drugs == {("https://hospital.example/formulary", "4711"): ("furosemide",)}
-    assert settings.thresholds == {"mg-optimum": Decimal("0.80")}
+    assert settings.thresholds == {"mg-optimum": Decimal("0.85")}
     assert settings.rules == {"R-013": RuleMode.SILENT}
 
 

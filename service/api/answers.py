@@ -24,8 +24,20 @@ def json_answer(body: Any, language: str = "", status: int = 200) -> flask.Respo
     return response
 
 
+def protect(app: flask.Flask) -> None:
+    """Headers of every answer: no guessing of types, no referrer, and what may be about a patient is kept nowhere."""
+
+    @app.after_request
+    def add_headers(response: flask.Response) -> flask.Response:
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        response.headers.setdefault("Referrer-Policy", "no-referrer")
+        if flask.request.method == "POST" or response.status_code >= 400:
+            response.headers["Cache-Control"] = "no-store"
+        return response
+
+
 def presentation(tools: Tools, caller: Caller, language: str = "") -> Presentation:
-    """How cards are written for this call: the caller's dialect and order codes, the reader's language."""
+    """How cards are written for this call: the caller's order codes, the reader's language."""
     site = tools.settings.service
     default = caller.tenant.language or site.language
     chosen = language or negotiate(flask.request.headers.get("Accept-Language", ""), default)
@@ -34,7 +46,6 @@ def presentation(tools: Tools, caller: Caller, language: str = "") -> Presentati
         wording=Wording(chosen, site.zone),
         local_orders=caller.tenant.orders,
         base_url=public,
-        dialect=caller.tenant.fhir_profile.value,
         rules_off=tools.rules_off,
         silent=tools.silent,
     )

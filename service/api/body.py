@@ -1,17 +1,18 @@
 """Request bodies: bytes -> typed envelopes, with the JSON path of what is wrong; clinical content stays undecoded."""
+# ruff: noqa: N815  the wire's spelling
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import flask
 import msgspec
 from werkzeug.exceptions import UnsupportedMediaType
 
-from service.errors import BadRequest
+from service.errors import BadRequest, TooLarge
 
 JSON_TYPES = {"", "application/json", "application/fhir+json", "application/json+fhir", "text/json"}
 T = TypeVar("T")
@@ -40,6 +41,7 @@ class HookRequest(msgspec.Struct):
     prefetch: dict[str, msgspec.Raw] | None = None
     fhirServer: Any = None
     fhirAuthorization: FhirAuthorization | None = None
+    extension: Any = None
 
 
 class EvaluateContext(msgspec.Struct):
@@ -71,38 +73,120 @@ class EvaluateRequest(msgspec.Struct):
 
 
 _PATH = re.compile(r" - at `([^`]*)`")
+_KEY = re.compile(rb'[\s,{]*("(?:[^"\\]|\\.)*+")\s*+:\s*+')
+_INNER = ("context", "prefetch", "fhirAuthorization", "options")  # the objects of an envelope
+MOST_ENTRIES = 20_000
+_SHORTEST_ENTRY = 3  # bytes: {},
+DISCARDED = 4  # times the limit of a body: more than that is cut off
+
+
+class _Many(msgspec.Struct):
+    entry: Annotated[list[msgspec.Raw], msgspec.Meta(max_length=MOST_ENTRIES)] | None = None
 
 
 def read_bytes() -> bytes:
-    """The whole body (drained before any answer, so that a kept-alive connection stays usable)."""
-    return flask.request.get_data(cache=False)
+    """The whole body. Raises TooLarge beyond the limit, whether or not the length was stated."""
+    limit = int(flask.current_app.config["MAX_CONTENT_LENGTH"])
+    stated = flask.request.content_length
+    if (stated or 0) <= limit:
+        flask.request.max_content_length = limit + 1
+        data = flask.request.get_data(cache=False)
+        if len(data) <= limit:
+            return data
+    _discard(DISCARDED * limit if stated is None else min(stated, DISCARDED * limit))
+    raise TooLarge(f"the body is larger than {limit} bytes")
+
+
+def _discard(left: int) -> None:
+    """Read what a client is still sending, up to a point: most read no answer before all of theirs is sent."""
+    stream = flask.request.environ["wsgi.input"]
+    while left > 0 and (part := stream.read(min(left, 65_536))):
+        left -= len(part)
 
 
 def decode(kind: type[T], data: bytes) -> T:
-    """A body as the given struct; BadRequest with the JSON path otherwise."""
+    """A body as the given struct; BadRequest with the JSON path otherwise, also for a key that occurs twice."""
     if not data.strip():
         raise BadRequest("the body is empty; a JSON object is expected")
-    try:
-        data.decode("utf-8")
-        found = msgspec.json.decode(data, type=kind)
-    except UnicodeDecodeError as error:
-        raise BadRequest("the body is not UTF-8") from error
-    except msgspec.ValidationError as error:
-        raise BadRequest(_reason(str(error)), _where(str(error))) from error
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise BadRequest(f"the body is not JSON: {_reason(str(error))}") from error
+    found = _decoded(data, msgspec.json.Decoder(kind))
+    _check_keys(data)
+    for where, bundle in _bundles(found):
+        _check_entries(bytes(bundle), where)
     return found
 
 
 def decode_object(data: bytes) -> dict[str, Any]:
     """A small body as a plain object with exact decimals."""
+    return _decoded(data, msgspec.json.Decoder(dict[str, Any], float_hook=Decimal))
+
+
+def _decoded(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     try:
-        found = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode(data)
+        data.decode("utf-8")
+        return decoder.decode(data)
+    except UnicodeDecodeError as error:
+        raise BadRequest("the body is not UTF-8") from error
     except msgspec.ValidationError as error:
         raise BadRequest(_reason(str(error)), _where(str(error))) from error
-    except (msgspec.DecodeError, RecursionError) as error:
+    except RecursionError as error:
+        raise BadRequest("the body is not JSON that can be read: it is nested too deeply") from error
+    except (msgspec.DecodeError, ArithmeticError) as error:
         raise BadRequest(f"the body is not JSON: {_reason(str(error))}") from error
-    return found
+
+
+# ---- what a decoder lets pass ---------------------------------------------------------------------------------------
+
+
+def _check_keys(data: bytes) -> None:
+    """BadRequest if a key occurs twice in the body or in an object of its envelope: two readers might differ."""
+    members = _members(data, "$")
+    for name in _INNER:
+        if bytes(members.get(name, b"")).startswith(b"{"):
+            _members(bytes(members[name]), f"$.{name}")
+
+
+def _members(data: bytes, where: str) -> dict[str, msgspec.Raw]:
+    """The members of a JSON object. A decoder keeps the last value of each key: the text has to be made of these."""
+    members = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+    place, key, seen = 0, "", set()
+    while match := _KEY.match(data, place):
+        key = msgspec.json.decode(match[1], type=str)
+        value = bytes(members[key])
+        if key in seen or not data.startswith(value, match.end()):
+            raise BadRequest(f"{_quotable(key)} occurs twice", where)
+        seen.add(key)
+        place = match.end() + len(value)
+    if members and data[place:].strip() != b"}":
+        raise BadRequest(f"{_quotable(key)} occurs twice", where)
+    return members
+
+
+def _quotable(key: str) -> str:
+    """The key, if it looks like one of an envelope."""
+    return key if re.fullmatch(r"[A-Za-z][\w.-]{0,63}", key, re.ASCII) else "a key"
+
+
+def _bundles(found: object) -> Iterator[tuple[str, msgspec.Raw]]:
+    """Where a body may hold a Bundle, and what it holds there."""
+    if isinstance(found, HookRequest):
+        yield from ((f"$.prefetch.{_quotable(key)}", raw) for key, raw in (found.prefetch or {}).items())
+        if found.context and "draftOrders" in found.context:
+            yield "$.context.draftOrders", found.context["draftOrders"]
+    if isinstance(found, EvaluateRequest):
+        yield "$.bundle", found.bundle
+        if found.context:
+            yield "$.context.draftOrders", found.context.draftOrders
+
+
+def _check_entries(raw: bytes, where: str) -> None:
+    """TooLarge for a Bundle with more entries than are read. A short text cannot hold them and costs no look."""
+    if len(raw) < MOST_ENTRIES * _SHORTEST_ENTRY or not raw.startswith(b"{"):
+        return
+    try:
+        msgspec.json.decode(raw, type=_Many)
+    except msgspec.ValidationError as error:
+        if "length" in str(error):
+            raise TooLarge(f"more than {MOST_ENTRIES} entries", f"{where}.entry") from error
 
 
 def _reason(message: str) -> str:

@@ -7,15 +7,18 @@ from urllib.parse import urlsplit
 
 import flask
 
+from service.net.urls import is_loopback
+
 _METHODS = "GET, POST, OPTIONS"
-_HEADERS = "Authorization, Content-Type, Accept-Language"
+_HEADERS = "Authorization, Content-Type, Accept-Language, X-Request-Id, traceparent"
+_EXPOSED = "Content-Language, Retry-After, X-Request-Id"
 
 
 def allow_origins(app: flask.Flask, origins: Collection[str], *, development: bool) -> None:
     """Answer CORS for these origins; in development also for any page on this machine."""
 
     def allowed(origin: str) -> bool:
-        return origin in origins or (development and urlsplit(origin).hostname in {"127.0.0.1", "localhost", "::1"})
+        return origin in origins or (development and _here(origin))
 
     @app.after_request
     def add_headers(response: flask.Response) -> flask.Response:
@@ -23,8 +26,16 @@ def allow_origins(app: flask.Flask, origins: Collection[str], *, development: bo
         response.headers.add("Vary", "Origin")
         if origin and allowed(origin):
             response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Access-Control-Expose-Headers"] = _EXPOSED
             if flask.request.method == "OPTIONS":
                 response.headers["Access-Control-Allow-Methods"] = _METHODS
                 response.headers["Access-Control-Allow-Headers"] = _HEADERS
                 response.headers["Access-Control-Max-Age"] = "600"
         return response
+
+
+def _here(origin: str) -> bool:
+    try:
+        return is_loopback(urlsplit(origin).hostname or "")
+    except ValueError:
+        return False

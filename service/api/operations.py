@@ -8,10 +8,13 @@ from pathlib import Path
 import flask
 import jinja2
 import msgspec
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from service import __version__
+from service.api import telemetry
 from service.api.answers import json_answer
+from service.api.problems import issue, outcome
+from service.api.selftest import broken_rules
 from service.api.tools import Tools
 from service.errors import StoreUnavailable
 from service.logic.knowledge import VERSION
@@ -25,6 +28,7 @@ _POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action '
 def blueprint(tools: Tools) -> flask.Blueprint:
     """The routes /health/*, /metrics, /openapi.yaml and /docs."""
     operations = flask.Blueprint("operations", __name__)
+    broken = broken_rules(tools.site, tools.clock())
 
     @operations.get("/health/live")
     def live() -> flask.Response:
@@ -34,17 +38,15 @@ def blueprint(tools: Tools) -> flask.Blueprint:
     @operations.get("/health/ready")
     def ready() -> flask.Response:
         """What is needed to answer cards; the database is named, but cards do not wait for it."""
-        try:
-            tools.store.ping(READY_SECONDS)
-            store = "ok"
-        except StoreUnavailable:
-            store = "failing"
-        return json_answer({"status": "ready", "knowledge": VERSION, "checks": {"knowledge": "ok", "store": store}})
+        if broken:
+            return outcome(503, [issue("exception", f"The knowledge cannot be evaluated: {', '.join(broken)}.")])
+        checks = {"knowledge": "ok", "store": _store(tools)}
+        return json_answer({"status": "ready", "knowledge": VERSION, "checks": checks})
 
     @operations.get("/metrics")
     def metrics() -> flask.Response:
         """Prometheus metrics of this process."""
-        return flask.Response(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+        return flask.Response(telemetry.exposition(tools.store.waiting), content_type=CONTENT_TYPE_LATEST)
 
     @operations.get("/openapi.yaml")
     def contract() -> flask.Response:
@@ -62,6 +64,14 @@ def blueprint(tools: Tools) -> flask.Blueprint:
         return response
 
     return operations
+
+
+def _store(tools: Tools) -> str:
+    try:
+        tools.store.ping(READY_SECONDS)
+    except StoreUnavailable:
+        return "failing"
+    return "ok"
 
 
 @cache

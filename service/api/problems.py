@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import InvalidOperation
 from typing import Any
 
 import flask
@@ -59,22 +60,31 @@ def outcome(status: int, issues: Iterable[dict[str, Any]], headers: dict[str, st
 
 def deliberate(error: MagnesiumCdsError) -> flask.Response:
     """A deliberate error as its answer."""
-    status, code = next((s, c) for kind, s, c in _STATUS if isinstance(error, kind))
+    status, code = next(((s, c) for kind, s, c in _STATUS if isinstance(error, kind)), (500, "exception"))
     if isinstance(error, Unauthorised):
-        LOG.warning("unauthorised", reason=str(error))
-        return outcome(401, [issue("login", "A valid bearer token is required.")], {"WWW-Authenticate": "Bearer"})
+        _refused(error, status, reason=str(error))
+        return outcome(status, [issue(code, "A valid bearer token is required.")], {"WWW-Authenticate": "Bearer"})
     if isinstance(error, DataNeeded):
-        return outcome(
-            status, [issue(code, f"{key}: {why}.", f"$.prefetch.{key}") for key, why in error.missing.items()]
-        )
+        _refused(error, status, missing=sorted(error.missing))
+        return outcome(status, [issue(code, f"{key}: {why}.", _place(key)) for key, why in error.missing.items()])
+    _refused(error, status)
     headers = {"Retry-After": str(error.retry_after)} if isinstance(error, TooManyRequests) else {}
-    where = error.where if isinstance(error, BadRequest) else ""
-    return outcome(status, [issue(code, str(error), where)], headers)
+    return outcome(status, [issue(code, str(error), error.where if isinstance(error, BadRequest) else "")], headers)
+
+
+def _place(missing: str) -> str:
+    return "$.context.draftOrders" if missing == "draftOrders" else f"$.prefetch.{missing}"
+
+
+def _refused(error: Exception, status: int, **more: object) -> None:
+    """The line in the log of a call that was not answered: by its kind, since messages speak of the request."""
+    LOG.warning("refused", status=status, kind=type(error).__name__, route=flask.request.endpoint, **more)
 
 
 def http(error: HTTPException) -> flask.Response:
     """An HTTP error of the framework (404, 405, 413, 415 …) in our shape, its headers kept."""
     status = error.code or 500
+    _refused(error, status)
     headers = {name: value for name, value in error.get_headers() if name in {"Allow", "Retry-After"}}
     return outcome(status, [issue(_TYPES.get(status, "processing"), _WORDS.get(status, error.name) + ".")], headers)
 
@@ -82,22 +92,24 @@ def http(error: HTTPException) -> flask.Response:
 _WORDS = {404: "There is nothing at this path", 405: "The method is not allowed here", 413: "The body is too large"}
 
 
+def unreadable(error: Exception) -> flask.Response:
+    """A value deep in the body that no decoder can hold (a number of a thousand digits); found when it was needed."""
+    _refused(error, 400)
+    return outcome(
+        400, [issue("invalid", "The body holds a value that cannot be read as JSON, such as a huge number.")]
+    )
+
+
 def unexpected(error: Exception) -> flask.Response:
-    """A fault of ours: logged by kind, never shown."""
-    LOG.error("unexpected", error=type(error).__name__, exc_info=_trace(error))
+    """A fault of ours: logged by kind and place, without its message, which may quote patient data; never shown."""
+    LOG.error("unexpected", exc_info=error)
     return outcome(500, [issue("exception", "An internal error occurred; nothing was judged.")])
-
-
-def _trace(error: Exception) -> Any:
-    """The trace without the message: a message may quote patient data."""
-    return (type(error), type(error)(), error.__traceback__) if type(error) in _PLAIN else None
-
-
-_PLAIN = (KeyError, ValueError, TypeError, AttributeError, AssertionError, IndexError, ArithmeticError)
 
 
 def register(app: flask.Flask) -> None:
     """Every error of the app becomes an OperationOutcome."""
     app.register_error_handler(MagnesiumCdsError, deliberate)
     app.register_error_handler(HTTPException, http)
+    app.register_error_handler(msgspec.MsgspecError, unreadable)
+    app.register_error_handler(InvalidOperation, unreadable)
     app.register_error_handler(Exception, unexpected)

@@ -9,6 +9,7 @@ from typing import Any
 import flask
 import msgspec
 
+from service.api import audit, telemetry
 from service.api.answers import json_answer, presentation
 from service.api.body import EvaluateContext, EvaluateRequest, decode, decode_object, read_bytes, require_json
 from service.api.calculations import CALCULATIONS
@@ -103,7 +104,8 @@ def _evaluate(tools: Tools) -> flask.Response:
     how = presentation(tools, caller, _language(request.language))
     chart = _chart(request, tools)
     site = _site(request, tools)
-    decision = decide(chart, site, how, explain=True)
+    decision = decide(chart, site, how, explain=True, timed=telemetry.watch())
+    audit.decided(decision, "evaluate", caller)
     return json_answer(explain(decision, site.knowledge, how), how.wording.language)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from service.api.auth import Caller
 from service.fhir.client import FhirReader
 from service.fhir.snapshot import Site
+from service.net.urls import Network
 from service.settings import Settings
 from service.store.store import Store
 
@@ -20,8 +21,14 @@ class Tools:
     settings: Settings
     site: Site
     clock: Callable[[], datetime]
-    reader: FhirReader
+    readers: Mapping[tuple[Network, ...], FhirReader]  # by the networks to which a tenant's FHIR servers are held
     store: Store
     authenticate: Callable[[str | None, str, datetime], Caller]
     rules_off: frozenset[str] = frozenset()
     silent: frozenset[str] = frozenset()
+
+    def close(self) -> None:
+        """Store what waits, and let go of connections: at the end of a serving process."""
+        self.store.close()
+        for reader in self.readers.values():
+            reader.close()

@@ -45,7 +45,6 @@ class Presentation:
     wording: Wording
     local_orders: Mapping[Analyte, Any] = field(default_factory=lambda: MappingProxyType({}))  # a site's codes
     base_url: str = ""  # https URL of the REST API, for links; "" for none
-    dialect: str = "spec"  # or "epic"
     rules_off: frozenset[str] = frozenset()
     silent: frozenset[str] = frozenset()
     new_id: Callable[[], str] = field(default=lambda: str(UUID(int=_IDS.getrandbits(128), version=4)))

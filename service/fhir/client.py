@@ -26,12 +26,11 @@ import msgspec
 import requests
 from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError
 from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
 from service.errors import FhirReadFailed
+from service.net.peer import ForbiddenPeerError, Permit, pools
 
 # Every sentence this module can say. None names a patient, a token, an address or a word of the answer.
 WORDING: Mapping[str, str] = MappingProxyType(
@@ -106,7 +105,7 @@ class FhirReader:
         limits: Limits = Limits(),
         *,
         ca_file: str | None = None,
-        permit: Callable[[str], bool] = bool,  # any address
+        permit: Permit = bool,  # any address
     ) -> None:
         self._workers = workers
         self._limits = limits
@@ -117,18 +116,26 @@ class FhirReader:
             logging.getLogger(name).addFilter(_drop)
 
     def read(
-        self, base: str, token: str | None, queries: Mapping[str, str], deadline: float, allowed: Callable[[str], bool]
+        self,
+        base: str,
+        token: str | None,
+        queries: Mapping[str, str],
+        deadline: float,
+        allowed: Callable[[str], bool],
+        trace: str = "",
     ) -> dict[str, Pages | FhirReadFailed]:
         """Every query of `queries` (key → relative URL such as `Patient/1`), answered or failed by `deadline`.
 
-        `deadline` is a `time.monotonic()` value; `allowed` is asked about each URL before it is requested.
+        `deadline` is a `time.monotonic()` value; `allowed` is asked about each URL before it is requested; `trace` is
+        the `traceparent` header of every request.
         Never raises for what a server does: each key has its `Pages` or its `FhirReadFailed`.
         """
         urls = {key: f"{base.rstrip('/')}/{query}" for key, query in queries.items()}
         if not any(allowed(url.partition("?")[0]) for url in urls.values()):  # naming a server starts no threads
             return {key: FhirReadFailed(WORDING["not-allowed"]) for key in urls}
         threads = self._threads_for(base)
-        reads = {key: threads.submit(self._read_one, _Call(url, token, deadline, allowed)) for key, url in urls.items()}
+        calls = {key: _Call(url, token, deadline, allowed, trace) for key, url in urls.items()}
+        reads = {key: threads.submit(self._read_one, call) for key, call in calls.items()}
         wait(reads.values(), timeout=max(0.0, deadline - time.monotonic()))
         return {key: _outcome(read) for key, read in reads.items()}
 
@@ -189,6 +196,8 @@ class FhirReader:
             if not (call.token.isascii() and call.token.isprintable()):
                 raise _Stopped("bad-request")
             headers["Authorization"] = f"Bearer {call.token}"
+        if call.trace:
+            headers["traceparent"] = call.trace
         first = url == call.url
         try:
             request = requests.Request("GET", url, headers=headers).prepare()
@@ -223,6 +232,7 @@ class _Call:
     token: str | None
     deadline: float
     allowed: Callable[[str], bool]
+    trace: str = ""
 
     def remaining(self) -> float:
         """Seconds in which the read has to be over."""
@@ -366,43 +376,10 @@ class _TimedResponse(HTTPResponse):
         self.fp = io.BufferedReader(_TimedStream(sock), CHUNK_BYTES)
 
 
-class _ForbiddenPeerError(NewConnectionError):
-    """The name led to an address that is not allowed."""
-
-
-def _pools(permit: Callable[[str], bool]) -> dict[str, type[HTTPConnectionPool]]:
-    class Plain(HTTPConnection):
-        response_class = _TimedResponse
-
-        def _new_conn(self) -> socket.socket:
-            return _checked(self, super()._new_conn(), permit)
-
-    class Secure(HTTPSConnection):
-        response_class = _TimedResponse
-
-        def _new_conn(self) -> socket.socket:
-            return _checked(self, super()._new_conn(), permit)
-
-    class PlainPool(HTTPConnectionPool):
-        ConnectionCls = Plain
-
-    class SecurePool(HTTPSConnectionPool):
-        ConnectionCls = Secure
-
-    return {"http": PlainPool, "https": SecurePool}
-
-
-def _checked(connection: HTTPConnection, sock: socket.socket, permit: Callable[[str], bool]) -> socket.socket:
-    if permit(sock.getpeername()[0]):
-        return sock
-    sock.close()
-    raise _ForbiddenPeerError(connection, "")
-
-
 _KINDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
     ((requests.exceptions.InvalidURL, UnicodeError), "bad-request"),
     (NameResolutionError, "name"),
-    (_ForbiddenPeerError, "not-allowed"),
+    (ForbiddenPeerError, "not-allowed"),
     (NewConnectionError, "refused"),
     (Urllib3TimeoutError, "connect-timeout"),  # a late answer is not among them: that was ruled out before
     ((requests.exceptions.SSLError, ssl.SSLError), "tls"),
@@ -429,14 +406,14 @@ class _Adapter(HTTPAdapter):
     requests would read the file of authorities again for every connection: 12 ms of processor time each.
     """
 
-    def __init__(self, connections: int, ca_file: str | None, permit: Callable[[str], bool]) -> None:
+    def __init__(self, connections: int, ca_file: str | None, permit: Permit) -> None:
         self._permit = permit
         self._tls = ssl.create_default_context(cafile=ca_file or DEFAULT_CA_BUNDLE_PATH)
         super().__init__(pool_maxsize=connections)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs, ssl_context=self._tls)
-        self.poolmanager.pool_classes_by_scheme = _pools(self._permit)
+        self.poolmanager.pool_classes_by_scheme = pools(self._permit, _TimedResponse)
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         """The context verifies."""

@@ -53,7 +53,8 @@ def gather(
     for sent, raw in prefetch.items():
         key = ours.get(sent, sent)
         _take(gathered, key, _sheaf(raw, f"$.prefetch.{sent}"))
-    wanted = {key: query for key, query in _queries(templates, context).items() if key not in gathered.states}
+    queries = _queries(templates, context)
+    wanted = {key: query for key, query in queries.items() if key not in gathered.states}
     wanted |= _further_pages(gathered.next_urls, base)
     if wanted and fetch is not None:
         for key, answer in fetch(wanted).items():
@@ -61,7 +62,8 @@ def gather(
     for key in templates:
         if key not in gathered.states:
             gathered.states[key] = "absent"
-            gathered.unavailable[key] = NOT_SENT
+            if key in queries:  # without an encounter there is none to miss
+                gathered.unavailable[key] = NOT_SENT
     return gathered
 
 

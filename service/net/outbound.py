@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import NewConnectionError
 
+from service.net.peer import Permit, pools
 from service.net.urls import Network, address_allowed
-
-Permit = Callable[[str], bool]
 
 
 def session(
@@ -28,8 +23,7 @@ def session(
 ) -> requests.Session:
     """A session whose every connection is dropped before a byte is sent if its peer's address is not allowed.
 
-    The address is that of the connected socket, so a name that resolves to something else a moment later gains
-    nothing. Environment proxies, `.netrc` and retries are off; callers pass `allow_redirects=False` and a timeout.
+    Environment proxies, `.netrc` and retries are off; callers pass `allow_redirects=False` and a timeout.
     """
     out = requests.Session()
     out.trust_env = False
@@ -48,29 +42,4 @@ class _CheckingAdapter(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _pools(self._permit)
-
-
-def _pools(permit: Permit) -> dict[str, type[HTTPConnectionPool]]:
-    class Plain(HTTPConnection):
-        def _new_conn(self) -> socket.socket:
-            return _checked(self, super()._new_conn(), permit)
-
-    class Secure(HTTPSConnection):
-        def _new_conn(self) -> socket.socket:
-            return _checked(self, super()._new_conn(), permit)
-
-    class PlainPool(HTTPConnectionPool):
-        ConnectionCls = Plain
-
-    class SecurePool(HTTPSConnectionPool):
-        ConnectionCls = Secure
-
-    return {"http": PlainPool, "https": SecurePool}
-
-
-def _checked(connection: HTTPConnection, link: socket.socket, permit: Permit) -> socket.socket:
-    if permit(link.getpeername()[0]):
-        return link
-    link.close()
-    raise NewConnectionError(connection, "the name leads to an address that is not allowed")
+        self.poolmanager.pool_classes_by_scheme = pools(self._permit)

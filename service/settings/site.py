@@ -57,13 +57,6 @@ class Replay(StrEnum):
     REPORT = "report"
 
 
-class Profile(StrEnum):
-    """The dialect of the cards."""
-
-    SPEC = "spec"
-    EPIC = "epic"
-
-
 class RuleMode(StrEnum):
     """Silent: evaluated and counted, but shown on no card."""
 
@@ -233,7 +226,6 @@ class Tenant:
     tenants: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     fhir_bases: tuple[Url, ...] = ()
     fhir_networks: tuple[Network, ...] = ()
-    fhir_profile: Profile = Profile.SPEC
     language: Language = ""  # as in [service]
     aliases: Aliases = field(default_factory=_empty)
     orders: Orders = field(default_factory=_empty)

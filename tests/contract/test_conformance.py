@@ -215,7 +215,7 @@ def test_d_16_templates_are_relative_reads_or_searches(services: list[Json]):
         assert re.fullmatch(r"[A-Z][A-Za-z]+(/{{[^{}]+}}|\?[^?]+)", query)
 
 
-def test_d_17_d_18_d_19_d_23_tokens_are_plain_and_belong_to_the_hook(services: list[Json]):
+def test_d_17_d_18_d_19_d_23_d_24_tokens_are_plain_and_belong_to_the_hook(services: list[Json]):
     for hook, query in templates(services):
         tokens = re.findall("{{(.*?)}}", query)
         assert tokens
@@ -530,7 +530,7 @@ def test_sg_01_sg_03_sg_04_sg_06_suggestions_are_labelled_and_hold_one_action(su
         assert "actionSelectionBehavior" not in suggestion
 
 
-def test_ac_01_ac_02_ac_03_g_04_an_action_creates_a_whole_resource(suggestions: list[Json]):
+def test_ac_01_ac_02_ac_03_ac_04_ac_05_g_04_an_action_creates_a_whole_resource(suggestions: list[Json]):
     for suggestion in suggestions:
         (action,) = suggestion["actions"]
         resource = action["resource"]
@@ -541,7 +541,7 @@ def test_ac_01_ac_02_ac_03_g_04_an_action_creates_a_whole_resource(suggestions: 
         assert resource["code"]["coding"]
 
 
-def test_k_13_lk_01_lk_02_lk_04_lk_05_links_are_few_absolute_and_ours(locked: Locked):
+def test_k_13_lk_01_lk_02_lk_03_lk_04_lk_05_links_are_few_absolute_and_ours(locked: Locked):
     (card,) = call(locked.client, hook_request(), headers=locked.token()).json["cards"]
     assert [link["type"] for link in card["links"]] == ["absolute"]
     for link in card["links"]:
@@ -636,14 +636,14 @@ GOOD_ITEMS = {
 
 
 @pytest.mark.parametrize("bad", BAD_ITEMS.values(), ids=list(BAD_ITEMS))
-def test_f_10_a_bad_item_is_named_and_costs_no_other(fresh: FlaskClient, bad: Any):
+def test_f_03_f_04_f_05_f_08_f_10_a_bad_item_is_named_and_costs_no_other(fresh: FlaskClient, bad: Any):
     answer = fed(fresh, item(), bad)
     assert counts(answer) == (1, 1, 1)
     assert answer.json["rejected"][0]["where"] == "$.feedback[1]"
 
 
 @pytest.mark.parametrize("good", GOOD_ITEMS.values(), ids=list(GOOD_ITEMS))
-def test_a_good_item_is_stored(fresh: FlaskClient, good: Json):
+def test_f_05_f_06_f_07_f_08_f_11_f_14_f_15_a_good_item_is_stored(fresh: FlaskClient, good: Json):
     assert counts(fed(fresh, good)) == (1, 0, 1)
 
 
@@ -751,7 +751,7 @@ def then(make_app: MakeApp) -> FlaskClient:
 
 
 @pytest.mark.parametrize(("name", "status"), NAMED.values(), ids=list(NAMED))
-def test_a_shared_example_is_answered(then: FlaskClient, name: str, status: int):
+def test_r_01_p_11_a_shared_example_is_answered(then: FlaskClient, name: str, status: int):
     file = SHARED / f"{name}.json"
     if not file.is_file():
         pytest.skip(f"the shared examples are not here ({file.name})")

@@ -68,6 +68,6 @@ def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest, Manifest]]:
 
 def without(reason: str) -> NoReturn:
     """A tool is missing: a failure where it is required, else a skip that names what was not tested."""
-    if os.environ.get("REQUIRE_DEPLOY_TOOLS") == "1":  # noqa: TID251  a switch of the test run, not of the service
+    if os.environ.get("REQUIRE_DEPLOY_TOOLS") == "1":
         pytest.fail(reason)
     pytest.skip(reason)

@@ -23,7 +23,7 @@ from joserfc.jwk import ECKey
 
 from tests.deploy.manifests import DEPLOY, ROOT, Manifest, of_kind, rendered
 
-if os.environ.get("BUILD_IMAGE") != "1":  # noqa: TID251  a switch of the test run, not of the service
+if os.environ.get("BUILD_IMAGE") != "1":
     pytest.skip("THE IMAGE WAS NOT BUILT: BUILD_IMAGE=1 builds, runs and examines it (root)", allow_module_level=True)
 
 IMAGE = "localhost/magnesium-cds:test"
@@ -91,7 +91,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def image() -> str:
-    subprocess.run([DEPLOY / "build-image.sh"], env={**os.environ, "IMAGE": IMAGE}, check=True)  # noqa: TID251
+    subprocess.run([DEPLOY / "build-image.sh"], env={**os.environ, "IMAGE": IMAGE}, check=True)
     return IMAGE
 
 

@@ -90,6 +90,6 @@ def _find(program: str) -> str | None:
 
 def _without(reason: str) -> NoReturn:
     """No FHIR server: a failure where one is required, else a skip that names the reason."""
-    if os.environ.get("REQUIRE_FHIR_SERVER") == "1":  # noqa: TID251  a switch of the test run, not of the service
+    if os.environ.get("REQUIRE_FHIR_SERVER") == "1":
         pytest.fail(f"No FHIR server: {reason}")
     pytest.skip(f"NO FHIR SERVER, integration not tested: {reason}")

@@ -25,7 +25,7 @@ import pytest
 from service.store import Store, upgrade
 
 NOW = datetime(2026, 3, 18, 10, 0, tzinfo=UTC)  # a Wednesday, 2026-W12
-ENVIRONMENT = os.environ  # noqa: TID251 - PATH for the programs, REQUIRE_POSTGRES
+ENVIRONMENT = os.environ
 NOT_TESTED = "PostgreSQL NOT TESTED: no initdb found and none could be installed (apt-get install postgresql)"
 
 

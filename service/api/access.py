@@ -1,0 +1,50 @@
+"""Access to the FHIR server of one call: whether it may be read at all, with which token, and until when."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import structlog
+
+from service.api import telemetry
+from service.api.auth import Caller
+from service.api.body import HookRequest
+from service.api.tools import Tools
+from service.errors import FhirReadFailed
+from service.fhir.client import Pages
+from service.fhir.gather import Fetch
+
+LOG = structlog.get_logger(__name__)
+
+
+def fetch_for(request: HookRequest, patient: str, caller: Caller, tools: Tools) -> Fetch | None:
+    """How to read from the FHIR server of this call; None when nobody gave access to this patient."""
+    base, access = request.fhirServer, request.fhirAuthorization
+    if not isinstance(base, str) or not base:
+        return None
+    token = access.access_token if access is not None and isinstance(access.access_token, str) else None
+    if tools.settings.authenticates and not token:
+        return None
+    if access is not None and isinstance(access.patient, str) and access.patient.removeprefix("Patient/") != patient:
+        LOG.warning("token for another patient: not used", tenant=caller.name)
+        return None
+    deadline = time.monotonic() + min(tools.settings.service.deadline_ms / 1000, _lifetime(request))
+    reader, permitted, trace = tools.readers[caller.tenant.fhir_networks], caller.tenant.allowed, telemetry.trace()
+
+    def fetch(queries: Mapping[str, str]) -> Mapping[str, Pages | FhirReadFailed]:
+        answers = reader.read(base, token, queries, deadline, lambda url: permitted(url) is not None, trace)
+        for answer in answers.values():
+            if isinstance(answer, FhirReadFailed) or not answer.complete:
+                telemetry.count_fhir_failure(str(answer) if isinstance(answer, FhirReadFailed) else answer.note)
+        return answers
+
+    return fetch
+
+
+def _lifetime(request: HookRequest) -> float:
+    """Seconds for which the token is good; without end where the client does not say, or says nonsense."""
+    seconds = request.fhirAuthorization.expires_in if request.fhirAuthorization else None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
+        return float("inf")
+    return float(seconds)

@@ -1,0 +1,73 @@
+"""What is kept of a decision: the cards for their feedback, one line in the log, counts. Nothing of the patient."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import structlog
+
+from service.api import telemetry
+from service.api.auth import Caller
+from service.cds.catalogue import PREFETCH_KEYS
+from service.decide import Decision
+from service.logic.knowledge import VERSION
+from service.store.feedback import FeedbackItem, Rejected
+from service.store.store import CardRow, FeedbackReport
+
+LOG = structlog.get_logger("audit")
+
+
+def card_rows(decision: Decision, service: str, caller: Caller, now: datetime) -> list[CardRow]:
+    """The cards as the store keeps them."""
+    return [
+        CardRow(
+            uuid=card.body["uuid"],
+            service=service,
+            issued=now,
+            rules=tuple(card.stated),
+            indicator=card.body["indicator"],
+            version=VERSION,
+            tenant=caller.name,
+            suggestions=tuple(s["uuid"] for s in card.body.get("suggestions", ())),
+        )
+        for card in decision.cards
+    ]
+
+
+def decided(decision: Decision, service: str, caller: Caller, *, withheld: bool = False) -> None:
+    """Count a decision and write its line; `withheld`: the reader is no clinician and was given no cards."""
+    failed = decision.failed_rules
+    for rule in failed:
+        telemetry.RULE_FAILURES.labels(rule).inc()
+    for card in decision.cards:
+        for rule in card.stated:
+            telemetry.CARDS.labels(rule, card.body["indicator"]).inc()
+    telemetry.count_states(decision.states)
+    LOG.info(
+        "decision",
+        tenant=caller.name,
+        issuer=caller.tenant.iss,
+        service=service,
+        hook=decision.assessment.patient.hook.value,
+        cards=[card.body["uuid"] for card in decision.cards],
+        rules=[rule for card in decision.cards for rule in card.stated],
+        indicators=[card.body["indicator"] for card in decision.cards],
+        failed=failed,
+        states={key: state for key, state in decision.states.items() if key in PREFETCH_KEYS},
+        withheld=withheld,
+        knowledge=VERSION,
+        ms=telemetry.watch().ms(),
+    )
+
+
+def reported(items: list[FeedbackItem], rejected: list[Rejected], report: FeedbackReport, caller: Caller) -> None:
+    """Count what became of cards and write the line of this report."""
+    telemetry.count_feedback(item.outcome for item in items)
+    LOG.info(
+        "feedback",
+        tenant=caller.name,
+        new=report.accepted,
+        duplicates=report.duplicates,
+        unknown_cards=report.unknown_cards,
+        rejected=len(rejected),
+    )

@@ -1,0 +1,74 @@
+"""The envelope of a hook call, read: hook, context, drafts, selections, and Epic's word for what really happened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from service.api.body import HookRequest, string
+from service.cds.catalogue import CONTEXT_TOKENS, Service
+from service.errors import BadRequest, DataNeeded
+from service.fhir.wire import Resource, read_sheaf
+from service.logic.model import Hook
+from service.logic.rules.rule import ORDER_HOOKS
+
+DRAFTS_MISSING = "not sent; check that the client's endpoint URI and its scopes for unsigned orders match"
+# Epic sends most of its triggers as patient-view and names the real one here ("CDS Hooks Tutorial", fhir.epic.com).
+EPIC_TRIGGER = "com.epic.cdshooks.request.bpa-trigger-action"
+_EPIC_HOOKS = {"26": Hook.ENCOUNTER_START, "27": Hook.ENCOUNTER_DISCHARGE}
+
+
+def check(request: HookRequest, service: Service, *, use_id_not_hook: bool) -> None:
+    """Hook, hookInstance and context are there and are what they should be; else BadRequest."""
+    if not isinstance(request.hook, str) or not request.hook:
+        raise BadRequest("hook is required and must be a string", "$.hook")
+    if request.hook != service.hook.value and not use_id_not_hook:
+        raise BadRequest(f"this service answers the hook {service.hook.value}", "$.hook")
+    if not isinstance(request.hookInstance, str) or not request.hookInstance:
+        raise BadRequest("hookInstance is required and must be a UUID string", "$.hookInstance")
+    if request.context is None:
+        raise BadRequest("context is required and must be an object", "$.context")
+
+
+def context(raw: Mapping[str, msgspec.Raw], service: Service) -> dict[str, str]:
+    """The string members of the context; BadRequest for a required one that is missing or of another type."""
+    found = {name: value for name in CONTEXT_TOKENS if (value := string(raw, name))}
+    for name, kind in service.context.items():
+        if kind is str and name not in found:
+            raise BadRequest(f"{name} is required and must be a string", f"$.context.{name}")
+    return found
+
+
+def drafts(raw: Mapping[str, msgspec.Raw], hook: Hook) -> list[Resource]:
+    """The draft orders of an order hook. Epic leaves them out where its set-up does not match: DataNeeded says so."""
+    if hook not in ORDER_HOOKS:
+        return []
+    value = raw.get("draftOrders")
+    if value is None or bytes(value) == b"null":
+        raise DataNeeded({"draftOrders": DRAFTS_MISSING})
+    sheaf = read_sheaf(bytes(value), "$.context.draftOrders")
+    if not sheaf.is_bundle:
+        raise BadRequest("draftOrders must be a Bundle", "$.context.draftOrders")
+    return sheaf.resources
+
+
+def selections(raw: Mapping[str, msgspec.Raw], hook: Hook) -> tuple[str, ...]:
+    """The references that order-select selects."""
+    if hook is not Hook.ORDER_SELECT:
+        return ()
+    value = raw.get("selections", msgspec.Raw(b"null"))
+    try:
+        listed = msgspec.json.decode(value, type=list[str] | None)
+    except msgspec.MsgspecError as error:
+        raise BadRequest("selections must be an array of references", "$.context.selections") from error
+    if listed is None:
+        raise BadRequest("selections is required and must be an array", "$.context.selections")
+    return tuple(listed)
+
+
+def judged_as(request: HookRequest, hook: Hook) -> Hook:
+    """The hook by which a call is judged: Epic's admission and discharge come as patient-view."""
+    if hook is not Hook.PATIENT_VIEW or not isinstance(request.extension, dict):
+        return hook
+    return _EPIC_HOOKS.get(str(request.extension.get(EPIC_TRIGGER)), hook)
