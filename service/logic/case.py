@@ -284,7 +284,19 @@ class Case:
             return {"L": "low", "H": "high"}.get(limits.flag, "normal")
         if limits.low is not None and below(result, limits.low):
             return "low"
-        return "high" if limits.high is not None and above(result, limits.high) else "normal"
+        if limits.high is not None and above(result, limits.high):
+            return "high"
+        return "normal" if self._holds_at_any_age(result, limits) else "unclassified"
+
+    def _holds_at_any_age(self, result: LabResult, limits: Range) -> bool:
+        """False if an adult's range calls a magnesium normal whose owner's age is unknown, and a child's would not."""
+        if self.patient.birth_date is not None or limits.origin != "profile":
+            return True
+        if result.analyte is not Analyte.SERUM_MAGNESIUM:
+            return True
+        unit = _unit(result)
+        ranges = [interval_in(band.interval, unit, result.analyte) for band in self.know.profiles["default"]]
+        return not any(below(result, low) or above(result, high) for low, high in ranges)
 
     def range_of(self, result: LabResult) -> Range | None:
         """Laboratory range first, then its flag, then the profile or default of the analyte; None if none applies.
@@ -562,9 +574,11 @@ class Case:
 
     @cached_property
     def reported_egfr(self) -> LabResult | None:
-        """A laboratory eGFR: of the creatinine's own collection, or current when there is no creatinine."""
+        """A laboratory eGFR: of the creatinine's own collection, or current when none can be computed."""
         if self.creatinine is not None:
-            return self.same_collection(self.creatinine, Analyte.EGFR)
+            own = self.same_collection(self.creatinine, Analyte.EGFR)
+            if own is not None or self.computed_egfr is not None:
+                return own
         return self.current(Analyte.EGFR, self.creatinine_window)
 
     @cached_property

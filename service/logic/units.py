@@ -149,8 +149,12 @@ def convert(value: Decimal, unit: str, analyte: Analyte) -> Decimal:
 
 
 def to_unit(value: Decimal, unit: str, analyte: Analyte) -> Decimal:
-    """A canonical value in another unit of the analyte."""
-    return _tidy(value / FACTORS[analyte][unit])
+    """A canonical value in another unit of the analyte; what was reported in that unit comes back as it was.
+
+    >>> to_unit(convert(Decimal("0.95"), "mg/dL", Analyte.SERUM_MAGNESIUM), "mg/dL", Analyte.SERUM_MAGNESIUM)
+    Decimal('0.95')
+    """
+    return _tidy(value / FACTORS[analyte][unit], digits=8)
 
 
 def rounded(value: Decimal, places: int) -> Decimal:
@@ -173,7 +177,7 @@ def limit_in(value: Decimal, unit: str, wanted: str, analyte: Analyte) -> Decima
     return (converted / step).quantize(Decimal(1), rounding=ROUND_HALF_UP) * step if step else converted
 
 
-def _tidy(value: Decimal) -> Decimal:
-    """Ten significant digits, without the trailing zeros of a division."""
-    value = value.quantize(Decimal(1).scaleb(value.adjusted() - 9), rounding=ROUND_HALF_UP).normalize()
+def _tidy(value: Decimal, digits: int = 10) -> Decimal:
+    """So many significant digits, without the trailing zeros of a division."""
+    value = value.quantize(Decimal(1).scaleb(value.adjusted() - digits + 1), rounding=ROUND_HALF_UP).normalize()
     return value.quantize(Decimal(1)) if value == value.to_integral_value() else value

@@ -212,7 +212,7 @@ class _Issue:
 
 def iv_magnesium(case: Case) -> Answer:
     """R-092: intravenous magnesium is ordered: kidney, level, dose, rate and contraindications, in that order."""
-    ordered = [m for m in _magnesium(case) if _parenteral(m)]
+    ordered = sorted((m for m in _magnesium(case) if _parenteral(m)), key=lambda m: (m.name, m.reference))
     if not ordered:
         return NotMet()
     issues = [issue for drug in ordered for issue in _iv_issues(case, drug)]

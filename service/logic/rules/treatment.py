@@ -6,6 +6,7 @@ The text of a finding here is that of its first proposal, and falls with it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 from service.logic.case import EMERGENCY, UNSTABLE_RHYTHM, Case
@@ -296,12 +297,27 @@ def elemental_mg(case: Case, item: Ingredient) -> Decimal | None:
 def elemental_per_day(case: Case, products: list[Medication]) -> Decimal | None:
     """Elemental magnesium per day of these products, as far as salt, dose and frequency are known; else None."""
     total = None
-    for product in products:
+    for product in _once(products):
         for item in product.ingredients:
             dose = elemental_mg(case, item)
             if dose is not None and product.doses_per_day is not None:
                 total = (total or Decimal(0)) + dose * product.doses_per_day
     return total
+
+
+def _once(products: list[Medication]) -> list[Medication]:
+    """Each intake once: the same entry twice is one, and so is the same dose as an order and as a statement."""
+    kept: list[Medication] = []
+    for product in products:
+        if not any(_same_intake(product, other) for other in kept):
+            kept.append(product)
+    return kept
+
+
+def _same_intake(one: Medication, other: Medication) -> bool:
+    if one.reference.partition("/")[0] == other.reference.partition("/")[0]:
+        return replace(one, reference=other.reference) == other
+    return (one.ingredients, one.doses_per_day) == (other.ingredients, other.doses_per_day)
 
 
 def adjunct(case: Case) -> Answer:
