@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any
+from decimal import Decimal
+from typing import NamedTuple
 
-from service.fhir import total
-from service.fhir.context import Reading
-from service.fhir.wire import Concept, Resource
+from service.fhir import resources, total
+from service.fhir.context import Reading, name
+from service.fhir.wire import concept, given, remembered
 from service.logic.model import Condition, DataIssue
 from service.logic.text import Text
 from service.terminology import conditions
@@ -15,51 +15,72 @@ from service.terminology import conditions
 _ACTIVE = {"active", "recurrence", "relapse"}
 
 
-def read_condition(resource: Resource, reading: Reading) -> Condition | DataIssue:
+class _Meaning(NamedTuple):
+    """What a concept says: tags, by code or text, its first words, and the magnesium of a dialysate."""
+
+    tags: frozenset[str]
+    recognised_by: str
+    words: str
+    dialysate_mg: Decimal | None
+
+
+def read_condition(resource: resources.Condition, reading: Reading) -> Condition | DataIssue:
     """One condition as tags, or why it is not used."""
-    name = reading.name(resource)
     verified = _status(resource.verificationStatus)
     if verified in {"refuted", "entered-in-error"}:
-        return DataIssue(name, Text("Refuted or entered in error: not used."))
-    concept = resource.concept()
-    tags, recognised_by = _tags(concept)
-    if not tags:
-        return DataIssue(name, Text("Condition without meaning for the rules."))
+        return DataIssue(name(resource), Text("Refuted or entered in error: not used."))
+    meaning = _meaning(resource.code)
+    if not meaning.tags:
+        return DataIssue(name(resource), Text("Condition without meaning for the rules."))
+    onset = total.when(resource.onsetDateTime, reading.zone)
     return Condition(
-        reference=name,
-        tags=tags,
-        text=concept.texts[0][:120] if concept.texts else "",
+        reference=name(resource),
+        tags=meaning.tags,
+        text=meaning.words,
         active=_is_active(resource, verified),
-        onset=total.when(resource.onsetDateTime, reading.zone) or total.period(resource.onsetPeriod, reading.zone)[0],
-        recognised_by=recognised_by,
-        dialysate_mg=next(
-            (mg for text in concept.texts if (mg := conditions.dialysate_magnesium(text)) is not None), None
-        ),
+        onset=onset or total.period(resource.onsetPeriod, reading.zone)[0],
+        recognised_by=meaning.recognised_by,
+        dialysate_mg=meaning.dialysate_mg,
     )
 
 
-@lru_cache(maxsize=4096)
-def _tags(concept: Concept) -> tuple[frozenset[str], str]:
+@remembered
+def _meaning(raw: bytes) -> _Meaning:
     """Tags by code, and by the text beside it; displays of a recognised code add nothing, ICD titles say too much."""
-    coded = frozenset(tag for system, code, _ in concept.codings for tag in conditions.by_code(system, code))
-    words = (concept.text,) if coded else concept.texts
+    found = concept(raw)
+    coded = frozenset(tag for system, code, _ in found.codings for tag in conditions.by_code(system, code))
+    words = (found.text,) if coded else found.texts
     told = frozenset(tag for word in words for tag in conditions.by_text(word))
-    return coded | told, "code" if coded else "text"
+    dialysate = (conditions.dialysate_magnesium(text) for text in found.texts)
+    return _Meaning(
+        tags=coded | told,
+        recognised_by="code" if coded else "text",
+        words=found.texts[0][:120] if found.texts else "",
+        dialysate_mg=next((mg for mg in dialysate if mg is not None), None),
+    )
 
 
-def _is_active(resource: Resource, verified: str) -> bool:
+def _is_active(resource: resources.Condition, verified: str) -> bool:
     """Active unless its status, an abatement or an open differential says otherwise."""
     if verified == "differential":
         return False
-    status = _status(resource.clinicalStatus)
-    ended = resource.abatementDateTime or resource.abatementPeriod or resource.abatementString
-    return status in _ACTIVE if status else not ended
-
-
-def _status(value: Any) -> str:
-    """A status as a code (STU3) or a CodeableConcept (R4)."""
-    if isinstance(value, str):
-        return value.strip().lower()
-    return next(
-        (coding.code.lower() for coding in total.codings(value)), total.text(total.obj(value).get("text")).lower()
+    if status := _status(resource.clinicalStatus):
+        return status in _ACTIVE
+    return not any(
+        given(abatement)
+        for abatement in (
+            resource.abatementDateTime,
+            resource.abatementPeriod,
+            resource.abatementString,
+            resource.abatementAge,
+            resource.abatementRange,
+            resource.abatementBoolean,
+        )
     )
+
+
+@remembered
+def _status(raw: bytes) -> str:
+    """A status as a code (STU3) or a CodeableConcept (R4)."""
+    found = concept(raw)
+    return next((coding.code.lower() for coding in found.codings), found.text.lower())

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 
+import msgspec
+
 from service.fhir import total
-from service.fhir.wire import Resource
+from service.fhir.resources import Reference, Resource
+from service.fhir.wire import contained
 from service.logic.knowledge import Knowledge
 from service.logic.model import When
 from service.terminology.analytes import LabCodes
@@ -30,17 +33,15 @@ class Reading:
     sex: str = ""
     index: Mapping[str, Resource] = field(default_factory=dict)  # Medication and Specimen by every name they have
 
-    def find(self, reference: str) -> Resource | None:
-        """A Medication or Specimen of the data at hand: by full URL, or by type and id."""
-        return self.index.get(reference) or self.index.get(total.local_reference(reference))
-
-    @staticmethod
-    def name(resource: Resource) -> str:
-        """How a resource is quoted: `Type/id`, else its place in the Bundle."""
-        return name(resource)
+    def find(self, reference: Reference | None, inside: msgspec.Raw) -> Resource | None:
+        """The Medication or Specimen that is meant: one of those `inside` the resource, or of the data at hand."""
+        wanted = total.text(reference.reference) if reference else ""
+        if wanted.startswith("#"):
+            return next((held for held in contained(inside) if held.id in {wanted, wanted[1:]}), None)
+        return (self.index.get(wanted) or self.index.get(total.local_reference(wanted))) if wanted else None
 
 
 def name(resource: Resource) -> str:
-    """`Type/id`, else the type and its place in the Bundle."""
-    kind, ident = total.text(resource.resourceType), total.text(resource.id)
-    return f"{kind}/{ident}" if ident else f"{kind} ({resource.where})"
+    """How a resource is quoted: `Type/id`, else the type and its place in the Bundle."""
+    ident = total.text(resource.id)
+    return f"{resource.resourceType}/{ident}" if ident else f"{resource.resourceType} ({resource.where})"

@@ -3,34 +3,87 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC
 from decimal import Decimal
-from functools import lru_cache
-from typing import Any
 
 from service.fhir import total
-from service.fhir.observation import quantity_unit
-from service.fhir.wire import Resource
+from service.fhir.quantity import unit_of
+from service.fhir.resources import Dosage, DoseAndRate, Quantity, Repeat, Strength, Timing
+from service.fhir.wire import concept, concepts, given, remembered
 from service.logic.units import code as unit_code
 
 MASS_MG = {"mg": Decimal(1), "g": Decimal(1000), "ug": Decimal("0.001"), "kg": Decimal(1_000_000)}
 # Milligrams of magnesium sulfate heptahydrate (246.47 g/mol) in amounts of substance.
 SULFATE_MG = {"mmol": Decimal("246.47"), "meq": Decimal("123.235")}
+_VOLUME_ML = {"mL": Decimal(1), "L": Decimal(1000)}
 _MINUTES = {"s": Decimal(1) / 60, "min": Decimal(1), "h": Decimal(60), "d": Decimal(1440), "wk": Decimal(10080)}
 _PER_DAY = {"min": Decimal(1440), "h": Decimal(24), "d": Decimal(1), "wk": Decimal(1) / 7, "mo": Decimal(1) / 30}
 
 _ROUTES = (
-    ("iv", re.compile(r"\b(?:iv|i\.v\.?|ivpb|intraven\w*|infusi\w*|drip|injection|injektion\w*|47625008|20045)\b|в/в|внутривен|инфузи|капельн|وریدی|تزریق", re.IGNORECASE)),
-    ("oral", re.compile(r"\b(?:po|p\.o\.?|oral\w*|by mouth|per os|ng|og|sublingual|tab\w*|cap\w*|chewable|26643006|20053|418136008|127492001)\b|внутрь|перорал|таблет|капсул|خوراکی|قرص|کپسول", re.IGNORECASE)),
-    ("other", re.compile(r"\b(?:im|i\.m\.?|intramusc\w*|topical|ophthalm\w*|otic|nasal|inhal\w*|rectal|enema|transdermal|subcut\w*|sc|vaginal|cream|ointment|eye drops?|irrigation|78421000|34206005)\b|внутримыш|местно|подкожн|ингаляц|глазн|عضلانی|موضعی", re.IGNORECASE)),
-)  # fmt: skip
+    (
+        "iv",
+        re.compile(
+            r"\b(?:iv|i\.v\.?|ivpb|intraven\w*|infusi\w*|drip|injection|injektion\w*|47625008|"
+            r"20045)\b|в/в|внутривен|инфузи|капельн|وریدی|تزریق",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        "oral",
+        re.compile(
+            r"\b(?:po|p\.o\.?|oral\w*|by mouth|per os|ng|og|sublingual|tab\w*|cap\w*|chewable|"
+            r"26643006|20053|418136008|127492001)\b|внутрь|перорал|таблет|капсул|خوراکی|"
+            r"قرص|کپسول",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        "other",
+        re.compile(
+            r"\b(?:im|i\.m\.?|intramusc\w*|topical|ophthalm\w*|otic|nasal|inhal\w*|rectal|"
+            r"enema|transdermal|subcut\w*|sc|vaginal|cream|ointment|eye drops?|irrigation|"
+            r"78421000|34206005)\b|внутримыш|местно|подкожн|ингаляц|глазн|عضلانی|موضعی",
+            re.IGNORECASE,
+        ),
+    ),
+)
 _FREQUENCY = (
-    (Decimal(4), re.compile(r"\b(?:qid|q\.i\.d\.?|four times (?:a|per)? ?da(?:y|ily)|four times daily|4 ?x ?/? ?da(?:y|ily)|4 times (?:a|per)? ?day|q6h|every 6 hours)\b|4 раза в (?:день|сутки)", re.IGNORECASE)),
-    (Decimal(3), re.compile(r"\b(?:tid|t\.i\.d\.?|three times (?:a|per)? ?da(?:y|ily)|three times daily|3 ?x ?/? ?da(?:y|ily)|3 times (?:a|per)? ?day|q8h|every 8 hours)\b|3 раза в (?:день|сутки)|سه بار در روز", re.IGNORECASE)),
-    (Decimal(2), re.compile(r"\b(?:bid|b\.i\.d\.?|twice (?:a|per)? ?da(?:y|ily)|twice daily|2 ?x ?/? ?da(?:y|ily)|2 times (?:a|per)? ?da(?:y|ily)|q12h|every 12 hours)\b|2 раза в (?:день|сутки)|دو بار در روز", re.IGNORECASE)),
-    (Decimal(1), re.compile(r"\b(?:qd|od|q24h|once (?:a|per)? ?da(?:y|ily)|once daily|daily|every day|each day|nightly|at bedtime|qhs|qam|in the morning)\b|1 раз в (?:день|сутки)|روزانه", re.IGNORECASE)),
-)  # fmt: skip
+    (
+        Decimal(4),
+        re.compile(
+            r"\b(?:qid|q\.i\.d\.?|four times (?:a|per)? ?da(?:y|ily)|four times daily|4 ?x ?/? ?da(?:y|"
+            r"ily)|4 times (?:a|per)? ?day|q6h|every 6 hours)\b|4 раза в (?:день|сутки)",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        Decimal(3),
+        re.compile(
+            r"\b(?:tid|t\.i\.d\.?|three times (?:a|per)? ?da(?:y|ily)|three times daily|"
+            r"3 ?x ?/? ?da(?:y|ily)|3 times (?:a|per)? ?day|q8h|every 8 hours)\b|3 раза в (?:день|"
+            r"сутки)|سه بار در روز",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        Decimal(2),
+        re.compile(
+            r"\b(?:bid|b\.i\.d\.?|twice (?:a|per)? ?da(?:y|ily)|twice daily|2 ?x ?/? ?da(?:y|"
+            r"ily)|2 times (?:a|per)? ?da(?:y|ily)|q12h|every 12 hours)\b|2 раза в (?:день|"
+            r"сутки)|دو بار در روز",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        Decimal(1),
+        re.compile(
+            r"\b(?:qd|od|q24h|once (?:a|per)? ?da(?:y|ily)|once daily|daily|every day|each day|"
+            r"nightly|at bedtime|qhs|qam|in the morning)\b|1 раз в (?:день|сутки)|روزانه",
+            re.IGNORECASE,
+        ),
+    ),
+)
 _OVER = re.compile(
     r"\b(?:over|in|within|за|в течение)\s+(\d{1,4}(?:[.,]\d+)?)\s*(min|minutes?|мин\w*|h|hrs?|hours?|ч\w*)\b",
     re.IGNORECASE,
@@ -38,18 +91,29 @@ _OVER = re.compile(
 _AMOUNT = re.compile(
     r"(\d{1,5}(?:[.,]\d+)?)\s*(mg|g|gm|gram\w*|мг|г|mmol|ммоль|m?eq|мэкв)\b(?!\s*/\s*(?:m2|m²|kg|кг))", re.IGNORECASE
 )
-_RATE = re.compile(r"(\d{1,4}(?:[.,]\d+)?)\s*(mg|g|мг|г)\s*/\s*(min|h|hr|hour|мин|ч)\b", re.IGNORECASE)
+_RATE_UNIT = re.compile(r"(mg|g|mL|мг|г|мл)\s*/\s*(min|h|hr|hour|мин|ч|час)", re.IGNORECASE)
+_RATE = re.compile(rf"(?<![\d.,])(\d{{1,4}}(?:[.,]\d+)?)\s*{_RATE_UNIT.pattern}\b(?!\s*/)", re.IGNORECASE)
+_AS_NEEDED = re.compile(
+    r"\b(?:prn|p\.r\.n\.?|as needed|if needed|as required|при необходимости|по требованию)\b|در صورت نیاز",
+    re.IGNORECASE,
+)
+_CONCENTRATION = re.compile(
+    r"(\d{1,5}(?:[.,]\d+)?)\s*(mg|g|мг|г)\s*(?:/|in|в|на)\s*(\d{1,4}(?:[.,]\d+)?)?\s*(?:mL|мл)\b"
+    r"|(\d{1,2}(?:[.,]\d+)?)\s*%",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Dosage:
+class Regimen:
     """One dosage. `amount` with `unit` (a UCUM code, or a dose form such as "tablet") is one dose."""
 
     amount: Decimal | None = None
     unit: str = ""
-    per_day: Decimal | None = None
+    per_day: Decimal | None = None  # None where it is not stated, and by mouth as needed
     minutes: Decimal | None = None
     rate_mg_min: Decimal | None = None
+    rate_ml_min: Decimal | None = None
     route: str = ""
     text: str = ""
 
@@ -60,62 +124,79 @@ class Dosage:
         return None if self.amount is None or factor is None else self.amount * factor
 
 
-def read_dosage(resource: Resource) -> Dosage:
-    """The first dosage of a request, statement, dispense or administration."""
-    given = _first(resource)
-    words = total.text(given.get("text"))
-    repeat = total.obj(total.obj(given.get("timing")).get("repeat"))
-    amount, unit = _dose(given, words)
-    rate, minutes = _rate(given), _duration(repeat) or _words_over(words)
-    return Dosage(
+def read_dosage(dosage: Dosage) -> Regimen:
+    """One dosage of a request, statement, dispense or administration."""
+    words = total.western(total.text(dosage.text))
+    repeat = dosage.timing.repeat if dosage.timing else None
+    amount, unit = _dose(dosage, words)
+    rate = _rate(dosage) or _words_rate(words)
+    route = stated_route(dosage)
+    certain = route == "iv" or not _as_needed(dosage, words)
+    return Regimen(
         amount=amount,
         unit=unit,
-        per_day=_per_day(repeat) or _words_per_day(given, words),
-        minutes=minutes or _effective_minutes(resource),
-        rate_mg_min=rate or _words_rate(words),
-        route=route_of([given.get("route")], words),
+        per_day=_how_often(dosage.timing, words) if certain else None,
+        minutes=_duration(repeat) or _words_over(words),
+        rate_mg_min=rate[0] * MASS_MG[rate[1]] if rate and rate[1] in MASS_MG else None,
+        rate_ml_min=rate[0] * _VOLUME_ML[rate[1]] if rate and rate[1] in _VOLUME_ML else None,
+        route=route,
         text=words,
     )
 
 
-def stated_route(resource: Resource) -> str:
-    """The route of the first dosage, coded or in its text."""
-    given = _first(resource)
-    return route_of([given.get("route")], total.text(given.get("text")))
+def concurrent(dosages: list[Dosage]) -> list[Dosage]:
+    """Those that hold at the same time as the first: another sequence number means "then", not "and"."""
+    return [dosage for dosage in dosages if dosage.sequence == dosages[0].sequence]
 
 
-def _first(resource: Resource) -> dict[str, Any]:
-    listed = total.items(resource.dosageInstruction) or total.items(resource.dosage)
-    return total.obj(listed[0]) if listed else {}
+def _as_needed(dosage: Dosage, words: str) -> bool:
+    stated = dosage.asNeededBoolean or dosage.asNeeded or given(dosage.asNeededCodeableConcept)
+    return bool(stated or (words and _AS_NEEDED.search(words)))
 
 
-def route_of(concepts: list[Any], *words: str) -> str:
-    """oral, iv, other or "" from coded routes first, then from words."""
-    for concept in concepts:
-        for coding in total.codings(concept):
-            if route := _route(coding.code) or _route(coding.display):
-                return route
-        if route := _route(total.text(total.obj(concept).get("text"))):
-            return route
-    return next((route for word in words if (route := _route(word))), "")
+# ---- route ----------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=4096)
-def _route(word: str) -> str:
-    return next((name for name, pattern in _ROUTES if word and pattern.search(word)), "")
+def stated_route(dosage: Dosage) -> str:
+    """The route of a dosage, coded or in its text."""
+    return (coded_route(dosage.route) if dosage.route else "") or route_in(dosage.text)
 
 
-def _dose(given: dict[str, Any], words: str) -> tuple[Decimal | None, str]:
-    rated = total.items(given.get("doseAndRate"))
-    holder = total.obj(rated[0]) if rated else given
+@remembered
+def coded_route(raw: bytes) -> str:
+    """oral, iv, other or "" from a coded route or dose form."""
+    found = concepts(raw)
+    words = [word for said in found for coding in said.codings for word in (coding.code, coding.display)]
+    return next((route for word in (*words, *(said.text for said in found)) if (route := route_in(word))), "")
+
+
+def route_in(words: str | None) -> str:
+    """oral, iv, other or "" from words."""
+    words = total.text(words)
+    return next((route for route, pattern in _ROUTES if words and pattern.search(words)), "")
+
+
+# ---- dose and frequency ---------------------------------------------------------------------------------------------
+
+
+def _rated(dosage: Dosage) -> DoseAndRate:
+    """R4 holds dose and rate in a member of their own, STU3 and administrations in the dosage."""
+    return dosage.doseAndRate[0] if dosage.doseAndRate else dosage
+
+
+def _dose(dosage: Dosage, words: str) -> tuple[Decimal | None, str]:
+    """One dose and its unit; of a range the upper end, which a limit has to hold."""
+    rated = _rated(dosage)
+    bounds = rated.doseRange
     quantity = (
-        total.obj(holder.get("doseQuantity")) or total.obj(given.get("doseQuantity")) or total.obj(given.get("dose"))
+        rated.doseQuantity
+        or dosage.doseQuantity
+        or dosage.dose
+        or (bounds and (bounds.high or bounds.low))
+        or Quantity()
     )
-    if not quantity:
-        quantity = total.obj(total.obj(holder.get("doseRange")).get("high"))
-    if number := total.number(quantity.get("value")):
-        unit, _ = quantity_unit(quantity)
-        return number, unit or _form(quantity)
+    if number := total.number(quantity.value):
+        return number, unit_of(quantity)[0] or _form(quantity)
     found = _AMOUNT.search(words)
     if found is None:
         return None, ""
@@ -125,27 +206,46 @@ def _dose(given: dict[str, Any], words: str) -> tuple[Decimal | None, str]:
 _FORMS = re.compile(r"tab|tbl|cap|chew|sachet|piece|unit|dose|таб|капс|قرص|^1$|^$", re.IGNORECASE)
 
 
-def _form(quantity: dict[str, Any]) -> str:
-    spelled = total.text(quantity.get("code")) or total.text(quantity.get("unit"))
+def _form(quantity: Quantity) -> str:
+    spelled = total.text(quantity.code) or total.text(quantity.unit)
     return "tablet" if _FORMS.search(spelled) else spelled
 
 
-def _per_day(repeat: dict[str, Any]) -> Decimal | None:
-    frequency, period = total.number(repeat.get("frequency")), total.number(repeat.get("period"))
-    per = _PER_DAY.get(total.text(repeat.get("periodUnit")))
-    if frequency is None or per is None:
+def _per_day(repeat: Repeat | None) -> Decimal | None:
+    frequency = total.number(repeat.frequency) if repeat else None
+    return None if repeat is None or frequency is None else _each_period(repeat, frequency)
+
+
+def _once_each_time(repeat: Repeat | None) -> Decimal | None:
+    """Without a frequency a dose is given once in the period, or once at each time of the day that is named."""
+    if repeat is None:
         return None
-    return frequency * per / period if period else None
+    times = len(repeat.timeOfDay or repeat.when or ())
+    if repeat.period is None:
+        return Decimal(times) if times else None
+    return _each_period(repeat, Decimal(times or 1))
 
 
-def _words_per_day(given: dict[str, Any], words: str) -> Decimal | None:
-    code = total.obj(given.get("timing")).get("code")
-    texts = [*(coding.code for coding in total.codings(code)), *total.concept_texts(code), words]
+def _each_period(repeat: Repeat, frequency: Decimal) -> Decimal | None:
+    per = _PER_DAY.get(total.text(repeat.periodUnit))
+    period = total.number(repeat.period) if repeat.period is not None else Decimal(1)
+    return frequency * per / period if per and period else None
+
+
+def _how_often(timing: Timing | None, words: str) -> Decimal | None:
+    repeat = timing.repeat if timing else None
+    return _per_day(repeat) or _words_per_day(timing, words) or _once_each_time(repeat)
+
+
+def _words_per_day(timing: Timing | None, words: str) -> Decimal | None:
+    said = concept(timing.code) if timing and timing.code else None
+    texts = [*(coding.code for coding in said.codings), *said.texts, words] if said else [words]
     return next((count for text in texts for count, pattern in _FREQUENCY if text and pattern.search(text)), None)
 
 
-def _duration(repeat: dict[str, Any]) -> Decimal | None:
-    number, unit = total.number(repeat.get("duration")), _MINUTES.get(total.text(repeat.get("durationUnit")))
+def _duration(repeat: Repeat | None) -> Decimal | None:
+    number = total.number(repeat.duration) if repeat else None
+    unit = _MINUTES.get(total.text(repeat.durationUnit)) if repeat else None
     return number * unit if number and unit else None
 
 
@@ -157,47 +257,65 @@ def _words_over(words: str) -> Decimal | None:
     return number if found[2].lower().startswith(("min", "мин")) else number * 60
 
 
-def _effective_minutes(resource: Resource) -> Decimal | None:
-    """How long an administration took."""
-    if resource.resourceType != "MedicationAdministration":
+# ---- rate and concentration -----------------------------------------------------------------------------------------
+
+
+def _rate(dosage: Dosage) -> tuple[Decimal, str] | None:
+    """An amount per minute and its unit; of a range the upper end."""
+    rated = _rated(dosage)
+    if rated.rateRatio:
+        return _ratio_rate(rated.rateRatio)
+    bounds = rated.rateRange
+    quantity = rated.rateQuantity or ((bounds.high or bounds.low) if bounds else None)
+    number = total.number(quantity.value) if quantity else None
+    if quantity is None or number is None:
         return None
-    start, end = total.period(resource.effectivePeriod or resource.occurencePeriod, UTC)
-    if start is None or end is None or start.date_only or end.date_only:
+    spelled = (_RATE_UNIT.fullmatch(total.text(unit)) for unit in (quantity.code, quantity.unit))
+    return next((rate for found in spelled if found and (rate := _per_minute(number, *found.groups()))), None)
+
+
+def _ratio_rate(ratio: Strength) -> tuple[Decimal, str] | None:
+    if ratio.numerator is None or ratio.denominator is None:
         return None
-    minutes = Decimal((end.end - start.start).total_seconds()) / 60
-    return minutes if minutes > 0 else None
+    amount, time = total.number(ratio.numerator.value), total.number(ratio.denominator.value)
+    unit = unit_of(ratio.numerator)[0]
+    minutes = _MINUTES.get(total.text(ratio.denominator.code) or total.text(ratio.denominator.unit))
+    return (amount / (time * minutes), unit) if amount and time and unit and minutes else None
 
 
-def _rate(given: dict[str, Any]) -> Decimal | None:
-    rated = total.items(given.get("doseAndRate"))
-    holder = total.obj(rated[0]) if rated else given
-    if ratio := total.obj(holder.get("rateRatio")):
-        top, bottom = total.obj(ratio.get("numerator")), total.obj(ratio.get("denominator"))
-        return _ratio_rate(top, bottom)
-    quantity = total.obj(holder.get("rateQuantity"))
-    spelled = total.text(quantity.get("code")) or total.text(quantity.get("unit"))
-    number = total.number(quantity.get("value"))
-    found = _RATE.fullmatch(f"{number} {spelled}") if number is not None else None
-    return _mg_min(found) if found else None
-
-
-def _ratio_rate(top: dict[str, Any], bottom: dict[str, Any]) -> Decimal | None:
-    mass, time = total.number(top.get("value")), total.number(bottom.get("value"))
-    factor = MASS_MG.get(quantity_unit(top)[0] or "")
-    minutes = _MINUTES.get(total.text(bottom.get("code")) or total.text(bottom.get("unit")))
-    if mass is None or not time or factor is None or minutes is None:
-        return None
-    return mass * factor / (time * minutes)
-
-
-def _words_rate(words: str) -> Decimal | None:
+def _words_rate(words: str) -> tuple[Decimal, str] | None:
     found = _RATE.search(words)
-    return _mg_min(found) if found else None
+    number = total.number(found[1]) if found else None
+    return _per_minute(number, found[2], found[3]) if found and number else None
 
 
-def _mg_min(found: re.Match[str]) -> Decimal | None:
-    number = total.number(found[1])
-    if number is None:
+def _per_minute(number: Decimal, unit: str, time: str) -> tuple[Decimal, str] | None:
+    known = unit_code(unit)
+    return (number if time.lower() in {"min", "мин"} else number / 60, known) if known else None
+
+
+def concentration(texts: Iterable[str]) -> Decimal | None:
+    """Milligrams in a millilitre, if the texts state one and only one: "4 g/100 mL", "40 mg/mL", "25 %"."""
+    found = {mg for text in texts for match in _CONCENTRATION.finditer(text) if (mg := _mg_per_ml(match)) is not None}
+    return found.pop() if len(found) == 1 else None
+
+
+def _mg_per_ml(found: re.Match[str]) -> Decimal | None:
+    mass, unit, volume, percent = found.groups()
+    if percent:
+        share = total.number(percent)
+        return None if share is None else share * 10
+    number, per = total.number(mass), total.number(volume or 1)
+    return None if number is None or not per else number * (1 if unit.lower() in {"mg", "мг"} else 1000) / per
+
+
+def strength(amount: Strength | None) -> tuple[Decimal, str] | None:
+    """Milligrams in one unit of a product, and that unit: "mL", or "" for a dose form."""
+    if amount is None:
         return None
-    mass = number * (1 if found[2].lower() in {"mg", "мг"} else 1000)
-    return mass if found[3].lower() in {"min", "мин"} else mass / 60
+    top, bottom = amount.numerator or amount, amount.denominator or Quantity()
+    factor, value = MASS_MG.get(unit_of(top)[0] or ""), total.number(top.value)
+    if value is None or factor is None:
+        return None
+    volume = _VOLUME_ML.get(unit_of(bottom)[0] or "")
+    return value * factor / ((total.number(bottom.value) or 1) * (volume or 1)), "mL" if volume else ""

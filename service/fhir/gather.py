@@ -15,6 +15,7 @@ from service.errors import BadRequest, FhirReadFailed
 from service.fhir import total
 from service.fhir.client import Pages
 from service.fhir.context import NOT_SENT
+from service.fhir.resources import OperationOutcome
 from service.fhir.wire import Resource, Sheaf, read_sheaf
 from service.logic.model import DataIssue
 from service.logic.text import Text
@@ -53,17 +54,15 @@ def gather(
     for sent, raw in prefetch.items():
         key = ours.get(sent, sent)
         _take(gathered, key, _sheaf(raw, f"$.prefetch.{sent}"))
-    queries = _queries(templates, context)
-    wanted = {key: query for key, query in queries.items() if key not in gathered.states}
-    wanted |= _further_pages(gathered.next_urls, base)
-    if wanted and fetch is not None:
-        for key, answer in fetch(wanted).items():
+    if fetch is not None:
+        missing = {key: template for key, template in templates.items() if key not in gathered.states}
+        wanted = _queries(missing, context) | _further_pages(gathered.next_urls, base)
+        for key, answer in fetch(wanted).items() if wanted else ():
             _take_fetched(gathered, key, answer)
     for key in templates:
         if key not in gathered.states:
             gathered.states[key] = "absent"
-            if key in queries:  # without an encounter there is none to miss
-                gathered.unavailable[key] = NOT_SENT
+            gathered.unavailable[key] = NOT_SENT
     return gathered
 
 
@@ -96,8 +95,8 @@ def _note(gathered: Gathered, key: str, state: str, why: str) -> None:
     gathered.unavailable[key] = why
 
 
-def _severity(outcome: Resource) -> set[str]:
-    return {total.text(total.obj(issue).get("severity")) for issue in total.items(outcome.issue)}
+def _severity(outcome: OperationOutcome) -> set[str]:
+    return {total.text(issue.severity) for issue in outcome.issue or ()}
 
 
 def _further_pages(next_urls: Mapping[str, str], base: str) -> dict[str, str]:

@@ -1,25 +1,43 @@
-"""MedicationStatement, -Request, -Administration, -Dispense -> Medication: which drug, taken or not, since when, how."""
+"""MedicationStatement, -Request, -Administration, -Dispense -> Medication: which drug, taken or not, since when."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, timedelta
 from decimal import Decimal
-from functools import lru_cache
-from typing import Any
 
-from service.fhir import total
-from service.fhir.context import Reading
-from service.fhir.dosage import MASS_MG, SULFATE_MG, Dosage, read_dosage, route_of, stated_route
-from service.fhir.observation import quantity_unit
-from service.fhir.wire import Concept, Resource, as_concept, contained
+from msgspec import Raw
+
+from service.fhir import resources, total
+from service.fhir.context import Reading, name
+from service.fhir.dosage import (
+    SULFATE_MG,
+    Regimen,
+    coded_route,
+    concentration,
+    concurrent,
+    read_dosage,
+    route_in,
+    stated_route,
+    strength,
+)
+from service.fhir.resources import (
+    CodeableReference,
+    Dosage,
+    MedicationAdministration,
+    MedicationDispense,
+    MedicationRequest,
+    MedicationStatement,
+    Prescribed,
+    Reference,
+    Resource,
+)
+from service.fhir.wire import Coding, Concept, concept, one, remembered
 from service.logic.model import DataIssue, Exposure, Ingredient, Medication, When
 from service.logic.text import Text
 from service.terminology.drugs import Drug, Formulary, local_code
 
-KINDS = frozenset({"MedicationStatement", "MedicationRequest", "MedicationAdministration", "MedicationDispense"})
 _FLUID_PARTNERS = frozenset({"calcium_parenteral", "potassium_salt", "phosphate_salt"})
 _MAGNESIUM = frozenset({"mg_preparation", "mg_containing_antacid"})
 _DEEPEST = 3  # a product, a mixture, a part: references are not followed further
@@ -27,148 +45,155 @@ _DEEPEST = 3  # a product, a mixture, a part: references are not followed furthe
 
 @dataclass(slots=True)
 class _Product:
-    """What is known of a product: codes and names, and its parts with their strengths in mg per dose form."""
+    """What is known of a product: codes and names, and its parts with what is in one unit of it."""
 
-    codings: list[total.Coding] = field(default_factory=list)
+    codings: list[Coding] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
-    forms: list[Any] = field(default_factory=list)
-    parts: list[tuple[_Product, Decimal | None]] = field(default_factory=list)
+    forms: list[Raw] = field(default_factory=list)
+    parts: list[tuple[_Product, tuple[Decimal, str] | None]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class _Recognised:
     """Which drugs a product holds, how that is known, under which name, and the route its name or form tells."""
 
+    product: _Product
     drugs: tuple[Drug, ...]
     by: str
     label: str
     route: str
+    ingredients: tuple[Ingredient, ...]  # without amounts
+    magnesium: bool
 
 
-def read_medication(resource: Resource, reading: Reading) -> Medication | DataIssue:
+_NAMELESS = Text("A medication without code or name: it is not known what is taken.")
+_NAMED_BUT_UNKNOWN = Text("Medication not recognised: not among the drugs that the rules know, or not identifiable.")
+
+
+def read_medication(resource: Prescribed, reading: Reading) -> Medication | DataIssue:
     """One medication, or why it could not be used."""
-    name = reading.name(resource)
     status = total.text(resource.status)
     if status == "entered-in-error":
-        return DataIssue(name, Text("Entered in error: not used."))
-    known, product = _identify(resource, reading)
+        return DataIssue(name(resource), Text("Entered in error: not used."))
+    known = _identify(resource, reading)
     if not known.drugs:
-        return DataIssue(name, _unrecognised(known.label))
-    magnesium = any(drug.drug_class in _MAGNESIUM for drug in known.drugs)
-    dosage = read_dosage(resource) if magnesium else Dosage(route=stated_route(resource))
-    start, end = _times(resource, status, reading)
+        return DataIssue(name(resource), _NAMED_BUT_UNKNOWN if known.label else _NAMELESS)
+    dosages = _dosages(resource)
+    start, end = _times(resource, status, dosages, reading)
+    exposure = _exposure(resource, status, reading, end)
+    if known.magnesium:
+        return _magnesium(resource, known, exposure, start, end, dosages, reading)
     return Medication(
-        reference=name,
-        name=known.label or known.drugs[0].name,
-        ingredients=tuple(_with_amounts(known.drugs, product or _product_of(resource, reading), dosage, reading))
-        if magnesium
-        else tuple(Ingredient(drug.name, drug.drug_class) for drug in known.drugs),
+        reference=name(resource),
+        name=known.label,
+        ingredients=known.ingredients,
         recognised_by=known.by,
-        exposure=_exposure(resource, status, reading, end),
-        route=dosage.route or known.route or _route_of_kind(resource, known),
+        exposure=exposure,
+        route=(stated_route(dosages[0]) if dosages else "") or known.route,
         start=start,
         end=end,
-        doses_per_day=dosage.per_day,
-        duration_min=dosage.minutes,
-        rate_mg_min=dosage.rate_mg_min,
     )
 
 
-def _unrecognised(label: str) -> Text:
-    if not label:
-        return Text("A medication without code or name: it is not known what is taken.")
-    return Text("Medication not recognised: not among the drugs that the rules know, or not identifiable.")
+def _magnesium(
+    resource: Prescribed,
+    known: _Recognised,
+    exposure: Exposure,
+    start: When | None,
+    end: When | None,
+    dosages: list[Dosage],
+    reading: Reading,
+) -> Medication:
+    """Of a magnesium product the amounts matter too: how much in one dose, how often, how fast."""
+    regimens = [read_dosage(dosage) for dosage in concurrent(dosages)] or [Regimen()]
+    first = regimens[0]
+    ingredients, per_day = _amounts(known, regimens, reading.formulary)
+    return Medication(
+        reference=name(resource),
+        name=known.label,
+        ingredients=ingredients,
+        recognised_by=known.by,
+        exposure=exposure,
+        route=first.route or known.route or _route_of_kind(resource, known),
+        start=start,
+        end=end,
+        doses_per_day=per_day,
+        duration_min=first.minutes or _lasted(resource),
+        rate_mg_min=first.rate_mg_min or _flow(known, first, reading.formulary),
+    )
+
+
+def _dosages(resource: Prescribed) -> list[Dosage]:
+    listed: list[Dosage] | Dosage | None = getattr(resource, "dosageInstruction", None) or resource.dosage
+    return listed if isinstance(listed, list) else [listed] if listed else []
 
 
 # ---- which drug -----------------------------------------------------------------------------------------------------
 
 
-def _identify(resource: Resource, reading: Reading) -> tuple[_Recognised, _Product | None]:
+def _identify(resource: Prescribed, reading: Reading) -> _Recognised:
     """A product given by its concept alone is remembered; one by reference is followed."""
-    concept = resource.concept("medicationCodeableConcept")
-    if (concept.codings or concept.texts) and resource.medicationReference is None:
-        return _by_concept(concept, reading.formulary), None
-    product = _product_of(resource, reading)
-    return _recognise(product, reading.formulary), product
+    if resource.medicationReference is None and resource.medicationCodeableConcept and not resource.medication:
+        return _by_concept(resource.medicationCodeableConcept, reading.formulary)
+    return _recognise(_product_of(resource, reading), reading.formulary)
 
 
-@lru_cache(maxsize=4096)
-def _by_concept(concept: Concept, formulary: Formulary) -> _Recognised:
+@remembered
+def _by_concept(raw: bytes, formulary: Formulary) -> _Recognised:
     product = _Product()
-    _add_concept(product, concept)
+    _add_concept(product, concept(raw))
     return _recognise(product, formulary)
 
 
-def _product_of(resource: Resource, reading: Reading) -> _Product:
+def _product_of(resource: Prescribed, reading: Reading) -> _Product:
     product = _Product()
-    r5 = total.obj(resource.medication)
-    _add_concept(product, resource.concept("medicationCodeableConcept"))
-    for concept in (r5.get("concept"), resource.medication):
-        _add_concept(product, as_concept(concept))
-    for reference in (resource.medicationReference, r5.get("reference")):
-        if isinstance(reference, dict):
-            _add_reference(product, reference, resource, reading, _DEEPEST)
+    newer = one(resource.medication, CodeableReference) or CodeableReference()  # R5
+    for raw in (resource.medicationCodeableConcept, newer.concept, resource.medication):
+        _add_concept(product, concept(raw))
+    for reference in (resource.medicationReference, newer.reference):
+        _add_reference(product, reference, resource.contained, reading, _DEEPEST)
     return product
 
 
-def _add_concept(product: _Product, concept: Concept) -> None:
-    product.codings += concept.codings
-    product.names += [name for name in concept.texts if name not in product.names]
-    product.names += [coding.code for coding in concept.codings if _code_is_name(coding)]
+def _add_concept(product: _Product, added: Concept) -> None:
+    product.codings += added.codings
+    product.names += [word for word in added.texts if word not in product.names]
+    product.names += [coding.code for coding in added.codings if _code_is_name(coding)]
 
 
-def _code_is_name(coding: total.Coding) -> bool:
+def _code_is_name(coding: Coding) -> bool:
     """Some local systems use the drug's name as its code."""
     return "name" in coding.system.lower() and bool(re.search(r"[^\W\d_]{4}", coding.code))
 
 
-def _add_reference(product: _Product, reference: Any, holder: Resource, reading: Reading, depth: int) -> None:
-    display = total.text(total.obj(reference).get("display"))
-    medication = _resolve(total.reference(reference), holder, reading)
-    if medication is not None:
-        _add_medication(product, medication, reading, depth)
+def _add_reference(product: _Product, reference: Reference | None, inside: Raw, reading: Reading, depth: int) -> None:
+    found = reading.find(reference, inside)
+    if isinstance(found, resources.Medication):
+        _add_product(product, found, inside, reading, depth)
+    display = total.text(reference.display) if reference else ""
     if display and display not in product.names:
         product.names.append(display)
 
 
-def _resolve(reference: str, holder: Resource, reading: Reading) -> Resource | None:
-    if reference.startswith("#"):
-        return next((inner for inner in contained(holder) if inner.id == reference[1:]), None)
-    return reading.find(reference) if reference else None
+def _add_product(product: _Product, found: resources.Medication, inside: Raw, reading: Reading, depth: int) -> None:
+    _add_concept(product, concept(found.code))
+    product.forms += [form for form in (found.form, found.doseForm) if form]
+    for identifier in found.identifier or ():
+        if identifier.value and "name" in total.text(identifier.system).lower():
+            product.names.append(total.text(identifier.value))
+    for part in (found.ingredient or ()) if depth > 0 else ():
+        _add_ingredient(product, part, found.contained or inside, reading, depth - 1)
 
 
-def _add_medication(product: _Product, medication: Resource, reading: Reading, depth: int) -> None:
-    _add_concept(product, medication.concept())
-    product.forms.append(medication.form)
-    for identifier in total.items(medication.identifier):
-        value, system = total.text(total.obj(identifier).get("value")), total.text(total.obj(identifier).get("system"))
-        if "name" in system.lower() and value:
-            product.names.append(value)
-    if depth > 0:
-        for part in total.items(medication.ingredient):
-            _add_ingredient(product, total.obj(part), medication, reading, depth - 1)
-
-
-def _add_ingredient(product: _Product, part: dict[str, Any], holder: Resource, reading: Reading, depth: int) -> None:
+def _add_ingredient(product: _Product, part: resources.Ingredient, inside: Raw, reading: Reading, depth: int) -> None:
     inner = _Product()
-    item = total.obj(part.get("item"))
-    for concept in (part.get("itemCodeableConcept"), item.get("concept")):
-        _add_concept(inner, as_concept(concept))
-    for reference in (part.get("itemReference"), item.get("reference")):
-        if isinstance(reference, dict):
-            _add_reference(inner, reference, holder, reading, depth)
-    strength = part.get("strength") or part.get("strengthRatio") or part.get("strengthQuantity") or part.get("amount")
-    product.parts.append((inner, _strength_mg(total.obj(strength))))
-
-
-def _strength_mg(strength: dict[str, Any]) -> Decimal | None:
-    """Milligrams in one unit of the denominator (a tablet, a millilitre)."""
-    top, bottom = total.obj(strength.get("numerator")) or strength, total.obj(strength.get("denominator"))
-    factor = MASS_MG.get(quantity_unit(top)[0] or "")
-    value, per = total.number(top.get("value")), total.number(bottom.get("value"))
-    if value is None or factor is None:
-        return None
-    return value * factor / (per or 1)
+    newer = part.item or CodeableReference()  # R5
+    for raw in (part.itemCodeableConcept, newer.concept):
+        _add_concept(inner, concept(raw))
+    for reference in (part.itemReference, newer.reference):
+        _add_reference(inner, reference, inside, reading, depth)
+    stated = part.strength or part.strengthRatio or part.strengthQuantity or part.amount
+    product.parts.append((inner, strength(stated)))
 
 
 def _recognise(product: _Product, formulary: Formulary) -> _Recognised:
@@ -180,8 +205,17 @@ def _recognise(product: _Product, formulary: Formulary) -> _Recognised:
     elif parts:
         found, by = parts, "ingredient"
     else:
-        found, by = [drug for name in product.names for drug in formulary.by_name(name)], "name"
-    return _Recognised(tuple(dict.fromkeys(found)), by, _label(product), _told_route(product, formulary))
+        found, by = [drug for word in product.names for drug in formulary.by_name(word)], "name"
+    drugs = tuple(dict.fromkeys(found))
+    return _Recognised(
+        product=product,
+        drugs=drugs,
+        by=by,
+        label=_label(product) or (drugs[0].name if drugs else ""),
+        route=_told_route(product, formulary),
+        ingredients=tuple(Ingredient(drug.name, drug.drug_class) for drug in drugs),
+        magnesium=any(drug.drug_class in _MAGNESIUM for drug in drugs),
+    )
 
 
 def _by_codes(product: _Product, formulary: Formulary) -> list[Drug]:
@@ -190,52 +224,83 @@ def _by_codes(product: _Product, formulary: Formulary) -> list[Drug]:
 
 def _part_drugs(part: _Product, formulary: Formulary) -> list[Drug]:
     nested = [drug for inner, _ in part.parts for drug in _part_drugs(inner, formulary)]
-    return _by_codes(part, formulary) or nested or [d for name in part.names for d in formulary.by_name(name)]
+    return _by_codes(part, formulary) or nested or [d for word in part.names for d in formulary.by_name(word)]
 
 
 def _label(product: _Product) -> str:
     """The name under which a clinician knows the product: what the chart wrote."""
-    listed = [*product.names, *(name for part, _ in product.parts for name in part.names)]
-    return next((" ".join(name.split())[:120] for name in listed if name), "")
+    listed = [*product.names, *(word for part, _ in product.parts for word in part.names)]
+    return next((" ".join(word.split())[:120] for word in listed if word), "")
 
 
 def _told_route(product: _Product, formulary: Formulary) -> str:
     """The route that form or name tells; local products (eye drops, creams) are "other"."""
     local = any(local_code(system, code) for system, code, _ in product.codings)
-    if local or any(formulary.local_name(name) for name in product.names):
+    if local or any(formulary.local_name(word) for word in product.names):
         return "other"
-    return route_of(product.forms, *product.names)
+    told = (*(coded_route(form) for form in product.forms), *(route_in(word) for word in product.names))
+    return next((route for route in told if route), "")
 
 
 def _route_of_kind(resource: Resource, known: _Recognised) -> str:
     """Magnesium sulfate that was administered without a stated route went into a vein."""
-    given = resource.resourceType == "MedicationAdministration"
+    given = isinstance(resource, MedicationAdministration)
     return "iv" if given and known.drugs[0].name == "magnesium sulfate" else ""
 
 
 # ---- amounts --------------------------------------------------------------------------------------------------------
 
 
-def _with_amounts(found: tuple[Drug, ...], product: _Product, dosage: Dosage, reading: Reading) -> Iterator[Ingredient]:
-    """Each ingredient with its milligrams in one dose, where dose and strength tell."""
-    magnesium = [drug for drug in found if drug.drug_class in _MAGNESIUM]
-    fluid = len(_FLUID_PARTNERS & {drug.drug_class for drug in found}) >= 2
-    for drug in found:
-        mg = None
-        if drug in magnesium and not fluid:
-            mg = _part_amount(drug, product, dosage, reading)
-            if mg is None and len(magnesium) == 1:
-                mg = _whole_amount(drug, product, dosage)
-        yield Ingredient(drug.name, drug.drug_class, mg)
+def _amounts(
+    known: _Recognised, regimens: list[Regimen], formulary: Formulary
+) -> tuple[tuple[Ingredient, ...], Decimal | None]:
+    """The ingredients with their milligrams in one dose, and doses per day.
+
+    Several dosages by mouth at the same time are one daily amount, in doses of the mean size.
+    """
+    first = regimens[0]
+    if len(regimens) == 1 or first.route == "iv":
+        return tuple(_with_amount(drug, known, first, formulary) for drug in known.drugs), first.per_day
+    times = [regimen.per_day for regimen in regimens if regimen.per_day]
+    if len(times) < len(regimens):
+        return known.ingredients, None
+    per_day = sum(times, Decimal(0))
+    each = [[_with_amount(drug, known, regimen, formulary) for regimen in regimens] for drug in known.drugs]
+    return tuple(_mean(doses, times, per_day) for doses in each), per_day
 
 
-def _part_amount(drug: Drug, product: _Product, dosage: Dosage, reading: Reading) -> Decimal | None:
-    for part, strength in product.parts:
-        if strength is None or drug not in _part_drugs(part, reading.formulary):
-            continue
-        if dosage.unit in {"tablet", "mL"} and dosage.amount is not None:
-            return strength * dosage.amount
-    return None
+def _mean(doses: list[Ingredient], times: list[Decimal], per_day: Decimal) -> Ingredient:
+    amounts = [
+        dose.mg_per_dose * often for dose, often in zip(doses, times, strict=True) if dose.mg_per_dose is not None
+    ]
+    return replace(doses[0], mg_per_dose=sum(amounts, Decimal(0)) / per_day if len(amounts) == len(doses) else None)
+
+
+def _with_amount(drug: Drug, known: _Recognised, regimen: Regimen, formulary: Formulary) -> Ingredient:
+    """An ingredient with its milligrams in one dose, where dose and strength tell."""
+    magnesium = [other for other in known.drugs if other.drug_class in _MAGNESIUM]
+    fluid = len(_FLUID_PARTNERS & {other.drug_class for other in known.drugs}) >= 2
+    if drug not in magnesium or fluid:
+        return Ingredient(drug.name, drug.drug_class)
+    mg = _part_amount(drug, known.product, regimen, formulary)
+    if mg is None and len(magnesium) == 1:
+        mg = _whole_amount(drug, known, regimen)
+    return Ingredient(drug.name, drug.drug_class, mg)
+
+
+def _part_amount(drug: Drug, product: _Product, regimen: Regimen, formulary: Formulary) -> Decimal | None:
+    stated = _part_strength(drug, product, formulary)
+    if stated is None or regimen.amount is None:
+        return None
+    mg, unit = stated
+    return mg * regimen.amount if regimen.unit == (unit or "tablet") else None
+
+
+def _part_strength(drug: Drug, product: _Product, formulary: Formulary) -> tuple[Decimal, str] | None:
+    return next(
+        (stated for part, stated in product.parts if stated and drug in _part_drugs(part, formulary)),
+        None,
+    )
 
 
 _STRENGTH_IN_NAME = re.compile(
@@ -243,22 +308,54 @@ _STRENGTH_IN_NAME = re.compile(
 )
 
 
-def _whole_amount(drug: Drug, product: _Product, dosage: Dosage) -> Decimal | None:
-    """A dose given as mass is the magnesium compound's; a dose in tablets takes the strength from the name."""
-    if dosage.milligrams is not None:
-        return dosage.milligrams
-    if dosage.unit in SULFATE_MG and drug.name == "magnesium sulfate" and dosage.amount is not None:
-        return dosage.amount * SULFATE_MG[dosage.unit]
-    strengths = {m[0] for name in product.names[:1] if (m := _STRENGTH_IN_NAME.search(name))}
-    if dosage.unit == "tablet" and dosage.amount is not None and len(strengths) == 1 and not product.parts:
-        found = _STRENGTH_IN_NAME.search(product.names[0])
-        number = total.number(found[1]) if found else None
-        if found and number is not None:
-            return number * (1 if found[2].lower() in {"mg", "мг"} else 1000) * dosage.amount
-    return None
+def _whole_amount(drug: Drug, known: _Recognised, regimen: Regimen) -> Decimal | None:
+    """A dose given as mass is the magnesium compound's; one in tablets or mL takes the strength from the name."""
+    if regimen.milligrams is not None or regimen.amount is None:
+        return regimen.milligrams
+    if regimen.unit in SULFATE_MG and drug.name == "magnesium sulfate":
+        return regimen.amount * SULFATE_MG[regimen.unit]
+    if regimen.unit == "mL" and (mg := _dissolved(known, regimen)) is not None:
+        return regimen.amount * mg
+    return _tablet_mg(known.product, regimen.amount) if regimen.unit == "tablet" else None
 
 
-# ---- exposure, time, route ------------------------------------------------------------------------------------------
+def _tablet_mg(product: _Product, amount: Decimal) -> Decimal | None:
+    found = _STRENGTH_IN_NAME.search(product.names[0]) if product.names and not product.parts else None
+    number = total.number(found[1]) if found else None
+    if found is None or number is None:
+        return None
+    return number * (1 if found[2].lower() in {"mg", "мг"} else 1000) * amount
+
+
+def _dissolved(known: _Recognised, regimen: Regimen) -> Decimal | None:
+    """Milligrams in a millilitre by the name, or else by the text of the dosage; of a single ingredient only."""
+    if len(known.drugs) > 1:
+        return None
+    named = concentration(known.product.names)
+    return concentration([regimen.text]) if named is None else named
+
+
+def _flow(known: _Recognised, regimen: Regimen, formulary: Formulary) -> Decimal | None:
+    """Milligrams a minute of an order in millilitres an hour, where the concentration is known."""
+    if regimen.rate_ml_min is None:
+        return None
+    stated = _part_strength(known.drugs[0], known.product, formulary) if len(known.drugs) == 1 else None
+    mg = stated[0] if stated and stated[1] == "mL" else _dissolved(known, regimen)
+    return None if mg is None else mg * regimen.rate_ml_min
+
+
+def _lasted(resource: Prescribed) -> Decimal | None:
+    """How many minutes an administration took."""
+    if not isinstance(resource, MedicationAdministration):
+        return None
+    start, end = total.period(_occurred(resource), UTC)
+    if start is None or end is None or start.date_only or end.date_only:
+        return None
+    minutes = Decimal((end.end - start.start).total_seconds()) / 60
+    return minutes if minutes > 0 else None
+
+
+# ---- exposure, time -------------------------------------------------------------------------------------------------
 
 _STATUS = {
     "active": Exposure.ACTIVE, "in-progress": Exposure.ACTIVE, "recorded": Exposure.ACTIVE,
@@ -269,20 +366,32 @@ _STATUS = {
 }  # fmt: skip
 
 
-def _exposure(resource: Resource, status: str, reading: Reading, end: When | None) -> Exposure:
+def _exposure(resource: Prescribed, status: str, reading: Reading, end: When | None) -> Exposure:
     """Taken, ended, not taken or unknown, as the source states it."""
-    if resource.doNotPerform is True or total.text(resource.taken) == "n" or _not_adherent(resource):
-        return Exposure.NOT_TAKEN
-    if total.text(resource.intent) in {"proposal", "option"}:
-        return Exposure.NOT_TAKEN
-    if resource.resourceType == "MedicationDispense":
+    if isinstance(resource, MedicationDispense):
         return _dispensed(status, reading, end)
-    return _STATUS.get(status, Exposure.UNKNOWN)
+    exposure = _STATUS.get(status, Exposure.UNKNOWN)
+    if isinstance(resource, MedicationStatement):
+        return Exposure.NOT_TAKEN if _denied(resource) else exposure
+    if isinstance(resource, MedicationRequest):
+        return _requested(resource, exposure)
+    return exposure
 
 
-def _not_adherent(resource: Resource) -> bool:
-    code = total.obj(resource.adherence).get("code")
-    return any(coding.code.startswith("not-taking") for coding in total.codings(code))
+def _denied(resource: MedicationStatement) -> bool:
+    """STU3 says in `taken`, R5 in `adherence`, that a medication is not taken, whatever the status."""
+    said = concept(resource.adherence.code).codings if resource.adherence else ()
+    return resource.taken == "n" or any(coding.code.startswith("not-taking") for coding in said)
+
+
+def _requested(resource: MedicationRequest, exposure: Exposure) -> Exposure:
+    """A proposal is not taken; a plan is not yet an order, unless it is how somebody reports what the patient takes."""
+    intent = total.text(resource.intent)
+    if resource.doNotPerform or intent in {"proposal", "option"}:
+        return Exposure.NOT_TAKEN
+    reported = resource.reportedBoolean or resource.reportedReference or resource.reported
+    planned = intent == "plan" and not reported and exposure is Exposure.ACTIVE
+    return Exposure.UNKNOWN if planned else exposure
 
 
 def _dispensed(status: str, reading: Reading, end: When | None) -> Exposure:
@@ -294,40 +403,46 @@ def _dispensed(status: str, reading: Reading, end: When | None) -> Exposure:
     return Exposure.ACTIVE if end.end >= reading.as_of else Exposure.ENDED
 
 
-def _times(resource: Resource, status: str, reading: Reading) -> tuple[When | None, When | None]:
+def _times(
+    resource: Prescribed, status: str, dosages: list[Dosage], reading: Reading
+) -> tuple[When | None, When | None]:
     """Since when and until when; an event without a period has ended when it happened."""
     zone = reading.zone
-    if resource.resourceType == "MedicationDispense":
-        return _supply(resource, reading)
-    start, end = total.period(resource.effectivePeriod or resource.occurencePeriod, zone)
+    if isinstance(resource, MedicationRequest):
+        timing = dosages[0].timing if dosages else None
+        start, end = total.period(timing.repeat.boundsPeriod, zone) if timing and timing.repeat else (None, None)
+        return start or total.when(resource.authoredOn, zone), end
+    if isinstance(resource, MedicationStatement):
+        start, end = total.period(resource.effectivePeriod, zone)
+        return (start, end) if start or end else (total.when(resource.effectiveDateTime, zone), None)
+    if isinstance(resource, MedicationAdministration):
+        return _administered(resource, status, reading)
+    return _supply(resource, reading) if isinstance(resource, MedicationDispense) else (None, None)
+
+
+def _occurred(resource: MedicationAdministration) -> resources.Period | None:
+    return resource.effectivePeriod or resource.occurencePeriod or resource.occurrencePeriod
+
+
+def _administered(resource: MedicationAdministration, status: str, reading: Reading) -> tuple[When | None, When | None]:
+    start, end = total.period(_occurred(resource), reading.zone)
     if start or end:
         return start, end
-    moment = total.when(resource.effectiveDateTime or resource.occurenceDateTime, zone)
-    if resource.resourceType == "MedicationAdministration":
-        return moment, moment if status == "completed" else None
-    if resource.resourceType == "MedicationStatement":
-        return moment, None
-    bounds = _bounds(resource)
-    start, end = total.period(bounds, zone)
-    return start or total.when(resource.authoredOn, zone), end
+    given = resource.effectiveDateTime or resource.occurenceDateTime or resource.occurrenceDateTime
+    moment = total.when(given, reading.zone)
+    return moment, moment if status == "completed" else None
 
 
-def _bounds(resource: Resource) -> Any:
-    listed = total.items(resource.dosageInstruction) or total.items(resource.dosage)
-    timing = total.obj(total.obj(listed[0]).get("timing")) if listed else {}
-    return total.obj(timing.get("repeat")).get("boundsPeriod")
-
-
-def _supply(resource: Resource, reading: Reading) -> tuple[When | None, When | None]:
+def _supply(resource: MedicationDispense, reading: Reading) -> tuple[When | None, When | None]:
     handed = total.when(resource.whenHandedOver, reading.zone)
-    days = total.number(total.obj(resource.daysSupply).get("value"))
+    days = total.number(resource.daysSupply.value) if resource.daysSupply else None
     if handed is None or days is None or not 0 < days < 1000:
         return handed, handed
     span = timedelta(days=int(days))
     return handed, When(handed.start + span, handed.end + span)
 
 
-def draft(resource: Resource, reading: Reading) -> Medication | DataIssue:
+def draft(resource: Prescribed, reading: Reading) -> Medication | DataIssue:
     """A draft order: whatever its status, it is not yet taken."""
     found = read_medication(resource, reading)
     return replace(found, exposure=Exposure.UNKNOWN) if isinstance(found, Medication) else found

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.fhir import total
-from service.fhir.context import Reading
+from service.fhir.context import Reading, name
 from service.fhir.medication import draft
-from service.fhir.wire import Resource
+from service.fhir.resources import MedicationRequest, Other, Resource, ServiceRequest
+from service.fhir.wire import concept
 from service.logic.model import Analyte, DataIssue, Order
 from service.logic.text import Text
 from service.terminology.analytes import names_other_specimen
@@ -18,29 +19,29 @@ _NOT_WANTED = {"cancelled", "entered-in-error", "revoked", "stopped", "completed
 
 def read_order(resource: Resource, selected: bool, reading: Reading) -> list[Order | DataIssue]:
     """A draft order in our words; what we do not understand is named and skipped."""
-    name = reading.name(resource)
-    if total.text(resource.status) in _NOT_WANTED:
-        return []
-    if resource.resourceType == "MedicationRequest":
+    if isinstance(resource, MedicationRequest):
+        if total.text(resource.status) in _NOT_WANTED:
+            return []
         read = draft(resource, reading)
-        return [read if isinstance(read, DataIssue) else Order(name, selected, medication=read)]
-    if resource.resourceType == "ServiceRequest":
-        return [Order(name, selected, test=analyte) for analyte in tests_of(resource, reading)]
-    if resource.resourceType == "MedicationOrder":
-        return [DataIssue(name, Text("DSTU2 resource: this service reads FHIR R4."))]
+        return [read if isinstance(read, DataIssue) else Order(read.reference, selected, medication=read)]
+    if isinstance(resource, ServiceRequest):
+        wanted = total.text(resource.status) not in _NOT_WANTED
+        return [Order(name(resource), selected, test=test) for test in tests_of(resource, reading) if wanted]
+    if isinstance(resource, Other) and resource.kind == "MedicationOrder":
+        return [DataIssue(name(resource), Text("DSTU2 resource: this service reads FHIR R4."))]
     return []
 
 
-def pending_tests(resource: Resource, reading: Reading) -> Iterator[Analyte]:
+def pending_tests(resource: ServiceRequest, reading: Reading) -> Iterator[Analyte]:
     """The tests of a ServiceRequest that is still open."""
     if total.text(resource.status) in _PENDING and not resource.doNotPerform:
         yield from tests_of(resource, reading)
 
 
-def tests_of(resource: Resource, reading: Reading) -> list[Analyte]:
+def tests_of(resource: ServiceRequest, reading: Reading) -> list[Analyte]:
     """The analytes that a ServiceRequest measures, those of a known panel included."""
-    concept = resource.concept()
-    listed, texts = concept.codings, concept.texts
+    found = concept(resource.code)
+    listed, texts = found.codings, found.texts
     single = [meaning.analyte for system, code, _ in listed if (meaning := reading.codes.by_code(system, code))]
     if single:
         return [_by_words(single[0], texts)]

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
+from operator import attrgetter
 from types import MappingProxyType
+from typing import TypeVar
 
-from service.fhir import total
+from service.fhir import resources, total
 from service.fhir.condition import read_condition
-from service.fhir.context import NOT_SENT, Reading
-from service.fhir.medication import KINDS, read_medication
-from service.fhir.observation import meaning_of, read_observation
+from service.fhir.context import NOT_SENT, Reading, name
+from service.fhir.medication import read_medication
+from service.fhir.observation import is_panel, meaning_of, read_observation
 from service.fhir.order import pending_tests, read_order
 from service.fhir.person import birth, inpatient, sex
-from service.fhir.wire import Resource
+from service.fhir.resources import Encounter, Meta, Observation, Patient, Prescribed, Resource, ServiceRequest, Specimen
+from service.fhir.wire import one
 from service.logic.case import LOOKS_BACK, LOOKS_BACK_USUALLY
 from service.logic.knowledge import Knowledge
 from service.logic.model import (
     Analyte,
     Condition,
     DataIssue,
+    Exposure,
     Hook,
     LabResult,
     Medication,
@@ -28,11 +32,12 @@ from service.logic.model import (
     PatientSnapshot,
 )
 from service.logic.text import Text
-from service.terminology.analytes import LAB_CODES, LabCodes
+from service.terminology.analytes import LAB_CODES, LabCodes, Meaning
 from service.terminology.drugs import FORMULARY, Formulary
 
-_INDEXED = {"Medication", "Specimen"}
-_CLINICAL = KINDS | {"Observation", "Condition"}
+R = TypeVar("R", bound=Resource)
+_INDEXED = (resources.Medication, Specimen)  # belong to nobody
+_CLINICAL = (Prescribed, Observation, resources.Condition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,50 +80,62 @@ class _Basket:
     pending: set[Analyte] = field(default_factory=set)
 
 
+@dataclass(slots=True)
+class _Filed:
+    """The patient's resources by kind, each once, in the order in which they came."""
+
+    patients: dict[object, Patient] = field(default_factory=dict)
+    encounters: dict[object, Encounter] = field(default_factory=dict)
+    observations: dict[object, Observation] = field(default_factory=dict)
+    medications: dict[object, Prescribed] = field(default_factory=dict)
+    conditions: dict[object, resources.Condition] = field(default_factory=dict)
+    requests: dict[object, ServiceRequest] = field(default_factory=dict)
+    index: dict[str, Resource] = field(default_factory=dict)  # Medication and Specimen by every name they have
+    foreign: list[DataIssue] = field(default_factory=list)
+
+
 def read_snapshot(chart: Chart, site: Site, explain: bool = False) -> PatientSnapshot:
     """The patient in the words of the logic; with `explain`, resources without meaning for the rules are named too."""
-    mine, foreign = _own(chart)
-    patient = next((r for r in mine if r.resourceType == "Patient"), None)
-    reading = _reading(chart, site, patient)
-    basket = _Basket(issues=[*chart.issues, *(_foreign(r) for r in foreign)])
-    observations: list[Resource] = []
-    for resource in _unique(mine):
-        if resource.resourceType == "Observation":
-            observations.append(resource)
-        elif read := _READERS.get(resource.resourceType):
-            read(resource, reading, basket, explain)
-    for resource in observations if explain else _recent(observations, reading, basket):
-        _observation(resource, reading, basket, explain)
-    selected = {total.local_reference(s) for s in chart.selections}
-    for resource in chart.drafts:
-        _read_draft(
-            resource, reading, basket, chart.hook is not Hook.ORDER_SELECT or reading.name(resource) in selected
-        )
+    filed = _file(chart)
+    reading = _reading(chart, site, filed)
+    basket = _Basket(issues=[*chart.issues, *filed.foreign])
+    _read(filed, reading, basket, explain)
+    _read_drafts(chart, reading, basket)
     return PatientSnapshot(
         reference=f"Patient/{chart.patient_id}" if chart.patient_id else "Patient",
         as_of=chart.as_of,
         hook=chart.hook,
         birth=reading.birth,
         sex=reading.sex,
-        inpatient=inpatient((r for r in mine if r.resourceType == "Encounter"), chart.encounter_id),
+        inpatient=inpatient(filed.encounters.values(), chart.encounter_id),
         labs=tuple(basket.labs),
         medications=tuple(basket.medications),
         conditions=tuple(basket.conditions),
         orders=tuple(basket.orders),
         pending=frozenset(basket.pending),
         issues=tuple(basket.issues),
-        unavailable=_still_unavailable(chart.unavailable, mine, basket.labs),
+        unavailable=_still_unavailable(chart.unavailable, filed, basket.labs),
         profile=site.profile,
         research=site.research,
     )
 
 
-def _reading(chart: Chart, site: Site, patient: Resource | None) -> Reading:
-    index: dict[str, Resource] = {}
-    for resource in (*chart.resources, *chart.drafts):
-        if resource.resourceType in _INDEXED:
-            index[Reading.name(resource)] = resource
-            index[resource.where] = resource
+def _read(filed: _Filed, reading: Reading, basket: _Basket, explain: bool) -> None:
+    for medication in filed.medications.values():
+        _medication(medication, reading, basket)
+    for condition in filed.conditions.values():
+        _condition(condition, reading, basket, explain)
+    for request in filed.requests.values():
+        basket.pending.update(pending_tests(request, reading))
+    if not explain:
+        _recent(filed.observations.values(), reading, basket)
+        return
+    for observation in filed.observations.values():
+        _observation(observation, reading, basket, explain)
+
+
+def _reading(chart: Chart, site: Site, filed: _Filed) -> Reading:
+    patient = next(iter(filed.patients.values()), None)
     return Reading(
         as_of=chart.as_of,
         zone=site.zone,
@@ -128,7 +145,7 @@ def _reading(chart: Chart, site: Site, patient: Resource | None) -> Reading:
         accept_unknown_status=site.accept_unknown_status,
         birth=birth(patient, site.zone),
         sex=sex(patient),
-        index=index,
+        index=filed.index,
     )
 
 
@@ -156,13 +173,12 @@ _ANALYTES_OF_KEY = {
 }
 
 
-def _still_unavailable(
-    unavailable: Mapping[str, str], resources: Iterable[Resource], labs: Iterable[LabResult]
-) -> Mapping[str, str]:
+def _still_unavailable(unavailable: Mapping[str, str], filed: _Filed, labs: Iterable[LabResult]) -> Mapping[str, str]:
     """Keys that nothing among the resources answers."""
     if not unavailable:
         return unavailable
-    kinds = {resource.resourceType for resource in resources}
+    came = (filed.patients, filed.encounters, filed.medications, filed.conditions)
+    kinds = {resource.resourceType for shelf in came for resource in shelf.values()}
     analytes = {result.analyte for result in labs}
     answered = {key for key, kind in _KINDS_OF_KEY.items() if kind in kinds}
     answered |= {key for key, wanted in _ANALYTES_OF_KEY.items() if wanted & analytes}
@@ -174,78 +190,126 @@ def _partial(why: str) -> bool:
     return why != NOT_SENT
 
 
-# ---- whose is it ----------------------------------------------------------------------------------------------------
+# ---- whose is it, what is it ----------------------------------------------------------------------------------------
 
 
-def _own(chart: Chart) -> tuple[list[Resource], list[Resource]]:
-    """The patient's resources (and those that name no patient), and those of somebody else."""
-    names = {f"Patient/{chart.patient_id}", chart.patient_id, *_also_known(chart)}
-    mine: list[Resource] = []
-    foreign: list[Resource] = []
+def _file(chart: Chart) -> _Filed:
+    """The patient's resources (and those that name no patient); those of somebody else are named."""
+    filed = _Filed()
+    names: set[str | None] = {f"Patient/{chart.patient_id}", chart.patient_id, *_also_known(chart)}
     for resource in chart.resources:
-        (mine if _is_own(resource, chart, names) else foreign).append(resource)
-    return mine, foreign
+        if _is_own(resource, chart.patient_id, names):
+            _put(filed, resource)
+        else:
+            filed.foreign.append(DataIssue(name(resource), Text("Belongs to another patient: dropped.")))
+    for resource in chart.drafts:
+        if isinstance(resource, _INDEXED):
+            _put(filed, resource)
+    return filed
 
 
 def _also_known(chart: Chart) -> set[str]:
     """Full URLs (urn:uuid:…) under which the patient's own Patient resource is referred to."""
-    return {
-        r.where
-        for r in chart.resources
-        if r.resourceType == "Patient" and total.text(r.id) == chart.patient_id and r.where
-    }
+    patients = (r for r in chart.resources if isinstance(r, Patient))
+    return {r.where for r in patients if total.text(r.id) == chart.patient_id and r.where}
 
 
-def _is_own(resource: Resource, chart: Chart, names: set[str]) -> bool:
-    if resource.resourceType == "Patient":
-        return not chart.patient_id or total.text(resource.id) == chart.patient_id or resource.where in names
-    if resource.resourceType in _INDEXED:
+def _is_own(resource: Resource, patient_id: str, names: set[str | None]) -> bool:
+    """`names` are the references under which the patient is known; it learns further spellings."""
+    subject = _subject(resource)
+    if subject in names or not patient_id:
         return True
-    subject = total.reference(resource.subject) or total.reference(resource.patient)
-    if not subject or not chart.patient_id or subject.startswith("#"):
+    if isinstance(resource, Patient):
+        return total.text(resource.id) == patient_id or resource.where in names
+    if not subject or subject.startswith("#") or isinstance(resource, _INDEXED):
         return True
-    return subject in names or total.local_reference(subject) in names
+    if total.local_reference(subject) in names:
+        names.add(subject)
+        return True
+    return False
 
 
-def _foreign(resource: Resource) -> DataIssue:
-    return DataIssue(Reading.name(resource), Text("Belongs to another patient: dropped."))
+def _subject(resource: Resource) -> str:
+    """The patient whom a resource names, or ""."""
+    named = resource.subject
+    if named is None or not named.reference:
+        named = resource.patient
+    return (named.reference or "") if named else ""
 
 
-def _unique(resources: Iterable[Resource]) -> Iterable[Resource]:
-    """Each resource once, although several prefetch keys may hold it; ones without id are kept."""
-    seen: set[str] = set()
-    for resource in resources:
-        name = Reading.name(resource)
-        if resource.id is None or name not in seen:
-            seen.add(name)
-            yield resource
+def _put(filed: _Filed, resource: Resource) -> None:
+    if isinstance(resource, Observation):
+        _keep(filed.observations, resource)
+    elif isinstance(resource, Prescribed):
+        _keep(filed.medications, resource)
+    elif isinstance(resource, resources.Condition):
+        _keep(filed.conditions, resource)
+    elif isinstance(resource, ServiceRequest):
+        _keep(filed.requests, resource)
+    elif isinstance(resource, Patient):
+        _keep(filed.patients, resource)
+    elif isinstance(resource, Encounter):
+        _keep(filed.encounters, resource)
+    elif isinstance(resource, _INDEXED):
+        filed.index |= {name(resource): resource, resource.where: resource}
+
+
+def _keep(shelf: dict[object, R], resource: R) -> None:
+    """Each resource once, in its latest version, although several prefetch keys may hold it; ones without id all."""
+    key = (type(resource), resource.id) if resource.id else id(resource)
+    known = shelf.setdefault(key, resource)
+    if known is not resource and _version(resource) > _version(known):
+        shelf[key] = resource
+
+
+def _version(resource: Resource) -> tuple[float, int, bool]:
+    """Greater for a later version of the same resource."""
+    meta = one(resource.meta, Meta) or Meta()
+    updated, number = total.when(meta.lastUpdated, UTC), total.text(meta.versionId)
+    corrected = isinstance(resource, Observation) and resource.status in {"corrected", "amended", "entered-in-error"}
+    return (
+        updated.end.timestamp() if updated else 0.0,
+        int(number) if number.isdecimal() and len(number) < 20 else 0,
+        corrected,
+    )
 
 
 # ---- one reader per kind --------------------------------------------------------------------------------------------
 
 
-def _recent(observations: Iterable[Resource], reading: Reading, basket: _Basket) -> Iterator[Resource]:
+def _recent(observations: Iterable[Observation], reading: Reading, basket: _Basket) -> None:
     """Of each analyte the results as far back as the rules look, and at least one that can be used; newest first.
 
     A chart may hold a thousand results of which the rules use ten; only these are decoded.
     """
-    filed: dict[Analyte, list[tuple[str, Resource]]] = {}
+    filed: dict[Analyte, list[Observation]] = {}
     for resource in observations:
-        meaning, day = meaning_of(resource, reading), resource.effectiveDateTime
-        if meaning is not None and type(day) is str and len(day) >= 10 and not resource.mentions("component"):
-            filed.setdefault(meaning.analyte, []).append((day, resource))
-        else:
-            yield resource  # undated, a panel, or known by its name only: read it
+        meaning, day = meaning_of(resource.code, reading.codes), resource.effectiveDateTime
+        if resource.component or (meaning and (day is None or len(day) < 10)):
+            _observation(resource, reading, basket)  # undated, or with components: read it
+        elif isinstance(meaning, Meaning):
+            filed.setdefault(meaning.analyte, []).append(resource)
     for analyte, results in filed.items():
-        earliest = (reading.as_of - LOOKS_BACK.get(analyte, LOOKS_BACK_USUALLY)).date().isoformat()
-        results.sort(key=lambda dated: dated[0], reverse=True)
-        for day, resource in results:
-            if day < earliest and any(r.analyte is analyte and r.problem is None for r in basket.labs):
-                break
-            yield resource
+        earliest = reading.as_of - LOOKS_BACK.get(analyte, LOOKS_BACK_USUALLY)
+        results.sort(key=attrgetter("effectiveDateTime"), reverse=True)
+        _newest(results, earliest, reading, basket)
 
 
-def _observation(resource: Resource, reading: Reading, basket: _Basket, explain: bool) -> None:
+def _newest(results: Iterable[Observation], earliest: datetime, reading: Reading, basket: _Basket) -> None:
+    """Read results, newest first; once one can be used, no earlier one that is too old. Zones may disturb the order."""
+    limit: datetime | None = None
+    for resource in results:
+        taken = total.when(resource.effectiveDateTime, reading.zone) if limit else None
+        if taken and limit and taken.end < limit:
+            continue
+        found = len(basket.labs)
+        _observation(resource, reading, basket)
+        usable = [lab.taken.end for lab in basket.labs[found:] if lab.problem is None and lab.taken]
+        if usable and not limit:
+            limit = min(earliest, *usable)
+
+
+def _observation(resource: Observation, reading: Reading, basket: _Basket, explain: bool = False) -> None:
     found = False
     for word in read_observation(resource, reading):
         found = True
@@ -254,18 +318,25 @@ def _observation(resource: Resource, reading: Reading, basket: _Basket, explain:
         else:
             basket.labs.append(word)
     if explain and not found:
-        basket.issues.append(DataIssue(reading.name(resource), Text("No analyte that the rules use.")))
+        basket.issues.append(DataIssue(name(resource), _PANEL if is_panel(resource) else _NO_ANALYTE))
 
 
-def _medication(resource: Resource, reading: Reading, basket: _Basket, explain: bool) -> None:  # noqa: ARG001
+_PANEL = Text("A panel without a value of its own: its members are read.")
+_NO_ANALYTE = Text("No analyte that the rules use.")
+_NOT_KNOWN_TAKEN = Text("It is not known whether this is taken: not counted as taken.")
+
+
+def _medication(resource: Prescribed, reading: Reading, basket: _Basket) -> None:
     word = read_medication(resource, reading)
     if isinstance(word, DataIssue):
         basket.issues.append(word)
-    else:
-        basket.medications.append(word)
+        return
+    basket.medications.append(word)
+    if word.exposure is Exposure.UNKNOWN:
+        basket.issues.append(DataIssue(word.reference, _NOT_KNOWN_TAKEN))
 
 
-def _condition(resource: Resource, reading: Reading, basket: _Basket, explain: bool) -> None:
+def _condition(resource: resources.Condition, reading: Reading, basket: _Basket, explain: bool) -> None:
     word = read_condition(resource, reading)
     if isinstance(word, Condition):
         basket.conditions.append(word)
@@ -273,22 +344,14 @@ def _condition(resource: Resource, reading: Reading, basket: _Basket, explain: b
         basket.issues.append(word)
 
 
-def _request(resource: Resource, reading: Reading, basket: _Basket, explain: bool) -> None:  # noqa: ARG001
-    basket.pending.update(pending_tests(resource, reading))
-
-
-_READERS: Mapping[object, Callable[[Resource, Reading, _Basket, bool], None]] = {
-    **dict.fromkeys(KINDS, _medication),
-    "Condition": _condition,
-    "ServiceRequest": _request,
-}
-
-
-def _read_draft(resource: Resource, reading: Reading, basket: _Basket, selected: bool) -> None:
-    for word in read_order(resource, selected, reading):
-        if isinstance(word, DataIssue):
-            basket.issues.append(word)
-        else:
+def _read_drafts(chart: Chart, reading: Reading, basket: _Basket) -> None:
+    selected = {total.local_reference(selection) for selection in chart.selections}
+    for resource in chart.drafts:
+        chosen = chart.hook is not Hook.ORDER_SELECT or name(resource) in selected
+        for word in read_order(resource, chosen, reading):
+            if isinstance(word, DataIssue):
+                basket.issues.append(word)
+                continue
             basket.orders.append(word)
             if word.test is not None:
                 basket.pending.add(word.test)
@@ -300,14 +363,10 @@ def sole_patient(resources: Iterable[Resource]) -> str | None:
     None if there are several; "" if nobody is named.
     """
     listed = list(resources)
-    patients = {total.text(r.id) for r in listed if r.resourceType == "Patient"}
+    patients = {total.text(r.id) for r in listed if isinstance(r, Patient)}
     if len(patients) == 1:
         return patients.pop()
-    subjects = {total.local_reference(s) for r in listed if r.resourceType in _CLINICAL and (s := _subject(r))}
+    subjects = {total.local_reference(s) for r in listed if isinstance(r, _CLINICAL) and (s := _subject(r))}
     if len(patients) > 1 or len(subjects) > 1:
         return None
     return subjects.pop().removeprefix("Patient/") if subjects else ""
-
-
-def _subject(resource: Resource) -> str:
-    return total.reference(resource.subject) or total.reference(resource.patient)

@@ -1,66 +1,142 @@
-"""FHIR JSON as bytes -> resources whose members are decoded when they are first asked for.
+"""FHIR JSON as bytes -> typed resources; what does not fit its type is left out, and costs nothing else.
 
-Of a Bundle only the heads of its entries are decoded (type, id, code, subject, time): enough to tell what matters. The
-rest of a resource stays bytes until a reader wants it; most never do. Members are untyped on purpose: a vendor's odd
-value must not cost the resource, let alone the Bundle; `total.py` reads them. Numbers stay exact decimals.
+A Bundle is decoded in one pass; only where something in it is odd are its parts looked at one by one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Final
+from types import NoneType, UnionType
+from typing import Any, Final, NamedTuple, TypeVar, TypeVarTuple, Union, get_args, get_origin
 
 import msgspec
+from msgspec import Raw
 
 from service.errors import BadRequest
 from service.fhir import total
+from service.fhir.resources import AnyResource, Bundle, CodeableConcept, OperationOutcome, Other, Resource
 
-_CONCEPTS: Final = ("code", "medicationCodeableConcept")  # stay bytes in the head: what they mean is remembered by them
-_HEAD_MEMBERS: Final = ("resourceType", "id", "subject", "patient", "effectiveDateTime")
-# Every further member that some reader looks at; others are skipped without being built.
-_MEMBERS: Final = (
-    *_CONCEPTS, *_HEAD_MEMBERS,
-    "status", "effectivePeriod", "effectiveInstant", "issued", "valueQuantity", "valueString", "valueInteger",
-    "interpretation", "referenceRange", "component", "specimen", "note", "comment", "contained", "intent",
-    "doNotPerform", "medicationReference", "medication", "authoredOn", "dosage", "dosageInstruction", "taken",
-    "adherence", "whenHandedOver", "daysSupply", "occurenceDateTime", "occurencePeriod", "ingredient", "identifier",
-    "form", "clinicalStatus", "verificationStatus", "onsetDateTime", "onsetPeriod", "abatementDateTime",
-    "abatementPeriod", "abatementString", "condition", "type", "birthDate", "gender", "class", "entry", "issue",
-)  # fmt: skip
-_NULL: Final = msgspec.Raw(b"null")
-_Head: Any = msgspec.defstruct(
-    "_Head", [(name, Any, None) for name in _HEAD_MEMBERS] + [(name, msgspec.Raw, _NULL) for name in _CONCEPTS]
-)
-_Full: Any = msgspec.defstruct(
-    "_Full", [(f"m_{name}", Any, msgspec.field(default=None, name=name)) for name in _MEMBERS]
-)
+__all__ = [
+    "NO_CONCEPT", "Coding", "Concept", "Resource", "Sheaf", "concept", "concepts", "contained", "given", "mend", "one",
+    "read_sheaf", "remembered",
+]  # fmt: skip
+
+R = TypeVar("R")
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+_KINDS: Final = {kind.__name__: kind for kind in get_args(AnyResource)}
+_UNREADABLE: Final = (msgspec.DecodeError, ValueError, ArithmeticError, RecursionError)
+_LONGEST_KEPT: Final = 1000  # bytes of a concept
 
 
-class _Entry(msgspec.Struct):
-    fullUrl: Any = None
-    resource: msgspec.Raw = msgspec.Raw(b"null")
+class _Head(msgspec.Struct):
+    resourceType: str = ""  # noqa: N815  FHIR's own name
 
 
-class _Bundle(msgspec.Struct):
-    resourceType: Any = None
-    entry: list[_Entry] | None = None
-    link: Any = None
+# ---- values that may not fit their type ------------------------------------------------------------------------------
 
 
-_head = msgspec.json.Decoder(_Head, float_hook=Decimal)
-_full = msgspec.json.Decoder(_Full, float_hook=Decimal)
-_bundle = msgspec.json.Decoder(_Bundle, float_hook=Decimal)
-_anything = msgspec.json.Decoder(float_hook=Decimal)
+@lru_cache(maxsize=256)
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
+
+
+def _decoded(raw: bytes | Raw, kind: Any) -> Any:
+    try:
+        return _decoder(kind).decode(raw)
+    except _UNREADABLE:
+        return None
+
+
+def mend(raw: bytes | Raw, kind: Any) -> Any:
+    """The value as `kind`: whole if it fits, else with every member and item that does; None if nothing does."""
+    try:
+        return _decoder(kind).decode(raw)
+    except _UNREADABLE:
+        return _mended(raw, kind)
+
+
+def _mended(raw: bytes | Raw, kind: Any) -> Any:
+    """Of a value that does not fit `kind` as a whole."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if Bundle in parts:
+        return _mended_resource(raw)
+    if origin in {Union, UnionType}:
+        tried = (_mended(raw, part) for part in parts if part is not NoneType)
+        return next((value for value in tried if value is not None), None)
+    if origin is list:
+        return _mended_items(raw, parts[0])
+    if kind is Decimal:
+        return total.number(_decoded(raw, str))
+    return _mended_members(raw, kind) if isinstance(kind, type(msgspec.Struct)) else None
+
+
+def _mended_resource(raw: bytes | Raw) -> Any:
+    head = mend(raw, _Head)
+    if not head or not head.resourceType:
+        return None
+    kind = _KINDS.get(head.resourceType)
+    return _mended_members(raw, kind) if kind else mend(raw, Other)
+
+
+def _mended_items(raw: bytes | Raw, kind: Any) -> list[Any] | None:
+    """The items that fit; a lone value where an array belongs is one item; None stays where items may be None."""
+    listed = _decoded(raw, list[Raw])
+    items = [mend(item, kind) for item in ([raw] if listed is None else listed)]
+    kept = items if NoneType in get_args(kind) else [item for item in items if item is not None]
+    return kept if kept or listed is not None else None
+
+
+def _mended_members(raw: bytes | Raw, kind: Any) -> Any:
+    sent = _decoded(raw, dict[str, Raw])
+    if sent is None:
+        return None
+    known = _members(kind)
+    values = {known[key][0]: mend(value, known[key][1]) for key, value in sent.items() if key in known}
+    return kind(**{name: value for name, value in values.items() if value is not None})
+
+
+@lru_cache(maxsize=256)
+def _members(kind: Any) -> dict[str, tuple[str, Any]]:
+    """By the name in JSON: the name and type of each member."""
+    return {member.encode_name: (member.name, member.type) for member in msgspec.structs.fields(kind)}
+
+
+def one(raw: Raw, kind: type[T]) -> T | None:
+    """A member that was left as bytes; None if it is absent or does not fit at all."""
+    found: T | None = mend(raw, kind) if raw else None
+    return found
+
+
+def given(raw: Raw) -> bool:
+    """False for a member that is absent, null, false or empty."""
+    return bool(raw) and bytes(raw) not in {b"null", b"false", b"{}", b"[]", b'""'}
+
+
+def contained(raw: Raw) -> list[Resource]:
+    """The resources inside a resource."""
+    return (mend(raw, list[AnyResource]) or []) if raw else []
+
+
+# ---- concepts --------------------------------------------------------------------------------------------------------
+
+
+class Coding(NamedTuple):
+    """One coding; absent members are empty."""
+
+    system: str
+    code: str
+    display: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Concept:
-    """A CodeableConcept: its codings, and its text and displays once each."""
+    """What a CodeableConcept, a lone Coding or a bare code says: codings, text, and text and displays once each."""
 
-    codings: tuple[total.Coding, ...] = ()
+    codings: tuple[Coding, ...] = ()
     texts: tuple[str, ...] = ()
     text: str = ""
 
@@ -68,66 +144,43 @@ class Concept:
 NO_CONCEPT: Final = Concept()
 
 
-@lru_cache(maxsize=8192)
-def _remembered_concept(raw: bytes) -> Concept:
-    return as_concept(_anything.decode(raw))
+def concepts(raw: bytes | Raw) -> tuple[Concept, ...]:
+    """A concept or a list of them."""
+    found = mend(raw, list[CodeableConcept | str] | CodeableConcept | str) if raw else None
+    listed = found if isinstance(found, list) else [found]
+    return tuple(_as_concept(value) for value in listed if value is not None)
 
 
-def read_concept(raw: bytes) -> Concept:
-    """A CodeableConcept from its JSON. Codes recur from call to call; what is long is free text and not kept."""
-    if len(raw) > 1000:
-        return as_concept(_anything.decode(raw))
-    return _remembered_concept(raw)
+def concept(raw: bytes | Raw) -> Concept:
+    """The first of the concepts, or one that says nothing."""
+    return next(iter(concepts(raw)), NO_CONCEPT)
 
 
-def as_concept(value: Any) -> Concept:
-    """A decoded CodeableConcept."""
-    return Concept(
-        tuple(total.codings(value)), tuple(total.concept_texts(value)), total.text(total.obj(value).get("text"))
-    )
+def remembered(read: Callable[[bytes, *Ts], R]) -> Callable[[Raw, *Ts], R]:
+    """The same reader of a concept, its answers kept by the bytes of the concept and the tables it is read with.
 
-
-class Resource:
-    """A FHIR resource: `resource.status` is the member's JSON value, None if absent or of no interest to any reader.
-
-    `where` is its full URL, or its place in the Bundle.
+    Codes recur from call to call. What is long is free text and not kept.
     """
+    kept: Callable[..., R] = lru_cache(maxsize=4096)(read)
 
-    __slots__ = ("_full", "_head", "_raw", "effectiveDateTime", "id", "patient", "resourceType", "subject", "where")
+    def ask(raw: Raw, *tables: *Ts) -> R:
+        data = bytes(raw)
+        return kept(data, *tables) if len(data) <= _LONGEST_KEPT else read(data, *tables)
 
-    def __init__(self, raw: bytes | msgspec.Raw, where: str = "") -> None:
-        """Raises msgspec.ValidationError if the bytes are JSON but no object."""
-        head = _head.decode(raw)
-        self._raw = raw
-        self._head = head
-        self._full: Any = None
-        self.where = where
-        self.resourceType: Any = head.resourceType
-        self.id: Any = head.id
-        self.subject: Any = head.subject
-        self.patient: Any = head.patient
-        self.effectiveDateTime: Any = head.effectiveDateTime
-
-    def concept(self, member: str = "code") -> Concept:
-        """`code` or `medicationCodeableConcept` as read; the same bytes give the same object."""
-        raw: msgspec.Raw = getattr(self._head, member)
-        return read_concept(bytes(raw)) if raw is not _NULL else NO_CONCEPT
-
-    def mentions(self, member: str) -> bool:
-        """False if the resource certainly has no such member, without decoding it."""
-        return member.encode() in bytes(self._raw)
-
-    def __getattr__(self, name: str) -> Any:
-        full = self._full
-        if full is None:
-            full = self._full = _full.decode(self._raw)
-        return getattr(full, f"m_{name}")
+    return ask
 
 
-def as_resource(value: Any) -> Resource:
-    """A decoded JSON object (a contained resource, a component) as a resource; anything else as an empty one."""
-    encoded = msgspec.json.Encoder(decimal_format="number").encode(value if isinstance(value, dict) else {})
-    return Resource(encoded)
+def _as_concept(value: CodeableConcept | str) -> Concept:
+    if isinstance(value, str):
+        return Concept((), (value.strip(),), value.strip())
+    listed = [*(value.coding or ()), *([value] if value.code else ())]
+    codings = tuple(Coding(total.text(c.system), total.text(c.code), total.text(c.display)) for c in listed)
+    text = total.text(value.text)
+    words = dict.fromkeys((text, *(coding.display for coding in codings)))
+    return Concept(codings, tuple(word for word in words if word), text)
+
+
+# ---- Bundles ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -135,90 +188,58 @@ class Sheaf:
     """What one value (of a prefetch key, of a page) holds."""
 
     resources: list[Resource] = field(default_factory=list)
-    outcomes: list[Resource] = field(default_factory=list)  # OperationOutcomes
+    outcomes: list[OperationOutcome] = field(default_factory=list)
     is_bundle: bool = False
     next_url: str = ""
     odd: list[str] = field(default_factory=list)  # places of entries that are no resources
 
 
-def read_sheaf(raw: bytes | msgspec.Raw, where: str = "$") -> Sheaf:
+def read_sheaf(raw: bytes | Raw, where: str = "$") -> Sheaf:
     """Read a Bundle, a lone resource or null; entries that are no resources are named in `odd`.
 
     Raises BadRequest only if the bytes are not JSON.
     """
     try:
-        return _read(raw, where)
-    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+        found = _read(raw)
+    except _UNREADABLE as error:
         raise BadRequest("not readable as JSON", where) from error
-
-
-def _read(raw: bytes | msgspec.Raw, where: str) -> Sheaf:
     sheaf = Sheaf()
-    try:
-        head = Resource(raw, where)
-    except msgspec.ValidationError:  # null is nothing; another value is something odd
-        if _anything.decode(raw) is not None:
-            sheaf.odd.append(where)
-        return sheaf
-    if head.resourceType != "Bundle":
-        _take(sheaf, head, where)
-        return sheaf
-    sheaf.is_bundle = True
-    _take_entries(sheaf, raw, where)
+    if isinstance(found, Bundle):
+        sheaf.is_bundle = True
+        sheaf.next_url = next((link.url for link in found.link or () if link.relation == "next" and link.url), "")
+        _file(sheaf, found, where)
+    elif found is not None:
+        _put(sheaf, found, where)
+    elif bytes(raw).strip() != b"null":
+        sheaf.odd.append(where)
     return sheaf
 
 
-def _take_entries(sheaf: Sheaf, raw: bytes | msgspec.Raw, where: str) -> None:
+def _read(raw: bytes | Raw) -> Resource | None:
+    found: Resource | None
     try:
-        bundle = _bundle.decode(raw)
-        entries, links = bundle.entry or [], bundle.link
-    except msgspec.ValidationError:  # an entry is no object: each on its own
-        value = _anything.decode(raw)
-        entries, links = [_loose(entry) for entry in _list(value.get("entry"))], value.get("link")
-    sheaf.next_url = _next(links)
-    for number, entry in enumerate(entries):
-        place = entry.fullUrl if isinstance(entry.fullUrl, str) else f"{where}.entry[{number}]"
-        try:
-            _take(sheaf, Resource(entry.resource, place), f"{where}.entry[{number}]")
-        except msgspec.ValidationError:
+        found = _decoder(AnyResource).decode(raw)
+    except msgspec.ValidationError:
+        _decoder(Raw).decode(raw)  # JSON to its end?
+        found = mend(raw, AnyResource)
+    return found
+
+
+def _file(sheaf: Sheaf, bundle: Bundle, where: str) -> None:
+    """File each entry; a Bundle within a Bundle (a batch response) is opened."""
+    for number, entry in enumerate(bundle.entry or ()):
+        resource = entry.resource if entry else None
+        if entry is None or resource is None:
             sheaf.odd.append(f"{where}.entry[{number}]")
+        elif isinstance(resource, Bundle):
+            _file(sheaf, resource, f"{where}.entry[{number}]")
+        else:
+            _put(sheaf, resource, entry.fullUrl or f"{where}.entry[{number}]")
 
 
-def _loose(entry: Any) -> _Entry:
-    """An entry of a Bundle that has something odd in it."""
-    inner = entry.get("resource") if isinstance(entry, dict) else None
-    url = entry.get("fullUrl") if isinstance(entry, dict) else None
-    return _Entry(url, msgspec.Raw(msgspec.json.Encoder(decimal_format="number").encode(inner)))
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _take(sheaf: Sheaf, resource: Resource, where: str) -> None:
-    """File one resource; a Bundle within a Bundle (a batch response) is opened once."""
-    if resource.resourceType == "OperationOutcome":
+def _put(sheaf: Sheaf, resource: Resource, where: str) -> None:
+    resource.where = where
+    if isinstance(resource, OperationOutcome):
         sheaf.outcomes.append(resource)
-    elif resource.resourceType == "Bundle":
-        inner = [as_resource(entry.get("resource")) for entry in _list(resource.entry) if isinstance(entry, dict)]
-        for number, held in enumerate(inner):
-            held.where = f"{where}.entry[{number}]"
-            if held.resourceType != "Bundle":
-                _take(sheaf, held, held.where)
-    elif isinstance(resource.resourceType, str) and resource.resourceType:
-        sheaf.resources.append(resource)
     else:
-        sheaf.odd.append(where)
-
-
-def _next(links: Any) -> str:
-    for link in _list(links):
-        if isinstance(link, dict) and link.get("relation") == "next" and isinstance(link.get("url"), str):
-            return str(link["url"])
-    return ""
-
-
-def contained(resource: Resource) -> Iterator[Resource]:
-    """The resources inside a resource."""
-    for value in _list(resource.contained):
-        yield as_resource(value)
+        sheaf.resources.append(resource)

@@ -1,4 +1,4 @@
-"""Further rows of the CDS Hooks checklist: those that need a FHIR server, a site's settings, or a client's odd habits."""
+"""Further rows of the CDS Hooks checklist: what needs a FHIR server, a site's settings or a client's odd habits."""
 
 from __future__ import annotations
 
@@ -220,10 +220,29 @@ def test_k_03_a_detail_has_no_table_and_no_html(client: FlaskClient, name: str, 
         assert not re.search(r"^\s*\||(?<!\\)<[a-z/!]", card["detail"], re.MULTILINE)
 
 
+# --- AC: actions ---
+
+EPIC_ORDER = """
+[tenant.orders."serum magnesium"]
+system = "urn:com.epic.cdshooks.action.code.system.preference-list-item"
+code = "MG-1"
+display = "Magnesium, serum"
+"""
+
+
+def test_ac_03_an_order_carries_the_code_of_the_site(tmp_path: Path):
+    asked = having(hook_request("order-select"), None, "prefetch", "magnesium")
+    with locked_house(tmp_path, tenant=EPIC_ORDER) as house:
+        (card,) = house.post(url("order-select"), asked).json["cards"]
+    coded = [action["resource"]["code"]["coding"] for s in card["suggestions"] for action in s["actions"]]
+    system = "urn:com.epic.cdshooks.action.code.system.preference-list-item"
+    assert [{"system": system, "code": "MG-1", "display": "Magnesium, serum"}] in coded
+
+
 # --- S: security ---
 
 REFUSED = {
-    "nothing": lambda: {},
+    "nothing": dict,
     "null": lambda: {"Authorization": "null"},
     "basic": lambda: {"Authorization": "Basic dTpw"},
     "expired": lambda: bearer(VIEW, iat=1, exp=2),
