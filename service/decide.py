@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,7 +19,7 @@ from service.cds.catalogue import REQUIRED_KEYS
 from service.cds.orders import test_code
 from service.errors import DataNeeded
 from service.fhir.gather import Fetch, gather
-from service.fhir.snapshot import Chart, Site, read_snapshot
+from service.fhir.snapshot import FOREIGN_ONLY, Chart, Site, read_snapshot
 from service.fhir.wire import Resource
 from service.fhir.write import laboratory_order
 from service.logic.evaluate import Assessment, evaluate
@@ -75,6 +75,7 @@ def decide_call(call: Call, site: Site, how: Presentation, timed: Timed = _untim
         resources=tuple(gathered.resources),
         drafts=call.drafts,
         selections=call.selections,
+        asked=frozenset(call.templates),
         unavailable=MappingProxyType(gathered.unavailable),
         issues=tuple(gathered.issues),
     )
@@ -88,15 +89,13 @@ def decide(
     how: Presentation,
     *,
     explain: bool = False,
-    require: Iterable[str] = (),
+    require: Container[str] = (),
     timed: Timed = _untimed,
 ) -> Decision:
     """One patient, one moment, one hook."""
     with timed("read"):
         patient = read_snapshot(chart, site, explain)
-    missing = {key: patient.unavailable[key] for key in sorted(require) if key in patient.unavailable}
-    if any(result.analyte is Analyte.SERUM_MAGNESIUM for result in patient.labs):
-        missing.pop("magnesium", None)  # a first page is something to judge; the card says that it is not all
+    missing = {key: why for key, why in patient.unavailable.items() if key in require and why != FOREIGN_ONLY}
     if missing:
         raise DataNeeded(missing)
     with timed("evaluate"):
@@ -117,4 +116,3 @@ def _order(test: Analyte, patient: PatientSnapshot, chart: Chart, how: Presentat
     encounter = f"Encounter/{chart.encounter_id}" if chart.encounter_id else ""
     moment = chart.as_of.isoformat(timespec="seconds")
     return laboratory_order(patient.reference, encounter, moment, code.code, code.display, code.system)
-

@@ -1,4 +1,4 @@
-"""The REST API: evaluation of a posted Bundle, the knowledge to browse, feedback in numbers. Views that only translate."""
+"""The REST API: a posted Bundle evaluated, the knowledge to browse, feedback in numbers. Views that only translate."""
 
 from __future__ import annotations
 

@@ -295,14 +295,19 @@ def _dose_conditions(doses: Sequence[Dose], assessment: Assessment) -> Text:
 
 def _gaps(assessment: Assessment, failed: Sequence[Judgement]) -> Iterator[Text]:
     """What could not be read or evaluated, so that silence is not taken for normal."""
-    missing = tuple(_KEY_WORDS[key] for key in assessment.patient.unavailable if key in _KEY_WORDS)
-    if missing:
+    if missing := _words(assessment.patient.unavailable):
         yield Text("Could not be read, so not judged: {things}.", things=missing)
+    if parts := _words(assessment.patient.incomplete):
+        yield Text("Read only in part: {things}.", things=parts)
     for result in assessment.patient.labs:
         if result.analyte is Analyte.SERUM_MAGNESIUM and result.problem is Problem.PRELIMINARY and result.taken:
             yield Text("Preliminary serum magnesium {dated}: shown, not graded.", dated=dated(result))
     for judgement in failed:
         yield Text("Rule {rule} failed and was not judged; please report it.", rule=judgement.rule.id)
+
+
+def _words(keys: Iterable[str]) -> tuple[Text, ...]:
+    return tuple(_KEY_WORDS[key] for key in keys if key in _KEY_WORDS)
 
 
 _KEY_WORDS = {

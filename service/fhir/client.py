@@ -30,6 +30,7 @@ from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionErro
 from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
 from service.errors import FhirReadFailed
+from service.fhir.paging import is_enough
 from service.net.peer import ForbiddenPeerError, Permit, pools
 
 # Every sentence this module can say. None names a patient, a token, an address or a word of the answer.
@@ -166,6 +167,7 @@ class FhirReader:
     def _pages(self, call: _Call) -> Iterator[bytes]:
         url: str | None = call.url
         seen: set[str] = set()
+        times: list[str | None] = []
         budget = self._limits.max_bytes
         while url is not None:
             if len(seen) == self._limits.max_pages:
@@ -175,6 +177,8 @@ class FhirReader:
             budget -= len(body)
             following = _next_link(body)
             yield body
+            if following and is_enough(call.url, times := [*times, *_times(body)]):
+                return
             url = following and _joined(url, following)
             if url in seen:
                 raise _Stopped("next-loop")
@@ -239,7 +243,7 @@ class _Call:
         return self.deadline - REPORTING_SECONDS - time.monotonic()
 
 
-class _Stopped(Exception):  # noqa: N818  not always an error: also the end of what is read
+class _Stopped(Exception):
     """Reading stops here; `retry_after` seconds later it may be worth another try, None if not."""
 
     def __init__(self, kind: str, words: str = "", retry_after: float | None = None) -> None:
@@ -313,6 +317,26 @@ def _next_link(body: bytes) -> str | None:
     links = answer.link if answer.resourceType == "Bundle" and isinstance(answer.link, list) else []
     following = (link.get("url") for link in links if isinstance(link, dict) and link.get("relation") == "next")
     return next((url for url in following if isinstance(url, str) and url), None)
+
+
+class _DatedResource(msgspec.Struct):
+    effectiveDateTime: str | None = None  # noqa: N815  FHIR's spelling
+
+
+class _DatedEntry(msgspec.Struct):
+    resource: _DatedResource
+
+
+class _Dated(msgspec.Struct):
+    entry: list[_DatedEntry]
+
+
+def _times(body: bytes) -> list[str | None]:
+    """The effective times of a page of results; one of None if they cannot be told."""
+    try:
+        return [entry.resource.effectiveDateTime for entry in msgspec.json.decode(body, type=_Dated).entry]
+    except msgspec.MsgspecError:
+        return [None]
 
 
 def _joined(page: str, link: str) -> str:

@@ -15,7 +15,8 @@ from service.errors import BadRequest, FhirReadFailed
 from service.fhir import total
 from service.fhir.client import Pages
 from service.fhir.context import NOT_SENT
-from service.fhir.resources import OperationOutcome
+from service.fhir.paging import is_enough
+from service.fhir.resources import Observation, OperationOutcome
 from service.fhir.wire import Resource, Sheaf, read_sheaf
 from service.logic.model import DataIssue
 from service.logic.text import Text
@@ -53,16 +54,17 @@ def gather(
     ours = {theirs: key for key, names in aliases.items() for theirs in names}
     for sent, raw in prefetch.items():
         key = ours.get(sent, sent)
-        _take(gathered, key, _sheaf(raw, f"$.prefetch.{sent}"))
+        _take(gathered, key, _first_page(_sheaf(raw, f"$.prefetch.{sent}"), templates.get(key, "")))
+    missing = _queries({key: query for key, query in templates.items() if key not in gathered.states}, context)
     if fetch is not None:
-        missing = {key: template for key, template in templates.items() if key not in gathered.states}
-        wanted = _queries(missing, context) | _further_pages(gathered.next_urls, base)
+        wanted = missing | _further_pages(gathered.next_urls, base)
         for key, answer in fetch(wanted).items() if wanted else ():
             _take_fetched(gathered, key, answer)
     for key in templates:
         if key not in gathered.states:
             gathered.states[key] = "absent"
-            gathered.unavailable[key] = NOT_SENT
+            if key in missing:  # without an encounter there is none to miss
+                gathered.unavailable[key] = NOT_SENT
     return gathered
 
 
@@ -71,6 +73,15 @@ def _sheaf(raw: bytes, where: str) -> Sheaf:
         return read_sheaf(raw, where)
     except BadRequest:
         return Sheaf(odd=[where])
+
+
+def _first_page(sheaf: Sheaf, query: str) -> Sheaf:
+    """A sent page without its `next`, if it already holds what the query asks for."""
+    if not sheaf.next_url:
+        return sheaf
+    if is_enough(query, [r.effectiveDateTime for r in sheaf.resources if isinstance(r, Observation)]):
+        sheaf.next_url = ""
+    return sheaf
 
 
 def _take(gathered: Gathered, key: str, sheaf: Sheaf) -> None:

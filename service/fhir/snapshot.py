@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from operator import attrgetter
@@ -51,6 +51,7 @@ class Chart:
     resources: tuple[Resource, ...] = ()
     drafts: tuple[Resource, ...] = ()
     selections: tuple[str, ...] = ()
+    asked: frozenset[str] = frozenset()  # prefetch keys that should hold something of this patient
     unavailable: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     issues: tuple[DataIssue, ...] = ()
 
@@ -91,16 +92,17 @@ class _Filed:
     conditions: dict[object, resources.Condition] = field(default_factory=dict)
     requests: dict[object, ServiceRequest] = field(default_factory=dict)
     index: dict[str, Resource] = field(default_factory=dict)  # Medication and Specimen by every name they have
-    foreign: list[DataIssue] = field(default_factory=list)
+    foreign: list[Resource] = field(default_factory=list)
 
 
 def read_snapshot(chart: Chart, site: Site, explain: bool = False) -> PatientSnapshot:
     """The patient in the words of the logic; with `explain`, resources without meaning for the rules are named too."""
     filed = _file(chart)
     reading = _reading(chart, site, filed)
-    basket = _Basket(issues=[*chart.issues, *filed.foreign])
+    basket = _Basket(issues=[*chart.issues, *(DataIssue(name(resource), _FOREIGN) for resource in filed.foreign)])
     _read(filed, reading, basket, explain)
     _read_drafts(chart, reading, basket)
+    unavailable, incomplete = _unanswered(chart, filed, basket.labs, reading)
     return PatientSnapshot(
         reference=f"Patient/{chart.patient_id}" if chart.patient_id else "Patient",
         as_of=chart.as_of,
@@ -114,7 +116,8 @@ def read_snapshot(chart: Chart, site: Site, explain: bool = False) -> PatientSna
         orders=tuple(basket.orders),
         pending=frozenset(basket.pending),
         issues=tuple(basket.issues),
-        unavailable=_still_unavailable(chart.unavailable, filed, basket.labs),
+        unavailable=unavailable,
+        incomplete=incomplete,
         profile=site.profile,
         research=site.research,
     )
@@ -173,21 +176,41 @@ _ANALYTES_OF_KEY = {
 }
 
 
-def _still_unavailable(unavailable: Mapping[str, str], filed: _Filed, labs: Iterable[LabResult]) -> Mapping[str, str]:
-    """Keys that nothing among the resources answers."""
-    if not unavailable:
-        return unavailable
+def _unanswered(
+    chart: Chart, filed: _Filed, labs: Iterable[LabResult], reading: Reading
+) -> tuple[Mapping[str, str], tuple[str, ...]]:
+    """The keys that nothing among the resources answers, with the reason, and those answered only in part."""
+    if not chart.asked and not chart.unavailable:
+        return chart.unavailable, ()
     came = (filed.patients, filed.encounters, filed.medications, filed.conditions)
-    kinds = {resource.resourceType for shelf in came for resource in shelf.values()}
-    analytes = {result.analyte for result in labs}
-    answered = {key for key, kind in _KINDS_OF_KEY.items() if kind in kinds}
-    answered |= {key for key, wanted in _ANALYTES_OF_KEY.items() if wanted & analytes}
-    return MappingProxyType({key: why for key, why in unavailable.items() if key not in answered or _partial(why)})
+    answered = _keys(
+        {resource.resourceType for shelf in came for resource in shelf.values()}, {result.analyte for result in labs}
+    )
+    lacking = dict(chart.unavailable)
+    if filed.foreign:
+        lacking |= dict.fromkeys(chart.asked & _keys_of(filed.foreign, reading), FOREIGN_ONLY)
+    if not filed.patients and "patient" in chart.asked and "patient" not in chart.unavailable:
+        lacking["patient"] = "no Patient resource of this patient came"
+    whole = {key: why for key, why in lacking.items() if key not in answered}
+    part = tuple(key for key, why in chart.unavailable.items() if key in answered and why != NOT_SENT)
+    return MappingProxyType(whole), part
 
 
-def _partial(why: str) -> bool:
-    """An incomplete key stays named although something came."""
-    return why != NOT_SENT
+def _keys(kinds: Collection[object], analytes: Collection[Analyte]) -> set[str]:
+    """The keys under which resources of these kinds and results of these analytes are expected."""
+    return {key for key, kind in _KINDS_OF_KEY.items() if kind in kinds} | {
+        key for key, wanted in _ANALYTES_OF_KEY.items() if not wanted.isdisjoint(analytes)
+    }
+
+
+def _keys_of(resources: Iterable[Resource], reading: Reading) -> set[str]:
+    listed = list(resources)
+    meanings = [meaning_of(r.code, reading.codes) for r in listed if isinstance(r, Observation)]
+    return _keys({r.resourceType for r in listed}, {m.analyte for m in meanings if isinstance(m, Meaning)})
+
+
+FOREIGN_ONLY = "only another patient's data came"
+_FOREIGN = Text("Belongs to another patient: dropped.")
 
 
 # ---- whose is it, what is it ----------------------------------------------------------------------------------------
@@ -201,7 +224,7 @@ def _file(chart: Chart) -> _Filed:
         if _is_own(resource, chart.patient_id, names):
             _put(filed, resource)
         else:
-            filed.foreign.append(DataIssue(name(resource), Text("Belongs to another patient: dropped.")))
+            filed.foreign.append(resource)
     for resource in chart.drafts:
         if isinstance(resource, _INDEXED):
             _put(filed, resource)

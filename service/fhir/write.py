@@ -30,6 +30,6 @@ def _order(system: str, code: str, display: str) -> dict[str, Any]:
 def laboratory_order(
     subject: str, encounter: str, authored_on: str, code: str, display: str, system: str = LOINC
 ) -> dict[str, Any]:
-    """A draft ServiceRequest for one laboratory test; `subject` and `encounter` are references, `encounter` may be ""."""
+    """A draft ServiceRequest for one laboratory test; `subject` and `encounter` are references ("" for none)."""
     order = dict(_order(system, code, display), subject={"reference": subject}, authoredOn=authored_on)
     return order | {"encounter": {"reference": encounter}} if encounter else order

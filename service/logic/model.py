@@ -222,6 +222,7 @@ class PatientSnapshot:
     pending: frozenset[Analyte] = frozenset()  # tests already ordered, drafts included
     issues: tuple[DataIssue, ...] = ()
     unavailable: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # prefetch key -> why
+    incomplete: tuple[str, ...] = ()  # prefetch keys of which only a part could be read
     profile: str = "default"  # reference profile of the site
     research: bool = False
 

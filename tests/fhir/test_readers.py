@@ -235,7 +235,8 @@ def test_a_key_of_which_a_part_failed_stays_named() -> None:
     chart = Chart(
         "p", NOW, resources=tuple(taken(observation())), unavailable={"magnesium": "only a part could be read"}
     )
-    assert set(read_snapshot(chart, SITE).unavailable) == {"magnesium"}
+    found = read_snapshot(chart, SITE)
+    assert (dict(found.unavailable), found.incomplete) == ({}, ("magnesium",))
 
 
 def test_what_is_read_does_not_depend_on_where_members_stand() -> None:
