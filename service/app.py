@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import re
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -97,7 +98,7 @@ def application(settings: Settings) -> flask.Flask:
 
     What was imported lives for ever and is kept out of later collections of garbage.
     """
-    log_to_stdout(settings.log_level, readable=settings.mode is Mode.DEVELOPMENT)
+    log_to_stdout(settings.log_level, readable=settings.mode is Mode.DEVELOPMENT and sys.stdout.isatty())
     app = create_app(settings)
     atexit.register(app.extensions["tools"].close)
     gc.collect()

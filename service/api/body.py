@@ -122,7 +122,8 @@ def decode_object(data: bytes) -> dict[str, Any]:
 
 def _decoded(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     try:
-        data.decode("utf-8")
+        if not data.isascii():
+            data.decode("utf-8")
         return decoder.decode(data)
     except UnicodeDecodeError as error:
         raise BadRequest("the body is not UTF-8") from error

@@ -14,7 +14,7 @@ from service.cds.reasons import override_reasons
 from service.cds.wording import Wording
 from service.logic.evaluate import Assessment, Judgement
 from service.logic.knowledge import VERSION, Knowledge
-from service.logic.model import Analyte, Dose, Failed, Finding, Indicator, Problem
+from service.logic.model import Analyte, Dose, Failed, Finding, Indicator, Problem, Withheld
 from service.logic.rules.rule import ORDER_HOOKS
 from service.logic.rules.words import ANALYTE, GATE, dated
 from service.logic.text import Text
@@ -263,6 +263,8 @@ def _todo(chosen: Sequence[Judgement], assessment: Assessment, knowledge: Knowle
         yield from _proposed(judgement, knowledge)
     if doses := [p.dose for j in chosen for p in _finding(j).proposals if p.dose.amount is not None]:
         yield _dose_conditions(doses, assessment)
+    elif reasons := _withheld(chosen, assessment):
+        yield Text("No dose is shown, because of: {reasons}.", reasons=reasons)
     for judgement in sorted(chosen, key=lambda j: j.rule.id == "R-011"):
         yield from _finding(judgement).advice
     if tests and not any(_finding(j).advice or _finding(j).proposals for j in chosen):
@@ -284,6 +286,22 @@ def _proposed(judgement: Judgement, knowledge: Knowledge) -> Iterator[Text]:
 
 def _labels(dose: Dose, knowledge: Knowledge) -> tuple[Text, ...]:
     return tuple(_label(source, knowledge) for source in dict.fromkeys(c.source for c in dose.citations))
+
+
+_GATES = {
+    "kidney": Text("kidney function"),
+    "age": Text("age"),
+    "pregnancy": Text("pregnancy"),
+    "pseudo-hypomagnesaemia": Text("low protein"),
+}
+
+
+def _withheld(chosen: Sequence[Judgement], assessment: Assessment) -> tuple[Text, ...]:
+    """Why a low magnesium that is graded on this card comes without a dose."""
+    if "R-011" not in {j.rule.id for j in chosen}:
+        return ()
+    gates = dict.fromkeys(j.outcome.gate for j in assessment.judgements if isinstance(j.outcome, Withheld))
+    return tuple(_GATES[gate] for gate in gates if gate in _GATES)
 
 
 def _dose_conditions(doses: Sequence[Dose], assessment: Assessment) -> Text:

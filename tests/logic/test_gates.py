@@ -206,6 +206,7 @@ NO_PROPOSAL = {
     "Ordered: {mg} mg": "what somebody else ordered",
     "{grams} g in 24 h exceeds": "what somebody else ordered",
     "{mg} mg elemental/day exceeds": "what somebody else ordered",
+    "Child: {dose} mg/kg": "what somebody else ordered",
 }
 _MASS = re.compile(r"[\d}] ?(?:g|mg)\b(?!/dL|/L|/min)")
 

@@ -10,7 +10,7 @@ import pytest
 
 from service.cds.cards import Card
 from service.logic.evaluate import Assessment
-from service.logic.model import Finding, Lacking
+from service.logic.model import Failed, Finding, Lacking
 from service.logic.rules import RULES
 from tests.vignettes.files import Vignette, read
 from tests.vignettes.patients import ANALYTES, cards, doses, highest, judged, told
@@ -45,6 +45,8 @@ def _outcomes(vignette: Vignette, assessment: Assessment) -> Iterator[str]:
     for judgement in assessment.judgements:
         rule, outcome, result = judgement.rule.id, judgement.outcome, told(judgement.outcome)
         indicator = outcome.indicator.value if isinstance(outcome, Finding) else "none"
+        if isinstance(outcome, Failed):
+            yield f"{rule} {result}"
         if result != expected["finds"].get(rule, result):
             yield f"{rule} is {result}, not {expected['finds'][rule]}"
         if indicator != expected["urgency"].get(rule, indicator):
@@ -127,11 +129,22 @@ def test_every_rule_has_a_patient_in_whom_it_speaks_and_one_in_whom_it_does_not(
         ("R-082", "kidney-closed no-level"),
         ("R-090", "add-companion-tests complete"),
         ("R-091", "correct-first baseline-needed"),
-        ("R-095", "correct-magnesium-too magnesium-unknown"),
+        ("R-095", "correct-magnesium-too magnesium-unknown potassium-high"),
     ],
 )
 def test_every_result_of_a_graded_rule_has_a_patient(rule: str, results: str) -> None:
     assert {v.expected["finds"][rule] for v in VIGNETTES if rule in v.expected.get("finds", {})} == set(results.split())
+
+
+def test_the_urgency_of_every_result_is_stated_by_some_vignette() -> None:
+    met, stated = set(), set()
+    for vignette in (v for v in VIGNETTES if v.direct):
+        for judgement in judged(vignette.patient).judgements:
+            if isinstance(judgement.outcome, Finding):
+                found = (judgement.rule.id, judgement.outcome.result, judgement.outcome.indicator)
+                met.add(found)
+                stated |= {found} if judgement.rule.id in vignette.expected.get("urgency", {}) else set()
+    assert met - stated == set()
 
 
 def test_a_vignette_speaks_of_rules_that_exist() -> None:

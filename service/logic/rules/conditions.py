@@ -74,7 +74,7 @@ def cause_unknown(case: Case) -> Answer:
     return Finding(
         result="cause-unknown",
         indicator=Indicator.INFO,
-        text=Text("No cause of the low magnesium is evident from the chart."),
+        text=Text("None of the known causes of a low magnesium is in the chart."),
         advice=(
             Text("Spot urine magnesium and creatinine with serum magnesium and creatinine (FEMg), or 24-hour urine."),
         ),

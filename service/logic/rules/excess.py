@@ -16,16 +16,20 @@ def source(case: Case) -> Answer:
         return Lacking((Analyte.SERUM_MAGNESIUM.value,))
     if excess_tier(case) in {None, "protocol-range"}:
         return NotMet()
-    products = case.magnesium_products
+    products = list(dict.fromkeys([*case.magnesium_products, *case.recent_iv_magnesium]))
     if products:
-        text = Text("Stop or hold magnesium: {drugs}.", drugs=drugs(products))
+        text = Text("High magnesium with a magnesium product: {drugs}.", drugs=drugs(products))
     else:
         text = Text("Hypermagnesaemia without a magnesium product in the chart: ask for hidden sources.")
+    hold = (Text("Stop or hold magnesium: {drugs}.", drugs=drugs(products)),) if products else ()
     return Finding(
         "stop-source" if products else "ask-for-source",
         Indicator.WARNING,
         text,
-        advice=(Text("Ask for non-prescription laxatives, antacids, enemas, parenteral nutrition and dialysate."),),
+        advice=(
+            *hold,
+            Text("Ask for non-prescription laxatives, antacids, enemas, parenteral nutrition and dialysate."),
+        ),
         evidence=references(case.mg, *products),
     )
 
@@ -48,14 +52,21 @@ def antidote(case: Case) -> Answer:
         Indicator.CRITICAL,
         text=Text("Toxic magnesium {dated}: calcium IV now, stop magnesium.", dated=dated(case.mg)),
         why=Text("With: {things}.", things=reasons),
-        advice=(ANTIDOTE, *_clearance(case)),
+        advice=(antidote_dose(case), *_clearance(case), _WATCH),
         evidence=references(case.mg, case.creatinine) + tuple(sign.reference for sign in signs),
     )
 
 
-ANTIDOTE = Text(
+_ANTIDOTE = Text(
     "Calcium gluconate 1 to 3 g IV over 3 to 10 min (peripheral), or calcium chloride 1 g over 10 min (central line)."
 )
+_CHILD_ANTIDOTE = Text("Calcium IV by weight, per paediatric protocol: no dose here.")
+_WATCH = Text("ECG, blood pressure, reflexes and breathing monitored; repeat the level.")
+
+
+def antidote_dose(case: Case) -> Text:
+    """Calcium as the antidote: the doses of the source are an adult's."""
+    return _CHILD_ANTIDOTE if case.age_group == "child" else _ANTIDOTE
 
 
 def _clearance(case: Case) -> tuple[Text, ...]:

@@ -40,7 +40,9 @@ def egfr(case: Case) -> Answer:
 def _method(case: Case) -> Text:
     if case.egfr != case.computed_egfr:
         return Text("as reported by the laboratory")
-    return Text("bedside Schwartz") if case.age_group == "child" else Text("CKD-EPI 2021")
+    if case.age_group == "child":
+        return Text("bedside Schwartz")
+    return Text("CKD-EPI 2021") if case.patient.sex else Text("CKD-EPI 2021, sex not known: the lower value")
 
 
 def _egfr_lacks(case: Case) -> tuple[str, ...]:

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from service.logic.case import EMERGENCY, NEUROPSYCHIATRIC, OBSTETRIC, ONCOLOGY, Case, above, at_least, below
+from service.logic.case import (
+    EMERGENCY,
+    NEUROPSYCHIATRIC,
+    OBSTETRIC,
+    ONCOLOGY,
+    Case,
+    above,
+    at_least,
+    below,
+    magnesium_route,
+)
 from service.logic.model import Analyte, Finding, Indicator, LabResult, Lacking, NotMet
+from service.logic.rules.kidney import magnesium_orders
 from service.logic.rules.rule import Answer, Rule
 from service.logic.rules.words import amount, dated, limits, magnesium_values, other_units, references
 from service.logic.text import Text
@@ -144,9 +155,12 @@ def below_optimum(case: Case) -> Answer:
             limit=case.know.value("mg-optimum"),
             risks=risks,
         ),
-        advice=(Text("Magnesium-rich diet; erythrocyte magnesium if the picture suggests deficiency."),),
+        advice=() if case.gate_closed else (_OPTIMUM,),
         evidence=references(case.mg),
     )
+
+
+_OPTIMUM = Text("Magnesium-rich diet; erythrocyte magnesium if the picture suggests deficiency.")
 
 
 def _risks(case: Case) -> tuple[Text, ...]:
@@ -200,8 +214,9 @@ def excess_tier(case: Case) -> str | None:
 
 
 def obstetric_protocol(case: Case) -> bool:
-    """Magnesium sulfate is running for (pre)eclampsia."""
-    return case.coded(*OBSTETRIC) and bool(case.iv_magnesium)
+    """Magnesium sulfate is running for (pre)eclampsia, or is about to be continued."""
+    continued = any(o.medication and magnesium_route(o.medication) == "iv" for o in magnesium_orders(case))
+    return case.coded(*OBSTETRIC) and (bool(case.iv_magnesium) or continued)
 
 
 def _excess_indicator(case: Case, tier: str) -> Indicator:

@@ -25,7 +25,7 @@ from service.logic.case import (
 from service.logic.knowledge import Interaction
 from service.logic.model import Analyte, Finding, Hook, Indicator, Medication, NotMet, Order, Proposal
 from service.logic.rules.drugs import ppi_duration
-from service.logic.rules.excess import ANTIDOTE
+from service.logic.rules.excess import antidote_dose
 from service.logic.rules.kidney import gate_unknown
 from service.logic.rules.magnesium import excess_tier
 from service.logic.rules.rule import ORDER_HOOKS, Answer, Rule
@@ -215,7 +215,7 @@ def iv_magnesium(case: Case) -> Answer:
     ordered = sorted((m for m in _magnesium(case) if _parenteral(m)), key=lambda m: (m.name, m.reference))
     if not ordered:
         return NotMet()
-    issues = [issue for drug in ordered for issue in _iv_issues(case, drug)]
+    issues = [*_level_issues(case), *_kidney_issues(case, ordered), *(i for m in ordered for i in _iv_issues(case, m))]
     issues = list({issue.code: issue for issue in issues}.values())
     if case.coded(*sorted(_EMERGENCY_ORDER)):
         issues = [_softened(issue) for issue in issues]
@@ -258,8 +258,7 @@ def _softened(issue: _Issue) -> _Issue:
 
 
 def _iv_issues(case: Case, drug: Medication) -> Iterator[_Issue]:
-    yield from _level_issues(case)
-    yield from _kidney_issues(case, drug)
+    yield from _child_issues(case, drug)
     yield from _rate_issues(case, drug)
     yield from _patient_issues(case, drug)
 
@@ -271,10 +270,37 @@ def _level_issues(case: Case) -> Iterator[_Issue]:
         yield _Issue("not-low", Indicator.INFO, Text("Serum magnesium is in range: is replacement needed?"))
     elif not case.mg_is_current and not _emergency_order(case):
         yield _Issue("no-magnesium", Indicator.WARNING, Text("No current serum magnesium."))
+    elif case.mg_is_current and not case.mg_reliable and not _emergency_order(case):
+        yield _Issue("unreliable", Indicator.WARNING, Text("The current magnesium is unreliable: repeat it first."))
+    elif case.pseudo and not _emergency_order(case):
+        yield _Issue("protein-related", Indicator.WARNING, Text("The low magnesium is probably protein-related."))
+    daily = _grams_together(case, _magnesium(case))
+    if daily is not None and daily > case.know.value("iv-total") and not case.coded(*OBSTETRIC):
+        yield _Issue("dose", Indicator.WARNING, Text("{grams} g in 24 h exceeds 8 g.", grams=rounded(daily, 1)))
 
 
-def _kidney_issues(case: Case, drug: Medication) -> Iterator[_Issue]:
-    grams = _grams_per_day(drug)
+def _kidney_issues(case: Case, ordered: list[Medication]) -> Iterator[_Issue]:
+    if case.coded(*sorted(_EMERGENCY_ORDER)):
+        yield from _emergency_kidney_issues(case)
+    else:
+        yield from _elective_kidney_issues(case)
+    grams = _grams_together(case, ordered)
+    if case.gate_closed and grams is not None and grams > case.know.value("iv-total-kidney"):
+        text = Text("Over 4 g although the kidneys cannot clear magnesium.")
+        yield _Issue("dose-for-kidney", Indicator.CRITICAL, text)
+
+
+def _emergency_kidney_issues(case: Case) -> Iterator[_Issue]:
+    """An emergency waits for no creatinine; what comes after the first dose does."""
+    if case.gate == "unknown":
+        text = Text("Emergency: do not wait for creatinine; send it, and take a level before any repeat.")
+        yield _Issue("creatinine-missing", Indicator.WARNING, text)
+    elif case.gate_closed:
+        text = Text("Emergency: the kidneys hardly clear magnesium; take a level before any repeat.")
+        yield _Issue("kidney", Indicator.WARNING, text)
+
+
+def _elective_kidney_issues(case: Case) -> Iterator[_Issue]:
     if case.gate == "unknown":
         yield _Issue("creatinine-missing", Indicator.WARNING, gate_unknown(case))
     if not case.gate_closed:
@@ -284,9 +310,6 @@ def _kidney_issues(case: Case, drug: Medication) -> Iterator[_Issue]:
         yield _Issue("kidney-and-not-low", Indicator.CRITICAL, text)
     else:
         yield _Issue("kidney", Indicator.WARNING, _KIDNEY_SEVERE if case.severity == "severe" else _KIDNEY)
-    if grams is not None and grams > case.know.value("iv-total-kidney"):
-        text = Text("Over 4 g although the kidneys cannot clear magnesium.")
-        yield _Issue("dose-for-kidney", Indicator.CRITICAL, text)
 
 
 _KIDNEY = Text("The kidneys cannot clear magnesium: stop, or decide individually with a level before each dose.")
@@ -305,9 +328,21 @@ def _rate_issues(case: Case, drug: Medication) -> Iterator[_Issue]:
     elif rate > usual:
         text = Text("Rate {rate} mg/min exceeds 150 mg/min.", rate=rounded(rate, 0))
         yield _Issue("rate", Indicator.WARNING, text)
-    grams = _grams_per_day(drug)
-    if grams is not None and grams > case.know.value("iv-total") and not case.coded(*OBSTETRIC):
-        yield _Issue("dose", Indicator.WARNING, Text("{grams} g in 24 h exceeds 8 g.", grams=rounded(grams, 1)))
+
+
+def _child_issues(case: Case, drug: Medication) -> Iterator[_Issue]:
+    """The other limits are an adult's: a child's dose is checked by weight, or said not to be."""
+    if case.age_group != "child":
+        return
+    weight, grams = case.current(Analyte.WEIGHT, case.span("child-weight-window")), _grams(drug)
+    if weight is None or not weight.value or grams is None:
+        yield _Issue("child-unchecked", Indicator.WARNING, Text("Child: dose not checked (weight or dose not known)."))
+        return
+    per_kg = grams * 1000 / weight.value
+    high = case.know.doses["child"].amount
+    if grams * 1000 > case.know.value("child-dose-maximum") or (high and per_kg > high[1]):
+        text = Text("Child: {dose} mg/kg; the range is 25 to 50 mg/kg, at most 2 g.", dose=rounded(per_kg, 0))
+        yield _Issue("child-dose", Indicator.WARNING, text)
 
 
 def _patient_issues(case: Case, drug: Medication) -> Iterator[_Issue]:
@@ -330,7 +365,17 @@ def _grams(drug: Medication) -> Decimal | None:
 def _grams_per_day(drug: Medication) -> Decimal | None:
     """Grams of the compound in one day of this order; a single dose without a frequency counts once."""
     grams = _grams(drug)
-    return None if grams is None else grams * max(drug.doses_per_day or Decimal(1), Decimal(1))
+    if grams is None:
+        return None
+    days = Decimal(1) if drug.duration_min is None else max(drug.duration_min / 1440, Decimal(1))
+    return grams * max(drug.doses_per_day or Decimal(1), Decimal(1)) / days
+
+
+def _grams_together(case: Case, ordered: Iterable[Medication]) -> Decimal | None:
+    """Grams of magnesium compounds into a vein or muscle in one day: what is ordered, and what is running."""
+    running = [m for m in case.iv_magnesium if magnesium_route(m) == "iv"]
+    known = [grams for m in (*ordered, *running) if _parenteral(m) and (grams := _grams_per_day(m)) is not None]
+    return sum(known, Decimal(0)) if known else None
 
 
 def rate_mg_min(drug: Medication) -> Decimal | None:
@@ -359,7 +404,9 @@ def _iv_monitoring(case: Case, issues: list[_Issue]) -> tuple[Text, ...]:
         "Monitor reflexes, breathing, urine (100 mL or more in 4 h) and potassium; level 6 to 12 h after the dose."
     )
     grave = any(issue.indicator is Indicator.CRITICAL for issue in issues) or _emergency_order(case)
-    return (watch, Text("Antidote at hand: {antidote}", antidote=ANTIDOTE)) if grave else (watch,)
+    if case.age_group == "child":
+        watch = Text("Monitor reflexes, breathing, urine and potassium; level 6 to 12 h after the dose.")
+    return (watch, Text("Antidote at hand: {antidote}", antidote=antidote_dose(case))) if grave else (watch,)
 
 
 # ---- R-093 ----------------------------------------------------------------------------------------------------
@@ -376,7 +423,7 @@ def oral_magnesium(case: Case) -> Answer:
     text = (
         Text("Oral magnesium ordered: {issue}", issue=counted[0].text)
         if counted
-        else Text("Oral magnesium ordered ({drugs}): no objection.", drugs=drugs(ordered, 1))
+        else Text("Oral magnesium ordered: {drugs}.", drugs=drugs(ordered, 1))
     )
     computed = None if daily is None else rounded(daily, 0)
     dose = Text("Ordered: {mg} mg elemental/day.", mg=computed) if computed is not None else _UNKNOWN_ELEMENTAL
@@ -397,6 +444,8 @@ _UNKNOWN_ELEMENTAL = Text("The elemental dose could not be computed from the ord
 def _oral_issues(case: Case, daily: Decimal | None) -> Iterator[_Issue]:
     if case.mg_high:
         yield _Issue("magnesium-high", Indicator.WARNING, Text("Serum magnesium is already high."))
+    if case.age_group == "child":
+        yield _Issue("child", Indicator.WARNING, Text("Child: the dose is not checked by this service."))
     if case.gate_closed:
         yield _Issue("kidney", Indicator.WARNING, Text("The kidneys cannot clear magnesium."))
     if case.gate == "unknown":
@@ -482,6 +531,14 @@ def potassium(case: Case) -> Answer:
     if not ordered:
         return NotMet()
     evidence = references(case.mg, case.potassium, *ordered)
+    if case.potassium is not None and case.potassium_high:
+        return Finding(
+            "potassium-high",
+            Indicator.WARNING,
+            text=Text("Potassium ordered, but potassium {dated} is already high.", dated=dated(case.potassium)),
+            advice=(Text("Check potassium before any more of it; a low magnesium is no reason to give it."),),
+            evidence=evidence,
+        )
     if case.mg_low and case.mg is not None:
         return Finding(
             "correct-magnesium-too",

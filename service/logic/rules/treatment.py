@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from service.logic.case import EMERGENCY, UNSTABLE_RHYTHM, Case
+from service.logic.case import EMERGENCY, OBSTETRIC, UNSTABLE_RHYTHM, Case
 from service.logic.gates import closed_gate
 from service.logic.model import Analyte, Dose, Finding, Indicator, Ingredient, Lacking, Medication, NotMet, Proposal
 from service.logic.rules.drugs import sparing_diuretic_fits
 from service.logic.rules.kidney import current_femg, loading_infusion
 from service.logic.rules.rule import Answer, Rule
-from service.logic.rules.words import GATE, drugs, references
+from service.logic.rules.words import ANALYTE, GATE, drugs, references
 from service.logic.text import Text, Value
 from service.logic.units import rounded, to_unit
 
@@ -44,7 +44,7 @@ def route(case: Case) -> Answer:
     words = {
         "iv-urgent": Text("Urgent intravenous magnesium is indicated: {reasons}.", reasons=_reasons(case)),
         "iv": _iv_words(case),
-        "oral": Text("Oral magnesium suits: no severe symptoms and no reason against it."),
+        "oral": _oral_words(case),
     }
     row = {"iv-urgent": "route-urgent", "iv": "route-iv", "oral": "route-oral"}[way]
     return Finding(
@@ -59,6 +59,19 @@ def route(case: Case) -> Answer:
             case.calcium if case.calcium_low else None,
         ),
     )
+
+
+def _oral_words(case: Case) -> Text:
+    """What is not known could be a reason for the vein: potassium, calcium, kidney function."""
+    looked_at = (
+        (case.potassium, ANALYTE[Analyte.POTASSIUM]),
+        (case.calcium, Text("calcium")),
+        (case.creatinine, ANALYTE[Analyte.CREATININE]),
+    )
+    unknown = tuple(words for result, words in looked_at if result is None)
+    if unknown:
+        return Text("Oral magnesium suits: no reason for the vein found. Missing: {things}.", things=unknown)
+    return Text("Oral magnesium suits: no reason for the vein found.")
 
 
 def _iv_words(case: Case) -> Text:
@@ -97,6 +110,8 @@ def inpatient_table(case: Case) -> Answer:
         or case.mg is None
     ):
         return NotMet()
+    if case.iv_magnesium:
+        return NotMet(Text("Intravenous magnesium is already running."))
     mg_dl = rounded(to_unit(case.mg.value or Decimal(0), "mg/dL", case.mg.analyte), 1)
     bands = [case.know.doses[name] for name in ("iv-band-severe", "iv-band-moderate", "iv-band-mild")]
     dose = next((d for d in bands if d.below_mg_dl is not None and mg_dl < d.below_mg_dl), None)
@@ -133,6 +148,8 @@ def emergency(case: Case) -> Answer:
         return answer
     if not case.tags & EMERGENCY or case.age_group == "child":
         return NotMet()
+    if case.coded(*OBSTETRIC):
+        return NotMet(Text("Eclampsia: the obstetric protocol applies, not this table."))
     unstable = bool(case.tags & UNSTABLE_RHYTHM)
     row = "iv-torsades" if "torsades" in case.tags else "iv-unstable" if unstable else "iv-severe-symptoms"
     dose = case.know.doses[row]
@@ -227,7 +244,8 @@ def oral(case: Case) -> Answer:
     """R-075: the oral dose, and the elemental magnesium of every product that is already taken."""
     intake = elemental_per_day(case, case.oral_magnesium)
     dose = case.know.doses["oral"]
-    wanted = case.mg_low and route_of(case) == "oral"
+    enough = intake is not None and intake >= case.know.value("oral-maximum")
+    wanted = case.mg_low and route_of(case) == "oral" and not enough
     if wanted and (intake is None or closed_gate(case, dose) is None):
         return _oral_dose(case, dose, intake)
     if intake is None:
