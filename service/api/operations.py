@@ -13,6 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from service import __version__
 from service.api import telemetry
 from service.api.answers import json_answer
+from service.api.pages import PAGE_HEADERS, revalidated
 from service.api.problems import issue, outcome
 from service.api.selftest import broken_rules
 from service.api.tools import Tools
@@ -22,7 +23,6 @@ from service.logic.knowledge import VERSION
 READY_SECONDS = 1.0
 CONTRACT = Path(__file__).parents[2] / "openapi.yaml"
 _PAGES = Path(__file__).parent / "static"
-_POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
 def blueprint(tools: Tools) -> flask.Blueprint:
@@ -56,11 +56,8 @@ def blueprint(tools: Tools) -> flask.Blueprint:
     @operations.get("/docs")
     def docs() -> flask.Response:
         """The contract as a page, to read and to try."""
-        response = flask.Response(_reference(), mimetype="text/html")
-        response.headers.update({"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff"})
-        response.cache_control.no_cache = True
-        response.add_etag()
-        response.make_conditional(flask.request)
+        response = revalidated(_reference().encode(), "text/html")
+        response.headers.update(PAGE_HEADERS)
         return response
 
     return operations

@@ -24,7 +24,7 @@ _ASSETS = {
 }
 _AGO = re.compile(r"@-(\d+)(min|h|d)( date)?")
 _UNITS = {"min": "minutes", "h": "hours", "d": "days"}
-_HEADERS = {
+PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
@@ -92,16 +92,16 @@ def _serve_page(pages: flask.Blueprint, page: str) -> None:
 
     @pages.get("/")
     def start() -> flask.Response:
-        return _revalidated(page.encode(), "text/html")
+        return revalidated(page.encode(), "text/html")
 
     @pages.get("/static/<name>")
     def static(name: str) -> flask.Response:
         if name not in assets:
             raise UnknownThing("There is no such file.")
-        return _revalidated(assets[name], _ASSETS[name])
+        return revalidated(assets[name], _ASSETS[name])
 
 
-def _revalidated(body: bytes, mimetype: str) -> flask.Response:
+def revalidated(body: bytes, mimetype: str) -> flask.Response:
     """Answer with an ETag of the content, asked again at each use: never stale, sent once."""
     response = flask.Response(body, mimetype=mimetype)
     response.cache_control.no_cache = True
@@ -137,5 +137,5 @@ def _json(body: object) -> flask.Response:
 
 
 def _protect(response: flask.Response) -> flask.Response:
-    response.headers.update(_HEADERS)
+    response.headers.update(PAGE_HEADERS)
     return response
