@@ -177,9 +177,13 @@ def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--bodies", type=Path, help="folder with small.json and large.json to send instead of our own")
     options = parser.parse_args()
+    bodies = {"small": small(), "large": large()}
+    if options.bodies:
+        bodies = {name: (options.bodies / f"{name}.json").read_bytes() for name in bodies}
     with both() as (service, baseline):
-        for name, data, calls in (("small", small(), 60), ("large", large(), 6)):
+        for name, data, calls in (("small", bodies["small"], 60), ("large", bodies["large"], 6)):
             print(f"{name}: {len(data) // 1000} kB")
             measure(service, baseline, data, options.rounds, calls)
         print("growth:")
