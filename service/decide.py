@@ -19,7 +19,7 @@ from service.cds.catalogue import REQUIRED_KEYS
 from service.cds.orders import test_code
 from service.errors import DataNeeded
 from service.fhir.gather import Fetch, gather
-from service.fhir.snapshot import FOREIGN_ONLY, Chart, Site, read_snapshot
+from service.fhir.snapshot import FOREIGN_ONLY, UNIDENTIFIED, Chart, Site, read_snapshot
 from service.fhir.wire import Resource
 from service.fhir.write import laboratory_order
 from service.logic.evaluate import Assessment, evaluate
@@ -27,6 +27,10 @@ from service.logic.model import Analyte, Failed, Hook, PatientSnapshot
 
 Timed = Callable[[str], AbstractContextManager[object]]
 """Given a stage of the path (gather, read, evaluate, render), a block in which its time is taken."""
+
+
+# Something came, and it is named on the card: no reason to refuse an answer.
+_CAME_TO_NOTHING = {FOREIGN_ONLY, UNIDENTIFIED}
 
 
 def _untimed(_stage: str) -> AbstractContextManager[object]:
@@ -76,6 +80,7 @@ def decide_call(call: Call, site: Site, how: Presentation, timed: Timed = _untim
         drafts=call.drafts,
         selections=call.selections,
         asked=frozenset(call.templates),
+        filled=frozenset(key for key, state in gathered.states.items() if state in {"present", "incomplete"}),
         unavailable=MappingProxyType(gathered.unavailable),
         issues=tuple(gathered.issues),
     )
@@ -95,7 +100,7 @@ def decide(
     """One patient, one moment, one hook."""
     with timed("read"):
         patient = read_snapshot(chart, site, explain)
-    missing = {key: why for key, why in patient.unavailable.items() if key in require and why != FOREIGN_ONLY}
+    missing = {key: why for key, why in patient.unavailable.items() if key in require and why not in _CAME_TO_NOTHING}
     if missing:
         raise DataNeeded(missing)
     with timed("evaluate"):

@@ -52,6 +52,7 @@ class Chart:
     drafts: tuple[Resource, ...] = ()
     selections: tuple[str, ...] = ()
     asked: frozenset[str] = frozenset()  # prefetch keys that should hold something of this patient
+    filled: frozenset[str] = frozenset()  # those under which resources came
     unavailable: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     issues: tuple[DataIssue, ...] = ()
 
@@ -191,6 +192,7 @@ def _unanswered(
         lacking |= dict.fromkeys(chart.asked & _keys_of(filed.foreign, reading), FOREIGN_ONLY)
     if not filed.patients and "patient" in chart.asked and "patient" not in chart.unavailable:
         lacking["patient"] = "no Patient resource of this patient came"
+    lacking |= {key: UNIDENTIFIED for key in chart.filled & _ANALYTES_OF_KEY.keys() if key not in lacking}
     whole = {key: why for key, why in lacking.items() if key not in answered}
     part = tuple(key for key, why in chart.unavailable.items() if key in answered and why != NOT_SENT)
     return MappingProxyType(whole), part
@@ -210,6 +212,7 @@ def _keys_of(resources: Iterable[Resource], reading: Reading) -> set[str]:
 
 
 FOREIGN_ONLY = "only another patient's data came"
+UNIDENTIFIED = "what came could not be identified"  # a local code that the site file does not map, most likely
 _FOREIGN = Text("Belongs to another patient: dropped.")
 
 
@@ -345,7 +348,7 @@ def _observation(resource: Observation, reading: Reading, basket: _Basket, expla
 
 
 _PANEL = Text("A panel without a value of its own: its members are read.")
-_NO_ANALYTE = Text("No analyte that the rules use.")
+_NO_ANALYTE = Text("No analyte that the rules use; if it is one, map its code in the site file.")
 _NOT_KNOWN_TAKEN = Text("It is not known whether this is taken: not counted as taken.")
 
 

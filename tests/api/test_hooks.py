@@ -483,3 +483,17 @@ print(client.post("{VIEW}", data=sys.stdin.buffer.read(), content_type="applicat
     with open_house(tmp_path) as house:
         answer = house.post(f"{VIEW}/feedback", {"feedback": [item]})
     assert answer.json == {"accepted": 1, "duplicates": 0, "unknownCards": 0}
+
+
+def test_a_result_that_cannot_be_identified_is_not_called_absent(house):
+    local = {"resourceType": "Observation", "id": "x", "status": "final", "subject": {"reference": "Patient/p1"},
+             "code": {"coding": [{"system": "https://lis.example", "code": "MGS"}]},
+             "effectiveDateTime": "2026-03-01T07:00:00Z",
+             "valueQuantity": {"value": 1.2, "unit": "mg/dL"}}  # fmt: skip
+    body = hook_request()
+    body["prefetch"] |= {"magnesium": {"resourceType": "Bundle", "type": "searchset", "entry": [{"resource": local}]}}
+    answer, _ = decided(house, body)
+    said = " ".join(card["detail"] for card in answer.json["cards"])
+    assert answer.status_code == 200
+    assert "serum magnesium" in said.partition("Could not be read, so not judged: ")[2].partition("\n")[0]
+    assert "No serum magnesium on file" not in said
