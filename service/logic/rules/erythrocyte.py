@@ -58,10 +58,13 @@ def latent_deficiency(case: Case) -> Answer:
         indicator=Indicator.WARNING,
         text=Text("Erythrocyte magnesium {rbc} low, serum normal: latent deficiency likely.", rbc=amount(rbc)),
         why=Text("With serum magnesium {serum}. Evidence is moderate: it supports, not proves.", serum=dated(mg)),
-        advice=(Text("Look for losses and low intake; magnesium-rich diet."),),
+        advice=() if case.gate_closed else (_LOOK_FOR_CAUSES,),
         proposals=(Proposal(case.know.doses["oral-trial"], trial),),
         evidence=references(rbc, mg),
     )
+
+
+_LOOK_FOR_CAUSES = Text("Look for losses and low intake; magnesium-rich diet.")
 
 
 def suggest_rbc(case: Case) -> Answer:

@@ -6,6 +6,7 @@ The text of a finding here is that of its first proposal, and falls with it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 
@@ -51,6 +52,7 @@ def route(case: Case) -> Answer:
         result=way,
         indicator=Indicator.CRITICAL if way == "iv-urgent" else Indicator.WARNING,
         text=words[way],
+        advice=() if way == "oral" else tuple(_before_the_vein(case)),
         proposals=(Proposal(case.know.doses[row], words[way]),),
         evidence=references(
             case.mg,
@@ -59,6 +61,13 @@ def route(case: Case) -> Answer:
             case.calcium if case.calcium_low else None,
         ),
     )
+
+
+def _before_the_vein(case: Case) -> Iterator[Text]:
+    if case.tags & {"heart_block", "myasthenia"}:
+        yield Text("Heart block or myasthenia: contraindicated by the label.")
+    if case.age_group == "child" and case.current(Analyte.WEIGHT, case.span("child-weight-window")) is None:
+        yield Text("Weigh the child: no dose is shown without a current weight.")
 
 
 def _oral_words(case: Case) -> Text:
