@@ -52,7 +52,7 @@ class Wording:
 
     def markdown(self, text: Text) -> str:
         """The sentence for Markdown: what comes from the chart cannot become markup."""
-        return self._say(text, lambda words: _LINK.sub(r"\1\\\2", _MARKDOWN.sub(r"\\\1", _inert(words))))
+        return self._say(text, _escaped)
 
     def translate(self, message: str) -> str:
         """A fixed English message in this language."""
@@ -60,6 +60,8 @@ class Wording:
 
     def _say(self, text: Text, inert: _Escape) -> str:
         template = self.translate(text.template)
+        if not text.values:
+            return template
         values = {name: self._value(name, value, inert) for name, value in text.values.items()}
         return template.format_map(values).strip()
 
@@ -91,6 +93,11 @@ class Wording:
 def _inert(words: str) -> str:
     """Chart text on one line, without control or direction characters."""
     return " ".join(_CONTROL.sub(" ", words).split())
+
+
+def _escaped(words: str) -> str:
+    words = _inert(words)
+    return words if words.isalnum() else _LINK.sub(r"\1\\\2", _MARKDOWN.sub(r"\\\1", words))
 
 
 @cache

@@ -8,7 +8,7 @@ from datetime import timedelta
 from service.logic.case import CNI_MTOR, EGFR_ANTIBODY, LOOP_OR_THIAZIDE, NEPHROTOXIC, PLATINUM, Case
 from service.logic.model import Analyte, Finding, Hook, Indicator, Lacking, Medication, NotMet, Proposal
 from service.logic.rules.rule import Answer, Rule
-from service.logic.rules.words import dated, drugs, references
+from service.logic.rules.words import dated, drugs, last_magnesium, references
 from service.logic.text import Text
 
 
@@ -129,13 +129,12 @@ def monitoring_gap(case: Case) -> Answer:
     due = list(_due(case))
     if not due:
         return NotMet() if case.medications_known else Lacking(("medications",))
-    last = _last(case)
     serious = len(case.wasting_groups) >= 2 or case.digoxin or any(d.classes & (PLATINUM | EGFR_ANTIBODY) for d in due)
     return Finding(
         result="monitoring-gap",
         indicator=Indicator.WARNING if serious else Indicator.INFO,
         text=Text("Magnesium monitoring is due: {drugs}.", drugs=drugs(due)),
-        why=last,
+        why=last_magnesium(case),
         tests=(Analyte.SERUM_MAGNESIUM, *_companions(case)),
         evidence=references(case.mg, *due),
     )
@@ -148,12 +147,6 @@ def _companions(case: Case) -> Iterator[Analyte]:
         yield Analyte.CALCIUM
     if case.creatinine is None:
         yield Analyte.CREATININE
-
-
-def _last(case: Case) -> Text:
-    if case.mg is None:
-        return Text("No serum magnesium on file.")
-    return Text("Last serum magnesium {dated}.", dated=dated(case.mg))
 
 
 def _due(case: Case) -> Iterator[Medication]:

@@ -30,7 +30,7 @@ from service.logic.rules.kidney import gate_unknown
 from service.logic.rules.magnesium import excess_tier
 from service.logic.rules.rule import ORDER_HOOKS, Answer, Rule
 from service.logic.rules.treatment import elemental_per_day
-from service.logic.rules.words import ANALYTE, dated, drugs, references
+from service.logic.rules.words import ANALYTE, dated, drugs, last_magnesium, references
 from service.logic.text import Text
 from service.logic.units import rounded
 
@@ -125,7 +125,7 @@ def wasting_drug(case: Case) -> Answer:
         "baseline-needed",
         Indicator.WARNING if any(serious for _, serious in due) else Indicator.INFO,
         text=Text("Check magnesium before: {drugs}.", drugs=drugs(drug for drug, _ in due)),
-        why=_last_known(case),
+        why=last_magnesium(case),
         tests=(Analyte.SERUM_MAGNESIUM, *_beside_baseline(case)),
         evidence=references(case.mg) + tuple(drug.reference for drug, _ in due),
     )
@@ -186,16 +186,6 @@ def _ppi_matters(case: Case, drug: Medication) -> bool:
 def _known_within(case: Case, window: timedelta) -> bool:
     usable = case.mg is not None and not (case.mg_is_current and not case.mg_reliable)
     return usable and case.mg is not None and case.age_of(case.mg) <= window
-
-
-def _last_known(case: Case) -> Text:
-    if case.mg is not None:
-        return Text("Last serum magnesium {dated}.", dated=dated(case.mg))
-    if case.newest_mg is not None:
-        return Text("The last serum magnesium could not be interpreted.")
-    if "magnesium" in case.patient.unavailable:
-        return Text("Serum magnesium could not be read.")
-    return Text("No serum magnesium on file.")
 
 
 # ---- R-092 ----------------------------------------------------------------------------------------------------
@@ -555,7 +545,7 @@ def potassium(case: Case) -> Answer:
         "magnesium-unknown",
         Indicator.WARNING if refractory else Indicator.INFO,
         text=Text("Potassium ordered, no current magnesium: check it."),
-        why=_last_known(case),
+        why=last_magnesium(case),
         tests=(Analyte.SERUM_MAGNESIUM,),
         evidence=evidence,
     )

@@ -128,6 +128,17 @@ def references(*items: LabResult | Medication | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(item.reference for item in items if item is not None))
 
 
+def last_magnesium(case: Case) -> Text:
+    """The last serum magnesium with its day, or why there is none."""
+    if case.mg is not None:
+        return Text("Last serum magnesium {dated}.", dated=dated(case.mg))
+    if case.newest_mg is not None:
+        return Text("The last serum magnesium could not be interpreted.")
+    if "magnesium" in case.patient.unavailable:
+        return Text("Serum magnesium could not be read.")
+    return Text("No serum magnesium on file.")
+
+
 def missing(case: Case, *analytes: Analyte) -> tuple[str, ...]:
     """Names of the analytes without a current usable result, for `Lacking`."""
     return tuple(a.value for a in analytes if case.current(a, case.mg_window) is None)
