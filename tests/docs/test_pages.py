@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from service.__main__ import main
 from service.cds.catalogue import SERVICES
+from service.logic.knowledge import load
+from service.logic.rules import RULES
 from tools.clinical_page import PAGE, render
 
 ROOT = Path(__file__).parents[2]
@@ -30,3 +33,24 @@ def test_the_prefetch_table_is_what_discovery_advertises() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|$", page, flags=re.MULTILINE))
     assert all(rows == dict(service.prefetch) for service in SERVICES)
     assert [service.id for service in SERVICES if f"/cds-services/{service.id}`" not in page] == []
+
+
+def test_every_command_is_documented() -> None:
+    page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    names = [*(n for n in main.commands if n != "db"), *(f"db {n}" for n in main.commands["db"].commands)]  # type: ignore[attr-defined]
+    assert [name for name in names if f"`{name}" not in page and f"magnesium-cds {name}" not in page] == []
+
+
+def test_every_status_of_the_contract_is_explained() -> None:
+    page = (ROOT / "docs" / "rest.md").read_text(encoding="utf-8")
+    contract = (ROOT / "openapi.yaml").read_text(encoding="utf-8")
+    statuses = set(re.findall(r'^ +"([45]\d\d)":', contract, flags=re.MULTILINE))
+    assert statuses
+    assert [status for status in sorted(statuses) if not re.search(rf"^\|.*\b{status}\b", page, re.MULTILINE)] == []
+
+
+def test_every_rule_and_parameter_is_on_the_clinical_page() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    knowledge = load()
+    assert [rule.id for rule in RULES if rule.id not in page] == []
+    assert [name for name in knowledge.parameters if f"`{name}`" not in page] == []
