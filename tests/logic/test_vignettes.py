@@ -147,6 +147,20 @@ def test_the_urgency_of_every_result_is_stated_by_some_vignette() -> None:
     assert met - stated == set()
 
 
+@pytest.mark.parametrize("vignette", [v for v in VIGNETTES if v.direct], ids=str)
+def test_a_finding_names_what_it_rests_on_once_and_out_of_the_chart(vignette: Vignette) -> None:
+    person = vignette.patient
+    chart = {item.reference for item in person.labs} | {item.reference for item in person.medications}
+    chart |= {item.reference for item in person.conditions} | {item.reference for item in person.orders}
+    for judgement in judged(person).judgements:
+        if isinstance(judgement.outcome, Finding):
+            named = judgement.outcome.evidence
+            assert len(set(named)) == len(named), judgement.rule.id
+            assert set(named) <= chart, judgement.rule.id
+            # A kidney function that is not known rests on nothing where only an order asks for it.
+            assert named or (judgement.rule.id, judgement.outcome.result) == ("R-031", "unknown")
+
+
 def test_a_vignette_speaks_of_rules_that_exist() -> None:
     of_rules = ("finds", "urgency", "withheld", "lacking", "silent", "shown", "not_shown")
     named = {rule for v in VIGNETTES for key in of_rules for rule in v.expected.get(key, ())}

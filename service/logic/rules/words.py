@@ -137,8 +137,3 @@ def last_magnesium(case: Case) -> Text:
     if "magnesium" in case.patient.unavailable:
         return Text("Serum magnesium could not be read.")
     return Text("No serum magnesium on file.")
-
-
-def missing(case: Case, *analytes: Analyte) -> tuple[str, ...]:
-    """Names of the analytes without a current usable result, for `Lacking`."""
-    return tuple(a.value for a in analytes if case.current(a, case.mg_window) is None)
