@@ -460,7 +460,8 @@ def interactions(case: Case) -> Answer:
     ordered_mg = [m for m in _magnesium(case) if magnesium_route(m) == "oral"]
     drafts = [o.medication for o in _drafts(case) if o.medication]
     others = [m for m in drafts if not m.classes & MAGNESIUM_PRODUCT]
-    pairs = list(_pairs(case, ordered_mg, [*case.active_medications, *others]))
+    taken = [m for m in case.active_medications if not m.classes & MAGNESIUM_PRODUCT]
+    pairs = list(_pairs(case, ordered_mg, [*taken, *others]))
     pairs += [p for p in _pairs(case, case.oral_magnesium, others) if p not in pairs]
     if not pairs:
         return NotMet()
