@@ -109,7 +109,7 @@ def decode(kind: type[T], data: bytes) -> T:
     if not data.strip():
         raise BadRequest("the body is empty; a JSON object is expected")
     found = _decoded(data, msgspec.json.Decoder(kind))
-    _check_keys(data)
+    _check_keys(data, found)
     for where, bundle in _bundles(found):
         _check_entries(bytes(bundle), where)
     return found
@@ -138,17 +138,23 @@ def _decoded(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
 # ---- what a decoder lets pass ---------------------------------------------------------------------------------------
 
 
-def _check_keys(data: bytes) -> None:
+def _check_keys(data: bytes, found: object) -> None:
     """BadRequest if a key occurs twice in the body or in an object of its envelope: two readers might differ."""
-    members = _members(data, "$")
-    for name in _INNER:
-        if bytes(members.get(name, b"")).startswith(b"{"):
-            _members(bytes(members[name]), f"$.{name}")
-
-
-def _members(data: bytes, where: str) -> dict[str, msgspec.Raw]:
-    """The members of a JSON object. A decoder keeps the last value of each key: the text has to be made of these."""
     members = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+    _check_members(data, members, "$")
+    for name in _INNER:
+        inner = bytes(members.get(name, b""))
+        if inner.startswith(b"{"):
+            known = getattr(found, name, None)  # decoded before, where its members stay raw
+            _check_members(
+                inner,
+                known if isinstance(known, dict) else msgspec.json.decode(inner, type=dict[str, msgspec.Raw]),
+                f"$.{name}",
+            )
+
+
+def _check_members(data: bytes, members: Mapping[str, msgspec.Raw], where: str) -> None:
+    """A decoder keeps the last value of each key: the text of the object has to be made of these."""
     place, key, seen = 0, "", set()
     while match := _KEY.match(data, place):
         key = msgspec.json.decode(match[1], type=str)
@@ -159,7 +165,6 @@ def _members(data: bytes, where: str) -> dict[str, msgspec.Raw]:
         place = match.end() + len(value)
     if members and data[place:].strip() != b"}":
         raise BadRequest(f"{_quotable(key)} occurs twice", where)
-    return members
 
 
 def _quotable(key: str) -> str:
