@@ -204,6 +204,7 @@ NO_PROPOSAL = {
     "at most 4 g over 4 to 12 h": "an upper limit for what somebody else ordered",
     "Over 4 g although": "what somebody else ordered",
     "Ordered: {mg} mg": "what somebody else ordered",
+    "Ordered: at least {mg} mg": "what somebody else ordered",
     "{grams} g in 24 h exceeds": "what somebody else ordered",
     "{mg} mg elemental/day exceeds": "what somebody else ordered",
     "Child: {dose} mg/kg": "what somebody else ordered",

@@ -10,7 +10,7 @@ from service.logic.case import LOOP_OR_THIAZIDE, MAGNESIUM_PRODUCT, Case, above,
 from service.logic.model import Analyte, Exposure, Finding, Indicator, LabResult, Lacking, Medication, NotMet, Order
 from service.logic.rules.rule import Answer, Rule
 from service.logic.rules.words import GATE, drugs, named_and_dated, references
-from service.logic.text import Text
+from service.logic.text import Text, Value
 from service.logic.units import rounded
 
 
@@ -29,12 +29,20 @@ def egfr(case: Case) -> Answer:
     return Finding(
         result="eGFR",
         indicator=Indicator.INFO,
-        text=Text("eGFR {value} mL/min/1.73 m² ({method}).", value=rounded(value, 0), method=_method(case)),
+        text=Text("eGFR {value} mL/min/1.73 m² ({method}).", value=_shown(case, value), method=_method(case)),
         why=why,
         values={"egfr": value},
         evidence=references(case.creatinine, case.reported_egfr),
         context_only=True,
     )
+
+
+def _shown(case: Case, value: Decimal) -> Value:
+    """The eGFR as a number; as the laboratory gave it, if that is "<60"."""
+    reported = case.reported_egfr
+    if case.egfr != case.computed_egfr and reported and reported.comparator and reported.reported:
+        return f"{reported.comparator}{reported.reported.value:f}"
+    return rounded(value, 0)
 
 
 def _method(case: Case) -> Text:

@@ -29,7 +29,7 @@ from service.logic.rules.excess import antidote_dose
 from service.logic.rules.kidney import gate_unknown
 from service.logic.rules.magnesium import excess_tier
 from service.logic.rules.rule import ORDER_HOOKS, Answer, Rule
-from service.logic.rules.treatment import elemental_per_day
+from service.logic.rules.treatment import elemental_per_day, once
 from service.logic.rules.words import ANALYTE, dated, drugs, last_magnesium, references
 from service.logic.text import Text
 from service.logic.units import rounded
@@ -205,7 +205,8 @@ def iv_magnesium(case: Case) -> Answer:
     ordered = sorted((m for m in _magnesium(case) if _parenteral(m)), key=lambda m: (m.name, m.reference))
     if not ordered:
         return NotMet()
-    issues = [*_level_issues(case), *_kidney_issues(case, ordered), *(i for m in ordered for i in _iv_issues(case, m))]
+    together = [*_level_issues(case), *_kidney_issues(case, ordered), *_day_issues(case, ordered)]
+    issues = [*together, *(issue for drug in ordered for issue in _iv_issues(case, drug))]
     issues = list({issue.code: issue for issue in issues}.values())
     if case.coded(*sorted(_EMERGENCY_ORDER)):
         issues = [_softened(issue) for issue in issues]
@@ -264,8 +265,11 @@ def _level_issues(case: Case) -> Iterator[_Issue]:
         yield _Issue("unreliable", Indicator.WARNING, Text("The current magnesium is unreliable: repeat it first."))
     elif case.pseudo and not _emergency_order(case):
         yield _Issue("protein-related", Indicator.WARNING, Text("The low magnesium is probably protein-related."))
-    daily = _grams_together(case, _magnesium(case))
-    if daily is not None and daily > case.know.value("iv-total") and not case.coded(*OBSTETRIC):
+
+
+def _day_issues(case: Case, ordered: list[Medication]) -> Iterator[_Issue]:
+    daily = sum((_grams_per_day(drug) for drug in _together(case, ordered)), Decimal(0))
+    if daily > case.know.value("iv-total") and not case.coded(*OBSTETRIC):
         yield _Issue("dose", Indicator.WARNING, Text("{grams} g in 24 h exceeds 8 g.", grams=rounded(daily, 1)))
 
 
@@ -274,8 +278,8 @@ def _kidney_issues(case: Case, ordered: list[Medication]) -> Iterator[_Issue]:
         yield from _emergency_kidney_issues(case)
     else:
         yield from _elective_kidney_issues(case)
-    grams = _grams_together(case, ordered)
-    if case.gate_closed and grams is not None and grams > case.know.value("iv-total-kidney"):
+    grams = sum((_grams_ordered(drug) for drug in _together(case, ordered)), Decimal(0))
+    if case.gate_closed and grams > case.know.value("iv-total-kidney"):
         text = Text("Over 4 g although the kidneys cannot clear magnesium.")
         yield _Issue("dose-for-kidney", Indicator.CRITICAL, text)
 
@@ -352,20 +356,29 @@ def _grams(drug: Medication) -> Decimal | None:
     return sum(amounts, Decimal(0)) / 1000 if amounts else None
 
 
-def _grams_per_day(drug: Medication) -> Decimal | None:
-    """Grams of the compound in one day of this order; a single dose without a frequency counts once."""
-    grams = _grams(drug)
-    if grams is None:
-        return None
+def _grams_ordered(drug: Medication) -> Decimal:
+    """Grams of the compound that an order gives, over however long; a repeated dose counts for one day."""
+    return (_grams(drug) or Decimal(0)) * max(drug.doses_per_day or Decimal(1), Decimal(1))
+
+
+def _grams_per_day(drug: Medication) -> Decimal:
+    """Grams of the compound in one day of this order; an infusion over days is spread over them."""
     days = Decimal(1) if drug.duration_min is None else max(drug.duration_min / 1440, Decimal(1))
-    return grams * max(drug.doses_per_day or Decimal(1), Decimal(1)) / days
+    return _grams_ordered(drug) / days
 
 
-def _grams_together(case: Case, ordered: Iterable[Medication]) -> Decimal | None:
-    """Grams of magnesium compounds into a vein or muscle in one day: what is ordered, and what is running."""
-    running = [m for m in case.iv_magnesium if magnesium_route(m) == "iv"]
-    known = [grams for m in (*ordered, *running) if _parenteral(m) and (grams := _grams_per_day(m)) is not None]
-    return sum(known, Decimal(0)) if known else None
+def _together(case: Case, ordered: list[Medication]) -> list[Medication]:
+    """What is ordered into a vein or muscle, and what is running; an order that is signed again is not both."""
+    names = {drug.reference for drug in ordered}
+    return [*ordered, *(m for m in once(case.iv_magnesium) if m.reference not in names and not _is_over(case, m))]
+
+
+def _is_over(case: Case, drug: Medication) -> bool:
+    """A single dose of more than a day ago whose order was left active."""
+    if drug.start is None or drug.doses_per_day is not None:
+        return False
+    lasted = timedelta(minutes=float(drug.duration_min or 0))
+    return case.now - drug.start.end > lasted + timedelta(days=1)
 
 
 def rate_mg_min(drug: Medication) -> Decimal | None:
@@ -416,16 +429,24 @@ def oral_magnesium(case: Case) -> Answer:
         else Text("Oral magnesium ordered: {drugs}.", drugs=drugs(ordered, 1))
     )
     computed = None if daily is None else rounded(daily, 0)
-    dose = Text("Ordered: {mg} mg elemental/day.", mg=computed) if computed is not None else _UNKNOWN_ELEMENTAL
     return Finding(
         "+".join(issue.code for issue in counted) or "no-issue",
         max((issue.indicator for issue in issues), key=lambda i: i.rank, default=Indicator.INFO),
         text,
-        dose,
+        _ordered_elemental(case, ordered, computed),
         (*(issue.text for issue in issues[0 if not counted else 1 :]), Text("Diarrhoea limits the dose; divide it.")),
         values={} if computed is None else {"ordered_elemental_mg_day": computed},
         evidence=references(case.mg, case.creatinine) + tuple(drug.reference for drug in ordered),
     )
+
+
+def _ordered_elemental(case: Case, ordered: list[Medication], mg: Decimal | None) -> Text:
+    """The elemental sum; "at least" where the salt, dose or frequency of a product is not known."""
+    if mg is None:
+        return _UNKNOWN_ELEMENTAL
+    if all(elemental_per_day(case, [product]) is not None for product in ordered):
+        return Text("Ordered: {mg} mg elemental/day.", mg=mg)
+    return Text("Ordered: at least {mg} mg elemental/day.", mg=mg)
 
 
 _UNKNOWN_ELEMENTAL = Text("The elemental dose could not be computed from the order.")
@@ -522,14 +543,8 @@ def potassium(case: Case) -> Answer:
     if not ordered:
         return NotMet()
     evidence = references(case.mg, case.potassium, *ordered)
-    if case.potassium is not None and case.potassium_high:
-        return Finding(
-            "potassium-high",
-            Indicator.WARNING,
-            text=Text("Potassium ordered, but potassium {dated} is already high.", dated=dated(case.potassium)),
-            advice=(Text("Check potassium before any more of it; a low magnesium is no reason to give it."),),
-            evidence=evidence,
-        )
+    if case.potassium_high:
+        return _potassium_high(case, evidence)
     if case.mg_low and case.mg is not None:
         return Finding(
             "correct-magnesium-too",
@@ -548,6 +563,17 @@ def potassium(case: Case) -> Answer:
         text=Text("Potassium ordered, no current magnesium: check it."),
         why=last_magnesium(case),
         tests=(Analyte.SERUM_MAGNESIUM,),
+        evidence=evidence,
+    )
+
+
+def _potassium_high(case: Case, evidence: tuple[str, ...]) -> Finding:
+    assert case.potassium is not None  # noqa: S101  a high potassium is one
+    return Finding(
+        "potassium-high",
+        Indicator.WARNING,
+        text=Text("Potassium ordered, but potassium {dated} is already high.", dated=dated(case.potassium)),
+        advice=(Text("Check potassium before any more of it; a low magnesium is no reason to give it."),),
         evidence=evidence,
     )
 

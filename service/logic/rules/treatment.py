@@ -324,7 +324,7 @@ def elemental_mg(case: Case, item: Ingredient) -> Decimal | None:
 def elemental_per_day(case: Case, products: list[Medication]) -> Decimal | None:
     """Elemental magnesium per day of these products, as far as salt, dose and frequency are known; else None."""
     total = None
-    for product in _once(products):
+    for product in once(products):
         for item in product.ingredients:
             dose = elemental_mg(case, item)
             if dose is not None and product.doses_per_day is not None:
@@ -332,7 +332,7 @@ def elemental_per_day(case: Case, products: list[Medication]) -> Decimal | None:
     return total
 
 
-def _once(products: list[Medication]) -> list[Medication]:
+def once(products: list[Medication]) -> list[Medication]:
     """Each intake once: the same entry twice is one, and so is the same dose as an order and as a statement."""
     kept: list[Medication] = []
     for product in products:
