@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import flask
 import msgspec
@@ -74,27 +74,33 @@ class EvaluateRequest(msgspec.Struct):
 
 _PATH = re.compile(r" - at `([^`]*)`")
 _KEY = re.compile(rb'[\s,{]*("(?:[^"\\]|\\.)*+")\s*+:\s*+')
+_PREFETCH = re.compile(rb'"prefetch"\s*+:\s*+(?={)')
+_CLOSING = re.compile(rb"\s*+}")
 _INNER = ("context", "prefetch", "fhirAuthorization", "options")  # the objects of an envelope
-MOST_ENTRIES = 20_000
-_SHORTEST_ENTRY = 3  # bytes: {},
 DISCARDED = 4  # times the limit of a body: more than that is cut off
-
-
-class _Many(msgspec.Struct):
-    entry: Annotated[list[msgspec.Raw], msgspec.Meta(max_length=MOST_ENTRIES)] | None = None
 
 
 def read_bytes() -> bytes:
     """The whole body. Raises TooLarge beyond the limit, whether or not the length was stated."""
     limit = int(flask.current_app.config["MAX_CONTENT_LENGTH"])
     stated = flask.request.content_length
-    if (stated or 0) <= limit:
+    if stated is None:
         flask.request.max_content_length = limit + 1
         data = flask.request.get_data(cache=False)
         if len(data) <= limit:
             return data
+    elif stated <= limit:
+        return _exactly(stated)
     _discard(DISCARDED * limit if stated is None else min(stated, DISCARDED * limit))
     raise TooLarge(f"the body is larger than {limit} bytes")
+
+
+def _exactly(length: int) -> bytes:
+    """A body of known length in one piece; Flask would read it in small ones and copy each several times."""
+    data: bytes = flask.request.environ["wsgi.input"].read(length)
+    if len(data) < length:
+        raise BadRequest("the body ended before the length that was stated")
+    return data
 
 
 def _discard(left: int) -> None:
@@ -110,8 +116,6 @@ def decode(kind: type[T], data: bytes) -> T:
         raise BadRequest("the body is empty; a JSON object is expected")
     found = _decoded(data, msgspec.json.Decoder(kind))
     _check_keys(data, found)
-    for where, bundle in _bundles(found):
-        _check_entries(bytes(bundle), where)
     return found
 
 
@@ -140,6 +144,8 @@ def _decoded(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
 
 def _check_keys(data: bytes, found: object) -> None:
     """BadRequest if a key occurs twice in the body or in an object of its envelope: two readers might differ."""
+    if isinstance(found, HookRequest) and found.prefetch:
+        data = _without_prefetch(data, found.prefetch)
     members = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
     _check_members(data, members, "$")
     for name in _INNER:
@@ -153,46 +159,38 @@ def _check_keys(data: bytes, found: object) -> None:
             )
 
 
+def _without_prefetch(data: bytes, prefetch: Mapping[str, msgspec.Raw]) -> bytes:
+    """The body with 0 for its prefetch, which is long, if each key of that occurs once; else the body as it is."""
+    start = _PREFETCH.search(data)
+    end = start and _CLOSING.match(data, _end(data, prefetch, start.end())[0])
+    return data[: start.end()] + b"0" + data[end.end() :] if start and end else data
+
+
 def _check_members(data: bytes, members: Mapping[str, msgspec.Raw], where: str) -> None:
-    """A decoder keeps the last value of each key: the text of the object has to be made of these."""
-    place, key, seen = 0, "", set()
+    end, key = _end(data, members)
+    if members and data[end:].strip() != b"}":
+        raise BadRequest(f"{_quotable(key)} occurs twice", where)
+
+
+def _end(data: bytes, members: Mapping[str, msgspec.Raw], place: int = 0) -> tuple[int, str]:
+    """Where the members of an object end, and the key there; short of its end if a key occurs twice.
+
+    A decoder keeps the last value of each key: the text of the object has to be made of these.
+    """
+    key, seen = "", set()
     while match := _KEY.match(data, place):
         key = msgspec.json.decode(match[1], type=str)
-        value = bytes(members[key])
-        if key in seen or not data.startswith(value, match.end()):
-            raise BadRequest(f"{_quotable(key)} occurs twice", where)
+        value = bytes(members.get(key, b""))
+        if key in seen or not value or not data.startswith(value, match.end()):
+            break
         seen.add(key)
         place = match.end() + len(value)
-    if members and data[place:].strip() != b"}":
-        raise BadRequest(f"{_quotable(key)} occurs twice", where)
+    return place, key
 
 
 def _quotable(key: str) -> str:
     """The key, if it looks like one of an envelope."""
     return key if re.fullmatch(r"[A-Za-z][\w.-]{0,63}", key, re.ASCII) else "a key"
-
-
-def _bundles(found: object) -> Iterator[tuple[str, msgspec.Raw]]:
-    """Where a body may hold a Bundle, and what it holds there."""
-    if isinstance(found, HookRequest):
-        yield from ((f"$.prefetch.{_quotable(key)}", raw) for key, raw in (found.prefetch or {}).items())
-        if found.context and "draftOrders" in found.context:
-            yield "$.context.draftOrders", found.context["draftOrders"]
-    if isinstance(found, EvaluateRequest):
-        yield "$.bundle", found.bundle
-        if found.context:
-            yield "$.context.draftOrders", found.context.draftOrders
-
-
-def _check_entries(raw: bytes, where: str) -> None:
-    """TooLarge for a Bundle with more entries than are read. A short text cannot hold them and costs no look."""
-    if len(raw) < MOST_ENTRIES * _SHORTEST_ENTRY or not raw.startswith(b"{"):
-        return
-    try:
-        msgspec.json.decode(raw, type=_Many)
-    except msgspec.ValidationError as error:
-        if "length" in str(error):
-            raise TooLarge(f"more than {MOST_ENTRIES} entries", f"{where}.entry") from error
 
 
 def _reason(message: str) -> str:

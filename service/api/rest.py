@@ -21,7 +21,7 @@ from service.decide import decide
 from service.errors import BadRequest, UnknownThing
 from service.fhir import total
 from service.fhir.snapshot import Chart, sole_patient
-from service.fhir.wire import Resource, Sheaf, read_sheaf
+from service.fhir.wire import MOST_ENTRIES, Resource, Sheaf, read_sheaf
 from service.logic.knowledge import CHECKED_ON, VERSION
 from service.logic.model import DataIssue, Hook
 from service.logic.rules import RULES
@@ -145,7 +145,7 @@ def _chart(request: EvaluateRequest, tools: Tools) -> Chart:
 
 
 def _bundle(raw: bytes, where: str) -> Sheaf:
-    sheaf = read_sheaf(raw, where)
+    sheaf = read_sheaf(raw, where, MOST_ENTRIES)
     if not sheaf.is_bundle and not sheaf.resources and not sheaf.outcomes:
         raise BadRequest("a FHIR Bundle is expected", where)
     return sheaf

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, tzinfo
 from decimal import Decimal
 from functools import cache
@@ -45,6 +45,11 @@ class Wording:
 
     language: str
     zone: tzinfo
+    messages: Mapping[str, str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """The catalogue is asked for every few words of a card."""
+        object.__setattr__(self, "messages", catalogue(self.language))
 
     def plain(self, text: Text) -> str:
         """The sentence as plain text (a summary, a description)."""
@@ -56,7 +61,7 @@ class Wording:
 
     def translate(self, message: str) -> str:
         """A fixed English message in this language."""
-        return catalogue(self.language).get(message, message)
+        return self.messages.get(message, message)
 
     def _say(self, text: Text, inert: _Escape) -> str:
         template = self.translate(text.template)
@@ -90,12 +95,19 @@ class Wording:
         return f"{day} {local:%H:%M}" if isinstance(value, datetime) else day
 
 
+_HARMLESS = re.compile(r"[A-Za-z0-9(),%+-]+(?: [A-Za-z0-9(),%+-]+)*+")  # most drugs and labels
+
+
 def _inert(words: str) -> str:
     """Chart text on one line, without control or direction characters."""
+    if _HARMLESS.fullmatch(words):
+        return words
     return " ".join(_CONTROL.sub(" ", words).split())
 
 
 def _escaped(words: str) -> str:
+    if _HARMLESS.fullmatch(words):
+        return words
     words = _inert(words)
     return words if words.isalnum() else _LINK.sub(r"\1\\\2", _MARKDOWN.sub(r"\\\1", words))
 

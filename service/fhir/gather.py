@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from service.errors import BadRequest, FhirReadFailed
+from service.errors import BadRequest, FhirReadFailed, TooLarge
 from service.fhir import total
 from service.fhir.client import Pages
 from service.fhir.context import NOT_SENT
 from service.fhir.paging import is_enough
 from service.fhir.resources import Observation, OperationOutcome
-from service.fhir.wire import Resource, Sheaf, read_sheaf
+from service.fhir.wire import MOST_ENTRIES, Resource, Sheaf, read_sheaf
 from service.logic.model import DataIssue
 from service.logic.text import Text
 
@@ -54,7 +54,7 @@ def gather(
     ours = {theirs: key for key, names in aliases.items() for theirs in names}
     for sent, raw in prefetch.items():
         key = ours.get(sent, sent)
-        _take(gathered, key, _first_page(_sheaf(raw, f"$.prefetch.{sent}"), templates.get(key, "")))
+        _take(gathered, key, _first_page(_sent(raw, f"$.prefetch.{sent}"), templates.get(key, "")))
     missing = _queries({key: query for key, query in templates.items() if key not in gathered.states}, context)
     if fetch is not None:
         wanted = missing | _further_pages(gathered.next_urls, base)
@@ -68,9 +68,18 @@ def gather(
     return gathered
 
 
-def _sheaf(raw: bytes, where: str) -> Sheaf:
+def _sent(raw: bytes, where: str) -> Sheaf:
     try:
-        return read_sheaf(raw, where)
+        return read_sheaf(raw, where, MOST_ENTRIES)
+    except TooLarge:
+        raise
+    except BadRequest:
+        return Sheaf(odd=[where])
+
+
+def _fetched(raw: bytes, where: str) -> Sheaf:
+    try:
+        return read_sheaf(raw, where, MOST_ENTRIES)
     except BadRequest:
         return Sheaf(odd=[where])
 
@@ -122,7 +131,7 @@ def _take_fetched(gathered: Gathered, key: str, answer: Pages | FhirReadFailed) 
         return
     gathered.unavailable.pop(key, None)
     for number, body in enumerate(answer.bodies):
-        sheaf = _sheaf(body, f"{key} page {number + 1}")
+        sheaf = _fetched(body, f"{key} page {number + 1}")
         sheaf.next_url = ""  # the reader has followed it
         _take(gathered, key, sheaf)
     if not answer.complete:

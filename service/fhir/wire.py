@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, TypeVar, TypeVarTuple, Union, get_arg
 import msgspec
 from msgspec import Raw
 
-from service.errors import BadRequest
+from service.errors import BadRequest, TooLarge
 from service.fhir import total
 from service.fhir.resources import AnyResource, Bundle, CodeableConcept, OperationOutcome, Other, Resource
 
@@ -30,6 +30,7 @@ Ts = TypeVarTuple("Ts")
 _KINDS: Final = {kind.__name__: kind for kind in get_args(AnyResource)}
 _UNREADABLE: Final = (msgspec.DecodeError, ValueError, ArithmeticError, RecursionError)
 _LONGEST_KEPT: Final = 1000  # bytes of a concept
+MOST_ENTRIES: Final = 20_000  # of a Bundle that somebody sends: four years of daily results of every analyte are fewer
 
 
 class _Head(msgspec.Struct):
@@ -194,15 +195,17 @@ class Sheaf:
     odd: list[str] = field(default_factory=list)  # places of entries that are no resources
 
 
-def read_sheaf(raw: bytes | Raw, where: str = "$") -> Sheaf:
+def read_sheaf(raw: bytes | Raw, where: str = "$", most: int | None = None) -> Sheaf:
     """Read a Bundle, a lone resource or null; entries that are no resources are named in `odd`.
 
-    Raises BadRequest only if the bytes are not JSON.
+    Raises BadRequest only if the bytes are not JSON, and TooLarge for a Bundle with more than `most` entries.
     """
     try:
-        found = _read(raw)
+        found = _read(raw, most)
     except _UNREADABLE as error:
         raise BadRequest("not readable as JSON", where) from error
+    except _TooManyError as error:
+        raise TooLarge(f"more than {most} entries", f"{where}.entry") from error
     sheaf = Sheaf()
     if isinstance(found, Bundle):
         sheaf.is_bundle = True
@@ -215,14 +218,30 @@ def read_sheaf(raw: bytes | Raw, where: str = "$") -> Sheaf:
     return sheaf
 
 
-def _read(raw: bytes | Raw) -> Resource | None:
+def _read(raw: bytes | Raw, most: int | None) -> Resource | None:
     found: Resource | None
     try:
         found = _decoder(AnyResource).decode(raw)
     except msgspec.ValidationError:
         _decoder(Raw).decode(raw)  # JSON to its end?
+        _count(_decoded(raw, _Entries), most)
         found = mend(raw, AnyResource)
+    _count(found, most)
     return found
+
+
+class _TooManyError(Exception):
+    """More entries than are read."""
+
+
+class _Entries(msgspec.Struct):
+    entry: list[Raw] | None = None
+
+
+def _count(found: object, most: int | None) -> None:
+    """Before anything is done for each entry."""
+    if most is not None and isinstance(found, Bundle | _Entries) and len(found.entry or ()) > most:
+        raise _TooManyError
 
 
 def _file(sheaf: Sheaf, bundle: Bundle, where: str) -> None:

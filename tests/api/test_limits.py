@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from service.api.body import DISCARDED, MOST_ENTRIES
+from service.api.body import DISCARDED
 from service.api.limits import RateLimit
 from service.errors import TooManyRequests
+from service.fhir.wire import MOST_ENTRIES
 from tests.api.houses import VIEW, locked_house, open_house
 from tests.contract.messages import LOW, PATIENT, bundle, evaluation, having, hook_request, without
 
@@ -118,8 +119,9 @@ def test_a_body_over_the_limit_is_413_and_one_at_the_limit_is_not(small, size, s
     assert read <= (DISCARDED + 2) * LIMIT
 
 
-def test_a_bundle_of_too_many_entries_is_413_and_names_it(house):
-    many = b'{"resourceType":"Bundle","entry":[' + b",".join([b"{}"] * (MOST_ENTRIES + 1)) + b"]}"
+@pytest.mark.parametrize("first", [b"{}", b"null", b"1", b'{"resource":[]}'])
+def test_a_bundle_of_too_many_entries_is_413_and_names_it(house, first):
+    many = b'{"resourceType":"Bundle","entry":[' + b",".join([first] + [b"{}"] * MOST_ENTRIES) + b"]}"
     body = having(hook_request(), msgspec.Raw(many), "prefetch", "potassium")
     answer = house.client.post(VIEW, data=msgspec.json.encode(body), content_type="application/json")
     assert (answer.status_code, answer.json["issue"][0]["expression"]) == (413, ["$.prefetch.potassium.entry"])
@@ -223,6 +225,23 @@ def test_a_key_of_an_inner_object_that_occurs_twice_is_named_with_its_place(hous
     assert answer.status_code == 400
     assert answer.json["issue"][0]["details"]["text"] == f"{key} occurs twice"
     assert answer.json["issue"][0]["expression"] == [f"$.{outer}"]
+
+
+@pytest.mark.parametrize("decoy", [b'{"prefetch":%s}', b'{"extension":{"prefetch":%s}}'])
+@pytest.mark.parametrize("first", [True, False])
+def test_another_object_called_prefetch_does_not_hide_a_key_that_occurs_twice(house, decoy, first):
+    """Whichever of the two is met first, and although the other one is in order."""
+    sent, broken = BODY, twice(b"prefetch", b"magnesium", b"null", b"null")
+    hidden = b'"extension":' + decoy % msgspec.json.encode(msgspec.json.decode(sent)["prefetch"])
+    body = broken.replace(b"{", b"{" + hidden + b",", 1) if first else broken[:-1] + b"," + hidden + b"}"
+    answer = house.client.post(VIEW, data=body, content_type="application/json")
+    assert (answer.status_code, answer.json["issue"][0]["expression"]) == (400, ["$.prefetch"])
+
+
+def test_a_whole_prefetch_that_occurs_twice_is_named(house):
+    again = b',"prefetch":' + msgspec.json.encode(msgspec.json.decode(BODY)["prefetch"]) + b"}"
+    answer = house.client.post(VIEW, data=BODY[:-1] + again, content_type="application/json")
+    assert answer.json["issue"][0]["details"]["text"] == "prefetch occurs twice"
 
 
 def test_a_key_is_named_also_where_its_second_value_is_as_long_as_the_way_into_another(house):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from service.logic.case import CNI_MTOR, EGFR_ANTIBODY, LOOP_OR_THIAZIDE, NEPHROTOXIC, PLATINUM, Case
+from service.logic.case import CNI_MTOR, EGFR_ANTIBODY, LOOP_OR_THIAZIDE, NEPHROTOXIC, PLATINUM, PPI, Case
 from service.logic.model import Analyte, Finding, Hook, Indicator, Lacking, Medication, NotMet, Proposal
 from service.logic.rules.rule import Answer, Rule
 from service.logic.rules.words import dated, drugs, last_magnesium, references
@@ -129,7 +129,7 @@ def monitoring_gap(case: Case) -> Answer:
     due = list(_due(case))
     if not due:
         return NotMet() if case.medications_known else Lacking(("medications",))
-    serious = len(case.wasting_groups) >= 2 or case.digoxin or any(d.classes & (PLATINUM | EGFR_ANTIBODY) for d in due)
+    serious = len(case.wasting_groups) >= 2 or case.digoxin or any(d.classes & _LASTING for d in due)
     return Finding(
         result="monitoring-gap",
         indicator=Indicator.WARNING if serious else Indicator.INFO,
@@ -150,27 +150,29 @@ def _companions(case: Case) -> Iterator[Analyte]:
 
 
 def _due(case: Case) -> Iterator[Medication]:
-    """Medications whose interval since the last serum magnesium has passed."""
+    """Medications whose interval since the last serum magnesium has passed: the shortest that their classes ask for."""
+    age = case.age_of(case.mg) if case.mg else None
     taken = {drug.reference for drug in case.active_medications}
+    intervals = list(_intervals(case))
     for drug in case.wasting:
-        lasting = drug.classes & (PLATINUM | EGFR_ANTIBODY)  # their effect, and their monitoring, outlast the last dose
-        interval = _interval(case, drug) if lasting or drug.reference in taken else None
-        if interval is not None and (case.mg is None or case.age_of(case.mg) > interval):
+        if not (drug.reference in taken or drug.classes & _LASTING):
+            continue
+        asked = [interval for classes, interval in intervals if drug.classes & classes]
+        if asked and (age is None or age > min(asked)):
             yield drug
 
 
-def _interval(case: Case, drug: Medication) -> timedelta | None:
-    """How often this drug asks for a serum magnesium; the shortest of its classes, None if none does."""
+_LASTING = PLATINUM | EGFR_ANTIBODY  # their effect, and their monitoring, outlast the last dose
+
+
+def _intervals(case: Case) -> Iterator[tuple[frozenset[str], timedelta]]:
+    """How often each group of drugs asks for a serum magnesium, among the drugs that this patient takes."""
     combined = bool(case.digoxin) or len(case.wasting_groups) >= 2
-    spans = []
-    if drug.classes & LOOP_OR_THIAZIDE:
-        spans.append(case.span("monitor-diuretic-risk" if combined else "monitor-diuretic"))
-    if drug.classes & {"ppi"} and _long_ppi(case, combined):
-        spans.append(case.span("monitor-ppi"))
+    yield LOOP_OR_THIAZIDE, case.span("monitor-diuretic-risk" if combined else "monitor-diuretic")
+    if case.ppis and _long_ppi(case, combined):
+        yield PPI, case.span("monitor-ppi")
     for classes, name in _INTERVALS:
-        if drug.classes & classes:
-            spans.append(case.span(name))
-    return min(spans, default=None)
+        yield classes, case.span(name)
 
 
 _INTERVALS = (
