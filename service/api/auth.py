@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -15,7 +14,7 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jws import CompactSignature, JWSRegistry
 
-from service.api.keys import KeyCache
+from service.api.keys import KeyCache, Source
 from service.errors import Unauthorised
 from service.net.jwks import PublicKey
 from service.settings import Settings
@@ -158,22 +157,28 @@ def _plain(url: str) -> str:
 
 
 def _check_signature(token: _Token, tenant: Tenant, keys: KeyCache) -> None:
-    registry = _Registry(algorithms=[token.header.alg], strict_check_header=False)
-    for source in _sources(token.header, tenant):
-        found = keys.find(source, token.header.kid)
-        if found:
-            if any(_verified(token.signed, key, registry) for key in found):
-                return
+    sources = _sources(token.header, tenant)
+    found = keys.find(sources, token.header.kid)
+    if not found:
+        raise Unauthorised(f"no such key of {tenant.name} is known")
+    if not _verified(token, found):
+        newer = keys.find(sources, token.header.kid, tried=found)  # a rotation that kept the kid
+        if not _verified(token, newer):
             raise Unauthorised("the signature does not hold")
-    raise Unauthorised(f"no such key of {tenant.name} is known")
 
 
-def _sources(header: _Header, tenant: Tenant) -> Iterable[str | Path]:
+def _sources(header: _Header, tenant: Tenant) -> tuple[Source, ...]:
     """The keys agreed beforehand, then those at the `jku` of the token or, if it has none, at the issuer's."""
     return (*filter(None, [tenant.jwks_file]), *([header.jku] if header.jku else tenant.jku))
 
 
-def _verified(signed: CompactSignature, key: PublicKey, registry: JWSRegistry) -> bool:
+def _verified(token: _Token, keys: Iterable[PublicKey]) -> bool:
+    """Does the signature hold with one of the keys?"""
+    registry = _Registry(algorithms=[token.header.alg], strict_check_header=False)
+    return any(_holds(token.signed, key, registry) for key in keys)
+
+
+def _holds(signed: CompactSignature, key: PublicKey, registry: JWSRegistry) -> bool:
     try:
         return jws.validate_compact(signed, key, registry=registry)
     except (JoseError, ValueError):

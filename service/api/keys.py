@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import requests
 import structlog
 from urllib3.exceptions import HTTPError
+from urllib3.util import Timeout
 
 from service.net.jwks import MAX_BYTES, Keys, PublicKey, read_keys
 
@@ -20,10 +23,12 @@ Fetch = Callable[[Source], bytes]
 
 FRESH_S = 600.0  # how long keys are used without asking for newer ones
 STALE_S = 24 * 3600.0  # how long they are used while their host is down (outages of 12 h have been reported)
-RETRY_S = 30.0  # no source is asked more often, whatever the tokens say and whatever it answered
-FETCH_S = 2.0  # one fetch, all of it
-GIVEN_UP_S = 600.0  # a fetch that has not ended by then (a host that drips its headers) no longer bars the next
-PATIENCE_S = 0.25  # how long a call that already has a key waits for a newer set
+RETRY_S = 30.0  # after an answer no source is asked again sooner, whatever the tokens say
+AGAIN_S = 2.0  # nor after a failure, when a caller is waiting for a key
+CONNECT_S, FETCH_S = 1.0, 3.0  # one fetch: until it is connected, and all of it
+GIVEN_UP_S = 4.0  # a fetch that has not ended by then (resolving a name knows no deadline) no longer bars the next
+PATIENCE_S = 1.5  # how long a caller waits for a key that is not known
+MOST_WAITING = 32  # of them at one time, so that forged tokens cannot take the threads of good callers
 
 log = structlog.get_logger(__name__)
 
@@ -31,13 +36,13 @@ log = structlog.get_logger(__name__)
 @dataclass(slots=True)
 class _Held:
     keys: Keys = field(default_factory=dict)
-    read_at: float = float("-inf")
+    read_at: float = float("-inf")  # when they were asked for, so that a late answer replaces no newer one
     asked_at: float = float("-inf")
-    answered: threading.Event | None = None
+    fetching: bool = False
 
 
 class KeyCache:
-    """Finds keys by source and `kid`. Safe for threads; at most one fetch per source is under way.
+    """Finds keys by source and `kid`. Safe for threads; one fetch per source at a time, but for those given up.
 
     `fetch` returns the document or raises OSError or ValueError; `clock` counts seconds.
     """
@@ -45,46 +50,85 @@ class KeyCache:
     def __init__(self, fetch: Fetch, clock: Callable[[], float] = time.monotonic) -> None:
         self._fetch = fetch
         self._clock = clock
-        self._lock = threading.Lock()
-        self._held: dict[Source, _Held] = {}
+        self._changed = threading.Condition()
+        self._held: defaultdict[Source, _Held] = defaultdict(_Held)
+        self._waiting = 0
 
-    def find(self, source: Source, kid: str) -> tuple[PublicKey, ...]:
-        """The keys named `kid` (none, or one unless the set repeats a kid), in at most FETCH_S seconds.
+    def find(self, sources: Sequence[Source], kid: str, tried: Sequence[PublicKey] = ()) -> tuple[PublicKey, ...]:
+        """The keys named `kid` of the first source that has any besides `tried`; none after PATIENCE_S at the latest.
 
-        An unknown `kid` asks the source again, at most every RETRY_S; a known one is served while the source is down.
+        Keys that are known are returned at once, and renewed for the next caller if they are old. Otherwise the sources
+        are asked: again RETRY_S after they answered or AGAIN_S after they failed, however many callers there are.
         """
-        with self._lock:
-            held = self._held.setdefault(source, _Held())
-            known = self._usable(held, kid)
-            if known and self._clock() - held.read_at < FRESH_S:
-                return known
-            answered = self._ask(source, held)
-        answered.wait(PATIENCE_S if known else FETCH_S)
-        with self._lock:
-            return self._usable(held, kid)
+        with self._changed:
+            found = self._known(sources, kid, tried)
+            if not found:
+                return self._wait_for(sources, kid, tried)
+            for source in sources:
+                self._renew_old(source, kid)
+            return found
 
-    def _usable(self, held: _Held, kid: str) -> tuple[PublicKey, ...]:
-        return held.keys.get(kid, ()) if self._clock() - held.read_at < STALE_S else ()
+    def _known(self, sources: Sequence[Source], kid: str, tried: Sequence[PublicKey]) -> tuple[PublicKey, ...]:
+        for source in sources:
+            held = self._held[source]
+            keys = held.keys.get(kid, ()) if self._clock() - held.read_at < STALE_S else ()
+            if found := tuple(key for key in keys if key not in tried):
+                return found
+        return ()
 
-    def _ask(self, source: Source, held: _Held) -> threading.Event:
-        """The event that ends the fetch under way or the last one; starts one if the last is long enough ago."""
-        under_way = held.answered is not None and not held.answered.is_set()
-        if held.answered is None or self._clock() - held.asked_at >= (GIVEN_UP_S if under_way else RETRY_S):
-            held.asked_at = self._clock()
-            held.answered = threading.Event()
-            threading.Thread(target=self._renew, args=(source, held, held.answered), daemon=True).start()
-        return held.answered
+    def _renew_old(self, source: Source, kid: str) -> None:
+        held = self._held[source]
+        if kid in held.keys and self._clock() - held.read_at >= FRESH_S:
+            self._ask(source, held, RETRY_S)
 
-    def _renew(self, source: Source, held: _Held, answered: threading.Event) -> None:
+    def _wait_for(self, sources: Sequence[Source], kid: str, tried: Sequence[PublicKey]) -> tuple[PublicKey, ...]:
+        ends = time.monotonic() + PATIENCE_S
+        for source in sources:
+            held = self._held[source]
+            failed = held.read_at < held.asked_at
+            self._ask(source, held, AGAIN_S if failed else RETRY_S)
+            while held.fetching and not self._known(sources, kid, tried) and self._wait(ends):
+                pass
+            if found := self._known(sources, kid, tried):
+                return found
+        return ()
+
+    def _wait(self, ends: float) -> bool:
+        """Let others go on until something changes; False if there is no time or no room to wait."""
+        left = ends - time.monotonic()
+        if left <= 0 or self._waiting >= MOST_WAITING:
+            return False
+        self._waiting += 1
+        try:
+            return self._changed.wait(left)
+        finally:
+            self._waiting -= 1
+
+    def _ask(self, source: Source, held: _Held, pause: float) -> None:
+        """Start a fetch unless one is under way or the last one began less than `pause` ago."""
+        now = self._clock()
+        if now - held.asked_at < (GIVEN_UP_S if held.fetching else pause):
+            return
+        held.asked_at, held.fetching = now, True
+        try:
+            threading.Thread(target=self._renew, args=(source, held, now), name="keys", daemon=True).start()
+        except RuntimeError as error:  # no more threads
+            held.fetching = False
+            log.warning("keys_unavailable", source=str(source), error=type(error).__name__)
+
+    def _renew(self, source: Source, held: _Held, asked_at: float) -> None:
+        keys: Keys = {}
         try:
             keys = read_keys(self._fetch(source))
         except (OSError, ValueError, HTTPError) as error:
             log.warning("keys_unavailable", source=str(source), error=type(error).__name__)
-        else:
-            with self._lock:
-                held.keys, held.read_at = keys, self._clock()
         finally:
-            answered.set()
+            with self._changed:
+                if keys and asked_at > held.read_at:
+                    held.keys, held.read_at = keys, asked_at
+                if asked_at == held.asked_at:
+                    held.fetching = False
+                self._changed.notify_all()
 
 
 def fetcher(out: requests.Session) -> Fetch:
@@ -97,14 +141,15 @@ def fetcher(out: requests.Session) -> Fetch:
 
 
 def _download(out: requests.Session, url: str) -> bytes:
-    deadline = time.monotonic() + FETCH_S
+    """The body; every byte of the answer has to come within FETCH_S, since TimedResponse adds up the pauses."""
     headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-    with out.get(url, timeout=FETCH_S / 2, allow_redirects=False, stream=True, headers=headers) as answer:
+    timeout: Any = Timeout(connect=CONNECT_S, total=FETCH_S)  # requests takes it, its type hints do not know
+    with out.get(url, timeout=timeout, allow_redirects=False, stream=True, headers=headers) as answer:
         if answer.status_code != 200:
             raise OSError(f"status {answer.status_code}")
         body = b""
-        while part := answer.raw.read1(16384):  # returns what has come: a host that drips cannot outlast the deadline
+        while part := answer.raw.read1(16384, decode_content=True):  # some hosts compress although asked not to
             body += part
-            if len(body) > MAX_BYTES or time.monotonic() > deadline:
-                raise OSError("too large or too slow")
+            if len(body) > MAX_BYTES:
+                raise OSError("too large")
         return body

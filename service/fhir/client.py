@@ -1,8 +1,8 @@
 """Reads from FHIR R4 servers: the queries of one call in parallel, one deadline, each failure worded for support staff.
 
-What is trusted is the address the operator allowed, never what answers there: each answer is bounded in bytes, pages
-and total time, and `next` stays on the server that was asked. requests is used without its Session: that is where
-redirects, cookies, proxies and .netrc live (and where the body of a redirect is read whole).
+What is trusted is the address the operator allowed, never what answers there: the answers of a call are bounded in
+bytes, pages and total time, and `next` stays on the server that was asked. requests is used without its Session: that
+is where redirects, cookies, proxies and .netrc live (and where the body of a redirect is read whole).
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ from __future__ import annotations
 import codecs
 import io
 import logging
-import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from http.client import HTTPResponse
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -31,7 +29,9 @@ from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
 from service.errors import FhirReadFailed
 from service.fhir.paging import is_enough
-from service.net.peer import ForbiddenPeerError, Permit, pools
+from service.net.peer import ForbiddenPeerError, Permit, new_connections, pools
+from service.net.timed import TimedResponse
+from service.net.turns import Turns
 
 # Every sentence this module can say. None names a patient, a token, an address or a word of the answer.
 WORDING: Mapping[str, str] = MappingProxyType(
@@ -48,6 +48,8 @@ WORDING: Mapping[str, str] = MappingProxyType(
         "5xx": "the FHIR server had an error of its own",
         "???": "the FHIR server answered with an unknown status",
         "timeout": "the FHIR server did not answer in time",
+        "busy": "too many other calls were reading from FHIR servers",
+        "no-thread": "this service could not start another read",
         "connect-timeout": "no connection to the FHIR server in time",
         "name": "the name of the FHIR server could not be resolved",
         "refused": "the FHIR server could not be reached",
@@ -70,6 +72,10 @@ REPORTING_SECONDS = 0.03
 RETRY_SECONDS = 0.1
 LONGEST_RETRY_SECONDS = 1.0
 CHUNK_BYTES = 65_536
+CALLS_AT_ONCE = 8
+"""From one server. A crowd while a server is slow: a few calls are answered in full, instead of all of them in part."""
+CALLS_TOGETHER = 16
+"""From all servers. A pod has 512 MB, of which each call may fill 8 MB with answers and 17 threads with work."""
 _LOGGERS_NAMING_URLS = ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry")
 
 
@@ -84,20 +90,26 @@ class Pages:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`max_bytes` and `max_pages` bound a query with all its pages; a GET longer than `max_url` becomes a POST."""
+    """`max_bytes` is for all queries of a call together, `max_pages` for each; a GET past `max_url` becomes a POST."""
 
     max_bytes: int = 8_000_000
     max_pages: int = 10
     max_url: int = 2000
 
 
+def call_turns() -> Turns:
+    """The turns of one process, whatever the number of its readers."""
+    return Turns(CALLS_AT_ONCE, CALLS_TOGETHER)
+
+
 class FhirReader:
-    """One per process. Safe to share between threads; holds connections, never a token or an answer.
+    """Safe to share between threads; holds connections, never a token or an answer.
 
     `workers` is the largest number of requests at one time to one server. Each server has threads of its own, so a
-    server that hangs delays nobody but itself. `ca_file` names a PEM file of certificate authorities to trust
-    instead of the public ones: hospitals sign their own certificates. `permit` is asked about the IP address of every
-    new connection before a byte is sent, since a name may lead anywhere.
+    server that hangs delays nobody but itself. `ca_file` names a PEM file of certificate authorities to trust instead
+    of the public ones: hospitals sign their own certificates. `permit` is asked about the IP address of every new
+    connection before a byte is sent, since a name may lead anywhere. `turns` are those of the calls that read; the
+    readers of a process share them.
     """
 
     def __init__(
@@ -107,8 +119,10 @@ class FhirReader:
         *,
         ca_file: str | None = None,
         permit: Permit = bool,  # any address
+        turns: Turns | None = None,
     ) -> None:
         self._workers = workers
+        self._turns = turns or call_turns()
         self._limits = limits
         self._http = _Adapter(workers, ca_file, permit)
         self._threads: dict[_Origin | None, ThreadPoolExecutor] = {}
@@ -128,17 +142,20 @@ class FhirReader:
         """Every query of `queries` (key → relative URL such as `Patient/1`), answered or failed by `deadline`.
 
         `deadline` is a `time.monotonic()` value; `allowed` is asked about each URL before it is requested; `trace` is
-        the `traceparent` header of every request.
+        the `traceparent` header of every request. Where too many calls read already, this one waits for its turn.
         Never raises for what a server does: each key has its `Pages` or its `FhirReadFailed`.
         """
         urls = {key: f"{base.rstrip('/')}/{query}" for key, query in queries.items()}
         if not any(allowed(url.partition("?")[0]) for url in urls.values()):  # naming a server starts no threads
             return {key: FhirReadFailed(WORDING["not-allowed"]) for key in urls}
-        threads = self._threads_for(base)
-        calls = {key: _Call(url, token, deadline, allowed, trace) for key, url in urls.items()}
-        reads = {key: threads.submit(self._read_one, call) for key, call in calls.items()}
-        wait(reads.values(), timeout=max(0.0, deadline - time.monotonic()))
-        return {key: _outcome(read) for key, read in reads.items()}
+        server, budget = _origin(base), _Budget(self._limits.max_bytes)
+        calls = {key: _Call(url, token, deadline, allowed, budget, trace) for key, url in urls.items()}
+        with self._turns.turn(server, deadline) as ours:
+            if not ours:
+                return {key: FhirReadFailed(WORDING["busy"]) for key in urls}
+            reads = {key: self._start(server, call) for key, call in calls.items()}
+            wait(reads.values(), timeout=max(0.0, deadline - time.monotonic()))
+            return {key: _outcome(read) for key, read in reads.items()}
 
     def close(self) -> None:
         """Close the connections and let go of the threads; running reads end by their own deadline."""
@@ -148,8 +165,28 @@ class FhirReader:
             self._threads.clear()
         self._http.close()
 
-    def _threads_for(self, base: str) -> ThreadPoolExecutor:
-        server = _origin(base)
+    def _start(self, server: _Origin | None, call: _Call) -> Future[Pages | FhirReadFailed]:
+        """A read in a thread, or one that has failed where the system or `close` allows no more threads."""
+        threads = self._threads_for(server)
+        try:
+            return threads.submit(self._read_one, call)
+        except RuntimeError:
+            self._retire(server, threads)
+            failed: Future[Pages | FhirReadFailed] = Future()
+            failed.set_result(FhirReadFailed(WORDING["no-thread"]))
+            return failed
+
+    def _retire(self, server: _Origin | None, threads: ThreadPoolExecutor) -> None:
+        """An executor that once failed to start a thread miscounts its idle ones for ever: the next read gets another.
+
+        Its threads finish what they were given.
+        """
+        with self._lock:
+            if self._threads.get(server) is threads:
+                del self._threads[server]
+        threads.shutdown(wait=False)
+
+    def _threads_for(self, server: _Origin | None) -> ThreadPoolExecutor:
         with self._lock:
             if server not in self._threads:
                 self._threads[server] = ThreadPoolExecutor(self._workers, thread_name_prefix="fhir-read")
@@ -168,14 +205,12 @@ class FhirReader:
         url: str | None = call.url
         seen: set[str] = set()
         times: list[str | None] = []
-        budget = self._limits.max_bytes
         while url is not None:
             if len(seen) == self._limits.max_pages:
                 raise _Stopped("too-many-pages")
             seen.add(url)
-            body = self._fetch(url, call, budget)
-            budget -= len(body)
-            following = _next_link(body)
+            body = self._fetch(url, call)
+            following = _next_link(body, call.budget)
             yield body
             if following and is_enough(call.url, times := [*times, *_times(body)]):
                 return
@@ -183,16 +218,22 @@ class FhirReader:
             if url in seen:
                 raise _Stopped("next-loop")
 
-    def _fetch(self, url: str, call: _Call, budget: int) -> bytes:
+    def _fetch(self, url: str, call: _Call) -> bytes:
+        """One answer, at the second try if that is worth one: of the connections that rest, more may be broken.
+
+        A search that is posted only reads too, but a server that has enough of requests is not sent a long one twice.
+        """
         request = self._prepare(url, call)
         try:
-            return self._send(request, call, budget)
+            return self._send(request, call)
         except _Stopped as stopped:
             pause = stopped.retry_after
-            if request.method != "GET" or pause is None or call.remaining() <= pause:
+            wanted = request.method == "GET" or stopped.broken
+            if not wanted or pause is None or call.remaining() <= pause:
                 raise
         time.sleep(pause)
-        return self._send(request, call, budget)
+        with new_connections():
+            return self._send(request, call)
 
     def _prepare(self, url: str, call: _Call) -> requests.PreparedRequest:
         headers = {"Accept": "application/fhir+json", "Accept-Encoding": "gzip", "User-Agent": "magnesium-cds"}
@@ -214,7 +255,7 @@ class FhirReader:
             raise _Stopped("not-allowed" if first else "next-elsewhere")
         return request
 
-    def _send(self, request: requests.PreparedRequest, call: _Call, budget: int) -> bytes:
+    def _send(self, request: requests.PreparedRequest, call: _Call) -> bytes:
         remaining = call.remaining()
         if remaining <= 0:
             raise _Stopped("timeout")
@@ -223,9 +264,29 @@ class FhirReader:
             with self._http.send(request, stream=True, timeout=timeout) as response:
                 if response.status_code != requests.codes.ok:
                     raise _status(response)
-                return _body(response, budget)
+                return _body(response, call.budget)
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
             raise _Stopped(_kind(error, late=call.remaining() <= 0)) from None
+
+
+class _Budget:
+    """The bytes that the queries of one call may still hold, shared by their threads."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+        self._lock = threading.Lock()
+
+    def take(self, number: int) -> None:
+        """For bytes that are kept; stops the read that wants more than there is, not the others."""
+        with self._lock:
+            if number > self._left:
+                raise _Stopped("too-large")
+            self._left -= number
+
+    def give_back(self, number: int) -> None:
+        """Of an answer that is not kept after all."""
+        with self._lock:
+            self._left += number
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +297,7 @@ class _Call:
     token: str | None
     deadline: float
     allowed: Callable[[str], bool]
+    budget: _Budget
     trace: str = ""
 
     def remaining(self) -> float:
@@ -249,7 +311,8 @@ class _Stopped(Exception):
     def __init__(self, kind: str, words: str = "", retry_after: float | None = None) -> None:
         super().__init__(kind)
         self.words = words or WORDING[kind]
-        self.retry_after = 0.0 if kind == "broken" else retry_after
+        self.broken = kind == "broken"
+        self.retry_after = 0.0 if self.broken else retry_after
 
 
 def _outcome(read: Future[Pages | FhirReadFailed]) -> Pages | FhirReadFailed:
@@ -271,13 +334,16 @@ def _search_by_post(request: requests.PreparedRequest) -> None:
 # ── what came back ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _body(response: requests.Response, budget: int) -> bytes:
-    body = bytearray()
-    for chunk in response.iter_content(CHUNK_BYTES):
-        body += chunk
-        if len(body) > budget:
-            raise _Stopped("too-large")
-    return bytes(body).removeprefix(codecs.BOM_UTF8)
+def _body(response: requests.Response, budget: _Budget) -> bytes:
+    body = io.BytesIO()  # whose value is its buffer, not a copy
+    try:
+        for chunk in response.iter_content(CHUNK_BYTES):
+            budget.take(len(chunk))
+            body.write(chunk)
+    except BaseException:
+        budget.give_back(body.tell())
+        raise
+    return body.getvalue().removeprefix(codecs.BOM_UTF8)
 
 
 def _status(response: requests.Response) -> _Stopped:
@@ -308,11 +374,12 @@ class _Linked(msgspec.Struct):
 _read_links = msgspec.json.Decoder(_Linked).decode
 
 
-def _next_link(body: bytes) -> str | None:
+def _next_link(body: bytes, budget: _Budget) -> str | None:
     """The `next` link of a Bundle, or None; an answer that is not a JSON object stops the read."""
     try:
         answer = _read_links(body)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        budget.give_back(len(body))
         raise _Stopped("not-json") from None
     links = answer.link if answer.resourceType == "Bundle" and isinstance(answer.link, list) else []
     following = (link.get("url") for link in links if isinstance(link, dict) and link.get("relation") == "next")
@@ -367,39 +434,6 @@ def _drop(_record: logging.LogRecord) -> bool:
     return False
 
 
-class _TimedStream(io.RawIOBase):
-    """The bytes of a socket until a moment, not until a pause: a server that drips one byte a second gains nothing."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        super().__init__()
-        self._socket = sock
-        self._stream = sock.makefile("rb", buffering=0)
-        self._end = time.monotonic() + (sock.gettimeout() or 0.0)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int | None:
-        remaining = self._end - time.monotonic()
-        if remaining <= 0:
-            raise TimeoutError
-        self._socket.settimeout(remaining)
-        return self._stream.readinto(buffer)
-
-    def close(self) -> None:
-        self._stream.close()
-        super().close()
-
-
-class _TimedResponse(HTTPResponse):
-    """An answer whose status line, headers and body together have to come within the socket's timeout."""
-
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        self.fp.close()
-        self.fp = io.BufferedReader(_TimedStream(sock), CHUNK_BYTES)
-
-
 _KINDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
     ((requests.exceptions.InvalidURL, UnicodeError), "bad-request"),
     (NameResolutionError, "name"),
@@ -437,7 +471,7 @@ class _Adapter(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs, ssl_context=self._tls)
-        self.poolmanager.pool_classes_by_scheme = pools(self._permit, _TimedResponse)
+        self.poolmanager.pool_classes_by_scheme = pools(self._permit, TimedResponse)
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         """The context verifies."""

@@ -1,7 +1,8 @@
 """Prefetch first, FHIR server second: what each key of a call holds, and why it holds nothing.
 
 A key is present, none on file (null, an empty Bundle, a warning "no results"), failed (an OperationOutcome), incomplete
-(paged, and the rest could not be had) or absent; only an absent key and a further page are asked of the FHIR server.
+(paged, and the rest could not be had; a total, and nothing of what it counts) or absent; only an absent key and a
+further page are asked of the FHIR server.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Gathered:
     unavailable: dict[str, str] = field(default_factory=dict)  # key -> why
     issues: list[DataIssue] = field(default_factory=list)
     next_urls: dict[str, str] = field(default_factory=dict)  # key -> the page after what was sent
+    held: set[str] = field(default_factory=set)  # keys of which some resource came
 
 
 def gather(
@@ -94,20 +96,22 @@ def _first_page(sheaf: Sheaf, query: str) -> Sheaf:
 
 
 def _take(gathered: Gathered, key: str, sheaf: Sheaf) -> None:
-    """File one value of prefetch under the state it means."""
+    """File one value of prefetch, or one page, under the state it means."""
     gathered.resources += sheaf.resources
+    if sheaf.resources:
+        gathered.held.add(key)
     gathered.issues += [DataIssue(place, Text("Not a FHIR resource: not read.")) for place in sheaf.odd]
     grave = any(_severity(outcome) & _GRAVE for outcome in sheaf.outcomes)
     if sheaf.outcomes and not sheaf.is_bundle:
         _note(gathered, key, "failed", FAILED_AT_EHR)
     elif sheaf.odd and not sheaf.resources:
         _note(gathered, key, "failed", UNREADABLE)
-    elif grave or sheaf.next_url:
+    elif grave or sheaf.next_url or (sheaf.total > 0 and key not in gathered.held):
         _note(gathered, key, "incomplete", INCOMPLETE)
         if sheaf.next_url:
             gathered.next_urls[key] = sheaf.next_url
     else:
-        gathered.states[key] = "present" if sheaf.resources else "none"
+        gathered.states[key] = "present" if key in gathered.held else "none"
 
 
 def _note(gathered: Gathered, key: str, state: str, why: str) -> None:
@@ -130,8 +134,10 @@ def _take_fetched(gathered: Gathered, key: str, answer: Pages | FhirReadFailed) 
         _note(gathered, key, "incomplete" if key in gathered.next_urls else "failed", str(answer))
         return
     gathered.unavailable.pop(key, None)
-    for number, body in enumerate(answer.bodies):
-        sheaf = _fetched(body, f"{key} page {number + 1}")
+    sheaves = [_fetched(body, f"{key} page {number}") for number, body in enumerate(answer.bodies, 1)]
+    if any(sheaf.resources for sheaf in sheaves):  # each page states the total of all
+        gathered.held.add(key)
+    for sheaf in sheaves:
         sheaf.next_url = ""  # the reader has followed it
         _take(gathered, key, sheaf)
     if not answer.complete:

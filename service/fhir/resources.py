@@ -372,6 +372,7 @@ class Entry(Element):
 class Bundle(Resource, tag_field="resourceType", tag=True):
     """A collection, or one page of an answer."""
 
+    total: Raw = ABSENT
     entry: list[Entry | None] | None = None
     link: list[Link] | None = None
 

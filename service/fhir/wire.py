@@ -192,6 +192,7 @@ class Sheaf:
     outcomes: list[OperationOutcome] = field(default_factory=list)
     is_bundle: bool = False
     next_url: str = ""
+    total: int = 0  # of resources there are, as the Bundle says
     odd: list[str] = field(default_factory=list)  # places of entries that are no resources
 
 
@@ -246,6 +247,7 @@ def _count(found: object, most: int | None) -> None:
 
 def _file(sheaf: Sheaf, bundle: Bundle, where: str) -> None:
     """File each entry; a Bundle within a Bundle (a batch response) is opened."""
+    sheaf.total += one(bundle.total, int) or 0
     for number, entry in enumerate(bundle.entry or ()):
         resource = entry.resource if entry else None
         if entry is None or resource is None:

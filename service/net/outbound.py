@@ -11,6 +11,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from service.net.peer import Permit, pools
+from service.net.timed import TimedResponse
 from service.net.urls import Network, address_allowed
 
 
@@ -42,4 +43,4 @@ class _CheckingAdapter(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = pools(self._permit)
+        self.poolmanager.pool_classes_by_scheme = pools(self._permit, TimedResponse)

@@ -1,10 +1,14 @@
-"""Where a connection really ended: pools whose connections are dropped unless the peer's IP address is permitted."""
+"""The connections on which requests go out: only to permitted addresses, and not used again after a long rest."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from http.client import HTTPResponse
+from time import monotonic
+from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -12,6 +16,21 @@ from urllib3.exceptions import NewConnectionError
 
 Permit = Callable[[str], bool]
 """Is asked about an IP address."""
+
+REUSED_SECONDS = 30.0
+"""Since the last request. Firewalls forget idle connections without a word, though hardly any so soon."""
+
+_anew: ContextVar[bool] = ContextVar("_anew", default=False)
+
+
+@contextmanager
+def new_connections() -> Iterator[None]:
+    """Requests in this block go out on connections that have not been used before."""
+    before = _anew.set(True)
+    try:
+        yield
+    finally:
+        _anew.reset(before)
 
 
 class ForbiddenPeerError(NewConnectionError):
@@ -25,13 +44,13 @@ def pools(permit: Permit, answers: type[HTTPResponse] = HTTPResponse) -> dict[st
     nothing; it is checked before a byte is sent.
     """
 
-    class Plain(HTTPConnection):
+    class Plain(_Aging):
         response_class = answers
 
         def _new_conn(self) -> socket.socket:
             return _checked(self, super()._new_conn(), permit)
 
-    class Secure(HTTPSConnection):
+    class Secure(_Aging, HTTPSConnection):
         response_class = answers
 
         def _new_conn(self) -> socket.socket:
@@ -44,6 +63,20 @@ def pools(permit: Permit, answers: type[HTTPResponse] = HTTPResponse) -> dict[st
         ConnectionCls = Secure
 
     return {"http": PlainPool, "https": SecurePool}
+
+
+class _Aging(HTTPConnection):
+    """A connection that a pool takes for dropped, and makes anew, where it must not be used again."""
+
+    _asked = 0.0
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        self._asked = monotonic()
+        super().request(*args, **kwargs)
+
+    @property
+    def is_connected(self) -> bool:
+        return not _anew.get() and monotonic() - self._asked < REUSED_SECONDS and super().is_connected
 
 
 def _checked(connection: HTTPConnection, link: socket.socket, permit: Permit) -> socket.socket:

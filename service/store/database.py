@@ -16,7 +16,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg.abc import PQGen
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
@@ -30,6 +30,9 @@ MIGRATION_PATIENCE = 60.0  # s; another replica may be migrating
 SERVER_LIMITS = (
     "-c timezone=UTC -c statement_timeout=5000 -c lock_timeout=1500 -c idle_in_transaction_session_timeout=3000"
 )
+# SQLSTATEs of a server that is no longer the one to ask: read-only since a failover, being shut down, not yet up.
+MOVED = frozenset({"25006", "57P01", "57P02", "57P03"})
+LONGEST_USE = 300  # s of a connection: one that only reads would never notice that its address leads elsewhere by now
 _patience = threading.local()
 _migrating = threading.Lock()  # Alembic keeps its context in module globals
 
@@ -101,7 +104,7 @@ def unavailable(fault: SQLAlchemyError) -> StoreUnavailable:
 
 def open_engine(url: str, connections: int) -> Engine:
     """An engine that opens at most `connections`, each on first use; SettingsError for a URL that cannot serve."""
-    return _engine(url, pool_size=connections, max_overflow=0, pool_pre_ping=True)
+    return _engine(url, pool_size=connections, max_overflow=0, pool_pre_ping=True, pool_recycle=LONGEST_USE)
 
 
 def _engine(url: str, **pooling: Any) -> Engine:
@@ -146,6 +149,12 @@ def _postgresql(url: URL, **pooling: Any) -> Engine:
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: object, _record: object, args: Any, options: Any) -> psycopg.Connection[Any]:
         return BoundedConnection.connect(*args, **options)
+
+    @event.listens_for(engine, "handle_error")
+    def move(context: ExceptionContext) -> None:
+        """Give up all connections, so that the next try finds the server to which the address leads now."""
+        if isinstance(context.original_exception, psycopg.Error) and context.original_exception.sqlstate in MOVED:
+            context.is_disconnect = True
 
     return engine
 

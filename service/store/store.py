@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import structlog
-from sqlalchemy import ColumnElement, Connection, Table, delete, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Table, delete, false, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
@@ -32,6 +32,7 @@ JTI_REMEMBERED = 50_000  # per process
 QUICK_WORKERS, SLOW_WORKERS = 4, 3  # threads, each with at most one connection; the writer has one more
 PURGE_EVERY, PURGE_AGAIN = 3600.0, 60.0  # s; the latter after a failure
 PURGE_BATCH = 1000  # rows per transaction
+STORING = frozenset({"jti", "write", "feedback"})  # what proves that rows can be stored; reading does not
 REFUSED = (DataError, IntegrityError)  # the row's fault, not the database's
 LOG = structlog.get_logger(__name__)
 
@@ -86,7 +87,7 @@ class Store:
         self._quick = Lane("store-jti", QUICK_WORKERS)  # of its own: no slow summary delays a card
         self._slow = Lane("store", SLOW_WORKERS)
         self._memory = Memory(JTI_REMEMBERED)
-        self._down = False
+        self._failing: set[str] = set()
         self._to_migrate = migrate
         self._purge_due = 0.0
         self._writer = Writer(self._write, self._tend, room)
@@ -127,8 +128,8 @@ class Store:
         return self._ask(self._slow, "summary", SUMMARY_DEADLINE, lambda at: summarise(at, since, until))
 
     def ping(self, deadline: float = 1.0) -> None:
-        """Raises StoreUnavailable unless the database and its tables answer within `deadline` seconds."""
-        self._ask(self._slow, "ping", deadline, lambda connection: connection.execute(select(CARDS.c.uuid).limit(1)))
+        """Raises StoreUnavailable unless the tables can be read and written within `deadline` seconds."""
+        self._ask(self._slow, "ping", deadline, _try_out)
 
     def purge(self, now: datetime) -> int:
         """Delete what is older than the retention, and expired JWT ids; the number of rows. For the writer thread."""
@@ -167,17 +168,20 @@ class Store:
 
     @contextmanager
     def _noting(self, kind: str) -> Iterator[None]:
-        """Count each fault; log when the database is lost and when it is back, not every call between."""
+        """Count each fault; log when the database is lost and when it is back, not every call between.
+
+        While nothing can be stored, that something could be read is not "back".
+        """
         try:
             yield
         except StoreUnavailable as fault:
             self._on_fault(kind)
-            if not self._down:
-                self._down = True
+            if not self._failing:
                 LOG.warning("store lost", during=kind, error=str(fault), detail=_detail(fault))
+            self._failing.add(kind)
             raise
-        if self._down:
-            self._down = False
+        if self._failing and (kind in STORING or not self._failing & STORING):
+            self._failing.clear()
             LOG.warning("store back", waiting=self.waiting)
 
     def _enqueue(self, rows: Sequence[Row]) -> None:
@@ -261,6 +265,12 @@ def _feedback(service: str, item: FeedbackItem, received: datetime) -> dict[str,
 
 def _json(words: tuple[str, ...]) -> str:
     return msgspec.json.encode(words).decode()
+
+
+def _try_out(connection: Connection) -> None:
+    """Read, and write nothing: a server that is read-only refuses that too."""
+    connection.execute(select(CARDS.c.uuid).limit(1))
+    connection.execute(delete(JTI).where(false()))
 
 
 def _new(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:

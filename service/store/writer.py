@@ -40,9 +40,11 @@ class Writer:
     def put(self, rows: Sequence[Row]) -> int:
         """Queue the rows; the number that found no room. Never waits for the database."""
         with self._changed:
-            fitting = rows[: self._room - len(self._rows)] if self._ends is None else ()
+            before = len(self._rows)
+            fitting = rows[: self._room - before] if self._ends is None else ()
             self._rows.extend(fitting)
-            self._changed.notify()
+            if not before or before < BATCH <= len(self._rows):
+                self._changed.notify()  # else it is awake already, or gathers: waking it costs each call a little
         return len(rows) - len(fitting)
 
     def close(self, timeout: float) -> int:

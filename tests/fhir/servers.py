@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from ssl import SSLContext
+from weakref import WeakSet
 
 import msgspec
 
@@ -157,6 +158,18 @@ def in_turn(*answers: Answer) -> Answer:
         with lock:
             answer = left.pop(0) if len(left) > 1 else left[0]
         answer(request, sock)
+
+    return answered
+
+
+def by_connection(first: Answer, later: Answer) -> Answer:
+    """One answer to the first request on a connection, another one to those that use it again."""
+    used: WeakSet[socket.socket] = WeakSet()
+
+    def answered(request: Request, sock: socket.socket) -> None:
+        again = sock in used
+        used.add(sock)
+        (later if again else first)(request, sock)
 
     return answered
 

@@ -20,8 +20,21 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from service.errors import FhirReadFailed
 from service.fhir.client import WORDING, FhirReader, Limits, Pages
+from service.net import peer
 from tests.fhir import servers
-from tests.fhir.servers import after, bundle, by_target, drip, in_turn, raw, reply, serving, then_close, then_reset
+from tests.fhir.servers import (
+    after,
+    bundle,
+    by_connection,
+    by_target,
+    drip,
+    in_turn,
+    raw,
+    reply,
+    serving,
+    then_close,
+    then_reset,
+)  # fmt: skip
 
 TOKEN = "canary-token-7f3a"
 PATIENT = "canary-patient-91c"
@@ -118,6 +131,34 @@ def test_connections_are_used_again(reader):
         for _ in range(5):
             read(reader, server.base)
     assert server.connections == 1
+
+
+def test_a_connection_that_has_rested_for_long_is_not_used_again(reader, monkeypatch):
+    monkeypatch.setattr(peer, "REUSED_SECONDS", 0.2)
+    with serving(by_connection(reply(), servers.silence)) as server:  # as if a firewall had forgotten it
+        for _ in range(3):
+            assert isinstance(read(reader, server.base, seconds=2.0), Pages)
+            time.sleep(0.3)
+    assert server.connections == 3
+
+
+CUTS = {
+    "reset": then_reset(raw(b"")),
+    "closed": then_close(raw(b"")),
+    "cut": then_close(raw(OK + b"content-length: 9\r\n\r\n{")),
+}
+
+
+@pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS)
+@pytest.mark.parametrize("max_url", [2000, 10], ids=["GET", "POST"])
+def test_a_server_that_cuts_whatever_is_used_again_fails_no_read(cut, max_url):
+    reader = FhirReader(limits=Limits(max_url=max_url))
+    queries = {str(number): f"Observation?code={number}" for number in range(6)}
+    with serving(by_connection(reply(), cut)) as server:
+        for _ in range(4):
+            results = reader.read(server.base, TOKEN, queries, time.monotonic() + 5, anywhere)
+            assert set(map(type, results.values())) == {Pages}, results
+    reader.close()
 
 
 # ── together, and in time ────────────────────────────────────────────────────────────────────────────────────────────
@@ -616,6 +657,15 @@ def test_a_certificate_nobody_vouches_for_is_refused(reader, secure_server):
 def test_a_hospital_may_vouch_for_its_own_server(secure_server, certificate):
     reader = FhirReader(ca_file=str(certificate))
     assert read(reader, secure_server.base) == Pages((servers.EMPTY,), complete=True)
+    reader.close()
+
+
+def test_secure_connections_are_used_again_but_not_after_a_long_rest(secure_server, certificate, monkeypatch):
+    reader = FhirReader(ca_file=str(certificate))
+    for seconds, connections in ((30.0, 1), (30.0, 1), (0.0, 2)):
+        monkeypatch.setattr(peer, "REUSED_SECONDS", seconds)
+        assert isinstance(read(reader, secure_server.base), Pages)
+        assert secure_server.connections == connections
     reader.close()
 
 

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,9 +15,15 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from structlog.testing import capture_logs
 
+from bench.postgres import postgres
 from service.errors import StoreUnavailable
 from service.store import CardRow, FeedbackItem, Store, upgrade
+from service.store.database import open_engine
+from tests.store.servers import Proxy, configure
 
 NOW = datetime(2026, 3, 18, 10, 0, tzinfo=UTC)
 SOON = NOW + timedelta(minutes=5)
@@ -227,6 +234,112 @@ def test_closing_tries_once_more_at_once_however_long_the_pause_would_be(proxy: 
     time.sleep(1.7)  # the pauses have grown: 0.1, 0.2, 0.4, 0.8, 1.6 s
     between.flow()
     assert store.close(1) == 0
+
+
+@pytest.fixture
+def failover(postgres_programs: Path) -> Iterator[tuple[str, Callable[[], str]]]:
+    """The URL of a database behind an address that stays, and what fails it over and returns the new one's own URL.
+
+    The old primary stays up, with the connections to it, and is read-only from then on.
+    """
+    with postgres(postgres_programs) as old, postgres(postgres_programs) as new:
+        for database in (old, new):
+            upgrade(database.url)
+        between = Proxy(("127.0.0.1", old.server.port))
+
+        def fail_over() -> str:
+            configure(old.url, "default_transaction_read_only", "on")
+            between.target = ("127.0.0.1", new.server.port)
+            return new.url
+
+        yield old.url.replace(f":{old.server.port}/", f":{between.port}/"), fail_over
+        between.refuse()
+
+
+def outcome(call: Callable[[], object]) -> str:
+    try:
+        call()
+    except StoreUnavailable:
+        return "unavailable"
+    return "fine"
+
+
+def soon_fine(call: Callable[[], object], seconds: float = 5) -> bool:
+    """Does the call, tried again and again, succeed?"""
+    until = time.monotonic() + seconds
+    while (found := outcome(call)) != "fine" and time.monotonic() < until:
+        time.sleep(0.1)
+    return found == "fine"
+
+
+def test_after_a_failover_behind_one_address_everything_is_stored_at_the_new_primary(
+    failover: tuple[str, Callable[[], str]], open_store: Open
+) -> None:
+    url, fail_over = failover
+    store, faults = open_store(url)
+    use = [lambda: store.record_feedback("s", [accepted("before")], NOW), lambda: store.ping(2)] * 4
+    with ThreadPoolExecutor(8) as callers:  # so that several connections lead to the old one
+        assert {*callers.map(outcome, use)} == {"fine"}
+    store.remember_cards([card("before")])
+    settle(store)
+    new = fail_over()
+    store.remember_cards([card("after")])
+    assert not store.seen_jti("iss", "after", SOON, NOW)
+    assert soon_fine(lambda: store.record_feedback("s", [accepted("after")], NOW))
+    assert soon_fine(lambda: store.ping(2))
+    settle(store)
+    assert column(new, "SELECT uuid FROM cards") == ["after"]
+    assert column(new, "SELECT card FROM feedback") == ["after"]
+    assert column(new, "SELECT count(*) FROM jti") == [1]
+    assert "dropped" not in faults
+
+
+def test_a_replica_that_only_reads_and_says_whether_it_is_ready_notices_the_failover_too(
+    failover: tuple[str, Callable[[], str]], open_store: Open
+) -> None:
+    url, fail_over = failover
+    store, _ = open_store(url)
+    store.remember_cards([card("before")])
+    settle(store)  # the writer has nothing more to do
+    assert outcome(lambda: store.ping(2)) == "fine"
+    fail_over()
+    assert [outcome(lambda: store.ping(2)) for _ in range(3)] == ["unavailable", "fine", "fine"]
+
+
+def test_a_read_only_database_is_not_ready_and_reading_it_is_not_having_it_back(
+    failover: tuple[str, Callable[[], str]], open_store: Open
+) -> None:
+    url, fail_over = failover
+    store, _ = open_store(url)
+    assert soon_fine(lambda: store.ping(2))
+    configure(fail_over(), "default_transaction_read_only", "on")
+    calls: list[Callable[[], object]] = [
+        lambda: store.record_feedback("s", [accepted("c")], NOW),
+        lambda: store.summary(NOW.date(), NOW.date() + timedelta(days=1)),
+        lambda: store.ping(2),
+    ]
+    with capture_logs() as logs:
+        outcomes = [[outcome(call) for call in calls] for _ in range(3)]
+    assert outcomes == [["unavailable", "fine", "unavailable"]] * 3
+    assert [entry["event"] for entry in logs] == ["store lost"]
+
+
+SQLSTATES = {"25006": True, "57P01": True, "57P02": True, "57P03": True, "P0001": False, "57014": False}
+
+
+@pytest.mark.parametrize(("sqlstate", "gone"), SQLSTATES.items())
+def test_errors_that_mean_another_server_end_all_connections(sqlstate: str, gone: bool, empty_postgres: str) -> None:
+    engine = open_engine(empty_postgres, 2)
+
+    def backends() -> set[int]:
+        with engine.connect() as one, engine.connect() as other:
+            return {int(each.scalar(text("SELECT pg_backend_pid()")) or 0) for each in (one, other)}
+
+    before = backends()
+    with pytest.raises(DBAPIError), engine.begin() as connection:
+        connection.execute(text(f"DO $$ BEGIN RAISE 'moved' USING ERRCODE = '{sqlstate}'; END $$"))
+    assert before.isdisjoint(backends()) is gone
+    engine.dispose()
 
 
 @contextmanager

@@ -1,0 +1,106 @@
+"""What a key is said to hold: nothing on file is never taken for nothing that came, nor the other way round."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import pytest
+
+from service.cds.cards import Presentation
+from service.cds.catalogue import BY_ID
+from service.cds.wording import Wording
+from service.decide import Call, decide_call
+from service.errors import DataNeeded
+from service.fhir.client import Pages
+from service.fhir.gather import gather
+from service.logic.model import Hook
+from tests.fhir.charts import NOW, SITE, observation
+
+FOUND = {"resource": observation()}
+WARNING = {"resource": {"resourceType": "OperationOutcome", "issue": [{"severity": "warning"}]}}
+NEXT = {"link": [{"relation": "next", "url": "https://fhir.example/r4/next"}]}
+KEY = {"key": "Observation?patient=p"}
+
+
+def searchset(*entries: Any, **members: Any) -> dict[str, Any]:
+    return {"resourceType": "Bundle", "type": "searchset", **({"entry": list(entries)} if entries else {}), **members}
+
+
+SENT = {
+    "none there are": (searchset(total=0), "none"),
+    "no total": (searchset(), "none"),
+    "a total of null": (searchset(total=None), "none"),
+    "a total that is none": (searchset(total="many"), "none"),
+    "less than none": (searchset(total=-1), "none"),
+    "a warning instead": (searchset(WARNING, total=0), "none"),
+    "a count alone": (searchset(total=3), "incomplete"),
+    "a count of many": (searchset(total=10**12), "incomplete"),
+    "a count and no entries": (searchset(total=3, entry=[]), "incomplete"),
+    "a count and a warning": (searchset(WARNING, total=3), "incomplete"),
+    "a count alone in a batch": (searchset({"resource": searchset(total=3)}), "incomplete"),
+    "a count, and the next page": (searchset(total=3, **NEXT), "incomplete"),
+    "as many as there are": (searchset(FOUND, total=1), "present"),
+    "fewer than there are": (searchset(FOUND, total=3), "present"),  # as many as were asked for, or may be seen
+}
+
+
+@pytest.mark.parametrize(("sent", "state"), SENT.values(), ids=SENT)
+def test_a_total_without_anything_is_not_nothing_on_file(sent: Any, state: str) -> None:
+    body = msgspec.json.encode(sent)
+    prefetched = gather(KEY, {"key": body}, {}, {}, None)
+    fetched = gather(KEY, {}, {}, {}, lambda _: {"key": Pages((body,), complete=True)})
+    assert prefetched.states["key"] == state
+    assert bool(prefetched.unavailable) is (state == "incomplete")
+    if "link" not in sent:
+        assert (fetched.states, fetched.unavailable) == (prefetched.states, prefetched.unavailable)
+
+
+PAGES = {
+    "the last page is empty": ([searchset(FOUND, total=1, **NEXT), searchset(total=1)], "present"),
+    "the first page is empty": ([searchset(total=1, **NEXT), searchset(FOUND, total=1)], "present"),
+    "all pages are empty": ([searchset(total=1, **NEXT), searchset(total=1)], "incomplete"),
+    "there is nothing on any": ([searchset(total=0, **NEXT), searchset(total=0)], "none"),
+}
+
+
+@pytest.mark.parametrize(("pages", "state"), PAGES.values(), ids=PAGES)
+@pytest.mark.parametrize("sent", [0, 1], ids=["all fetched", "the first one sent"])
+def test_each_page_states_the_total_of_all(pages: list[Any], state: str, sent: int) -> None:
+    bodies = [msgspec.json.encode(page) for page in pages]
+    rest = Pages(tuple(bodies[sent:]), complete=True)
+    prefetch = {"key": bodies[0]} if sent else {}
+    found = gather(KEY, prefetch, {}, {}, lambda _: {"key": rest}, "https://fhir.example/r4")
+    assert found.states["key"] == state
+    assert bool(found.unavailable) is (state == "incomplete")
+    assert len(found.resources) == (state == "present")
+
+
+# ── what clinicians read ─────────────────────────────────────────────────────────────────────────────────────────────
+
+VIEW = BY_ID["magnesium-patient-view"]
+
+
+def details(prefetch: Mapping[str, Any]) -> str:
+    """The text of the cards of a patient with low magnesium and nothing else on file."""
+    usual = dict.fromkeys(VIEW.prefetch, searchset(total=0)) | {
+        "patient": {"resourceType": "Patient", "id": "p", "birthDate": "1950-01-01"},
+        "magnesium": searchset(FOUND),
+    }
+    sent = {key: msgspec.json.encode(value) for key, value in (usual | prefetch).items()}
+    call = Call(Hook.PATIENT_VIEW, NOW, {"patientId": "p"}, VIEW.prefetch, sent)
+    decision = decide_call(call, SITE, Presentation(Wording("en", SITE.zone)))
+    return "\n".join(str(card.body["detail"]) for card in decision.cards)
+
+
+def test_a_count_alone_is_named_on_the_card() -> None:
+    assert "potassium" not in details({}).partition("Not known")[2]
+    assert "potassium" in details({"potassium": searchset(total=3)}).partition("Not known")[2]
+
+
+@pytest.mark.parametrize("key", ["patient", "magnesium"])
+def test_a_count_alone_of_what_is_required_is_no_ground_for_an_answer(key: str) -> None:
+    with pytest.raises(DataNeeded) as refused:
+        details({key: searchset(total=1)})
+    assert set(refused.value.missing) == {key}
