@@ -18,16 +18,16 @@ import flask
 import structlog
 
 from service import __version__
-from service.api import answers, hooks, operations, pages, problems, rest, telemetry
+from service.api import answers, hooks, operations, pages, problems, rest, room, telemetry
 from service.api.auth import Caller, authenticate
 from service.api.cors import allow_origins
 from service.api.keys import KeyCache, fetcher
 from service.api.limits import RateLimit
-from service.api.logs import log_to_stdout
+from service.api.logs import log_to_stdout, never_waiting
 from service.api.tools import Tools
 from service.cds.catalogue import PREFETCH_KEYS
 from service.errors import StoreUnavailable
-from service.fhir.client import FhirReader
+from service.fhir.client import CALLS_AT_ONCE, FhirReader, call_turns
 from service.fhir.snapshot import Site
 from service.logic.knowledge import VERSION, load
 from service.logic.rules import RULES
@@ -44,7 +44,7 @@ from service.terminology.drugs import FORMULARY, Formulary
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-READS_AT_ONCE = 4 * len(PREFETCH_KEYS)  # by one FHIR server: all queries of four calls that were sent no prefetch
+READS_AT_ONCE = CALLS_AT_ONCE * len(PREFETCH_KEYS)  # by one FHIR server: all queries of the calls that read it
 UPGRADE_SECONDS = 5.0
 
 
@@ -73,8 +73,10 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = now) -> flask
     app.url_map.merge_slashes = False
     app.wsgi_app = _single_slashes(app.wsgi_app)  # type: ignore[assignment, method-assign]
     tools = app.extensions["tools"] = _tools(settings, clock)
-    telemetry.observe(app)
+    tracing = app.extensions["tracing"] = telemetry.start_tracing() if settings.traces else None
+    telemetry.observe(app, tracing)
     problems.register(app)
+    room.admit_long_bodies(app)
     answers.protect(app)
     allow_origins(app, settings.service.cors_origins, development=settings.mode is Mode.DEVELOPMENT)
     app.register_blueprint(hooks.blueprint(tools))
@@ -98,9 +100,12 @@ def application(settings: Settings) -> flask.Flask:
 
     What was imported lives for ever and is kept out of later collections of garbage.
     """
-    log_to_stdout(settings.log_level, readable=settings.mode is Mode.DEVELOPMENT and sys.stdout.isatty())
+    at_a_terminal = settings.mode is Mode.DEVELOPMENT and sys.stdout is not None and sys.stdout.isatty()
+    log_to_stdout(settings.log_level, readable=at_a_terminal, say=never_waiting(telemetry.LOG_LINES_DROPPED.inc))
     app = create_app(settings)
     atexit.register(app.extensions["tools"].close)
+    if tracing := app.extensions["tracing"]:
+        atexit.register(tracing.close)
     gc.collect()
     gc.freeze()
     return app
@@ -145,9 +150,11 @@ def fhir_readers(settings: Settings) -> dict[tuple[Network, ...], FhirReader]:
     """A reader for each list of networks to which a tenant's FHIR servers are held."""
     ca, loopback = settings.service.ca_bundle, settings.mode is Mode.DEVELOPMENT
 
+    turns = call_turns()
+
     def reader(networks: tuple[Network, ...]) -> FhirReader:
         permit = partial(address_allowed, networks=networks, loopback=loopback)
-        return FhirReader(READS_AT_ONCE, ca_file=str(ca) if ca else None, permit=permit)
+        return FhirReader(READS_AT_ONCE, ca_file=str(ca) if ca else None, permit=permit, turns=turns)
 
     lists = {tenant.fhir_networks for tenant in (*settings.tenants, settings.unproved)}
     return {networks: reader(networks) for networks in lists}

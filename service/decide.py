@@ -29,7 +29,7 @@ Timed = Callable[[str], AbstractContextManager[object]]
 """Given a stage of the path (gather, read, evaluate, render), a block in which its time is taken."""
 
 
-# Something came, and it is named on the card: no reason to refuse an answer.
+# Something came and was of no use. A card says so; where there is none, silence would read as "all is well".
 _CAME_TO_NOTHING = {FOREIGN_ONLY, UNIDENTIFIED}
 
 
@@ -100,8 +100,8 @@ def decide(
     """One patient, one moment, one hook."""
     with timed("read"):
         patient = read_snapshot(chart, site, explain)
-    missing = {key: why for key, why in patient.unavailable.items() if key in require and why not in _CAME_TO_NOTHING}
-    if missing:
+    missing = {key: why for key, why in patient.unavailable.items() if key in require}
+    if any(why not in _CAME_TO_NOTHING for why in missing.values()):
         raise DataNeeded(missing)
     with timed("evaluate"):
         assessment = evaluate(patient, site.knowledge, off=how.rules_off)
@@ -110,7 +110,10 @@ def decide(
         return _order(test, patient, chart, how)
 
     with timed("render"):
-        return Decision(assessment, to_cards(assessment, site.knowledge, how, order))
+        cards = to_cards(assessment, site.knowledge, how, order)
+    if missing and not cards:
+        raise DataNeeded(missing)
+    return Decision(assessment, cards)
 
 
 def _order(test: Analyte, patient: PatientSnapshot, chart: Chart, how: Presentation) -> dict[str, Any] | None:

@@ -57,6 +57,14 @@ class TooManyRequests(MagnesiumCdsError):
         self.retry_after = retry_after
 
 
+class Busy(MagnesiumCdsError):
+    """There is no room for this request at present; `retry_after` in seconds."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class SettingsError(MagnesiumCdsError):
     """All problems of the configuration, each with its place."""
 

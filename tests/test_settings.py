@@ -33,7 +33,11 @@ def site(tmp_path):
     def write(text, mode="production", **environ):
         path = tmp_path / "site.toml"
         path.write_text(text, encoding="utf-8")
-        base = {"MAGNESIUM_CDS_MODE": mode, "MAGNESIUM_CDS_SITE": str(path), "DATABASE_URL": "postgresql://db/mg"}
+        base = {
+            "MAGNESIUM_CDS_MODE": mode,
+            "MAGNESIUM_CDS_SITE": str(path),
+            "DATABASE_URL": "postgresql://db/mg?sslmode=verify-full",
+        }
         return load({**base, **environ}, KNOWN)
 
     return write
@@ -51,7 +55,7 @@ def problems(work, *args, **kwargs):
 def test_development_needs_nothing():
     settings = load({})
     assert settings.mode is Mode.DEVELOPMENT
-    assert (settings.host, settings.port, settings.web_threads) == ("127.0.0.1", 8000, 16)
+    assert (settings.host, settings.port, settings.web_threads) == ("127.0.0.1", 8000, 128)
     assert settings.database_url == "sqlite:///var/magnesium-cds.sqlite3"
     assert settings.service.public_urls == ("http://127.0.0.1:8000", "http://localhost:8000")
     assert not settings.authenticates
@@ -102,7 +106,7 @@ WRONG_ENVIRONMENTS = {
     "port nought": ({"PORT": "0"}, "PORT", "1 to 65535"),
     "port too high": ({"PORT": "65536"}, "PORT", "1 to 65535"),
     "port in other digits": ({"PORT": "٨٠"}, "PORT", "1 to 65535"),
-    "threads": ({"WEB_THREADS": "-1"}, "WEB_THREADS", "1 to 256"),
+    "threads": ({"WEB_THREADS": "-1"}, "WEB_THREADS", "1 to 512"),
     "level": ({"MAGNESIUM_CDS_LOG_LEVEL": "INF0"}, "MAGNESIUM_CDS_LOG_LEVEL", 'did you mean "INFO"?'),
     "misspelt": ({"MAGNESIUM_CDS_SITES": "x"}, "MAGNESIUM_CDS_SITES", 'did you mean "MAGNESIUM_CDS_SITE"?'),
     "no such file": ({"MAGNESIUM_CDS_SITE": "/nowhere/site.toml"}, "site.toml", "FileNotFoundError"),
@@ -119,15 +123,29 @@ def test_a_wrong_variable_is_named_with_its_reason_and_without_secrets(environ, 
     assert "secret" not in problem
 
 
+@pytest.mark.parametrize("url", ["postgresql://u:p@h/d", "postgres:///d?host=h", "postgresql://[2001:db8::1]/d"])
+def test_production_wants_to_know_whether_the_way_to_the_database_is_encrypted(site, url):
+    (problem,) = problems(site, SERVICE + TENANT, DATABASE_URL=url)
+    assert problem.startswith("DATABASE_URL: production needs sslmode")
+    assert site(SERVICE + TENANT, DATABASE_URL=url, PGSSLMODE="verify-full").database_url == url
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://u:p@127.0.0.1:5432/d", "postgresql:///d?host=/run/postgresql", "sqlite:///x"]
+)
+def test_a_database_on_this_machine_needs_no_encryption(site, url):
+    assert site(SERVICE + TENANT, DATABASE_URL=url).database_url == url
+
+
 def test_an_empty_variable_is_an_absent_one():
     assert load({"HOST": "", "PORT": "", "MAGNESIUM_CDS_MODE": "", "DATABASE_URL": ""}) == load({})
 
 
 def test_the_password_may_come_from_a_file_and_is_never_shown(tmp_path):
     secret = tmp_path / "url"
-    secret.write_text("postgresql://u:s3cret@db/mg\n")
+    secret.write_text("postgresql://u:s3cret@db/mg?sslmode=verify-ca\n")
     settings = load({"DATABASE_URL_FILE": str(secret)})
-    assert settings.database_url == "postgresql://u:s3cret@db/mg"
+    assert settings.database_url == "postgresql://u:s3cret@db/mg?sslmode=verify-ca"
     assert "s3cret" not in repr(settings)
 
 
@@ -149,7 +167,7 @@ def test_two_places_for_the_database_are_one_too_many(tmp_path):
 
 def test_the_example_loads_without_a_problem():
     environ = {"MAGNESIUM_CDS_MODE": "production", "MAGNESIUM_CDS_SITE": str(DOCS / "site.example.toml")}
-    settings = load({**environ, "DATABASE_URL": "postgresql://db/mg"}, KNOWN)
+    settings = load({**environ, "DATABASE_URL": "postgresql://db/mg?sslmode=verify-full"}, KNOWN)
     first, second = settings.tenants
     assert (first.replay, first.language) == (Replay.ENFORCE, "en")
     assert (second.replay, second.language) == (Replay.REPORT, "ru")

@@ -29,11 +29,13 @@ def fetch_for(request: HookRequest, patient: str, caller: Caller, tools: Tools) 
     if access is not None and isinstance(access.patient, str) and access.patient.removeprefix("Patient/") != patient:
         LOG.warning("token for another patient: not used", tenant=caller.name)
         return None
-    deadline = time.monotonic() + min(tools.settings.service.deadline_ms / 1000, _lifetime(request))
+    allowed = tools.settings.service.deadline_ms / 1000 - telemetry.watch().total()  # waiting for a turn counts
+    deadline = time.monotonic() + min(allowed, _lifetime(request))
     reader, permitted, trace = tools.readers[caller.tenant.fhir_networks], caller.tenant.allowed, telemetry.trace()
 
     def fetch(queries: Mapping[str, str]) -> Mapping[str, Pages | FhirReadFailed]:
-        answers = reader.read(base, token, queries, deadline, lambda url: permitted(url) is not None, trace)
+        with tools.gate.aside():
+            answers = reader.read(base, token, queries, deadline, lambda url: permitted(url) is not None, trace)
         for answer in answers.values():
             if isinstance(answer, FhirReadFailed) or not answer.complete:
                 telemetry.count_fhir_failure(str(answer) if isinstance(answer, FhirReadFailed) else answer.note)

@@ -31,7 +31,8 @@ def protect(app: flask.Flask) -> None:
     def add_headers(response: flask.Response) -> flask.Response:
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
         response.headers.setdefault("Referrer-Policy", "no-referrer")
-        if flask.request.method == "POST" or response.status_code >= 400:
+        sensitive = flask.request.method == "POST" or "Authorization" in flask.request.headers
+        if sensitive or response.status_code >= 400:
             response.headers["Cache-Control"] = "no-store"
         return response
 

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 import flask
 import msgspec
-from werkzeug.exceptions import UnsupportedMediaType
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import RequestTimeout, UnsupportedMediaType
 
 from service.errors import BadRequest, TooLarge
 
@@ -81,7 +82,17 @@ DISCARDED = 4  # times the limit of a body: more than that is cut off
 
 
 def read_bytes() -> bytes:
-    """The whole body. Raises TooLarge beyond the limit, whether or not the length was stated."""
+    """The whole body. Raises TooLarge beyond the limit, RequestTimeout (408) if it is too slow, else BadRequest."""
+    try:
+        return _whole()
+    except TimeoutError as error:
+        raise RequestTimeout from error
+    except (OSError, ParseException) as error:
+        raise BadRequest("the body broke off, or is not in the chunks that were announced") from error
+
+
+def _whole() -> bytes:
+    """The body, whether or not its length was stated."""
     limit = int(flask.current_app.config["MAX_CONTENT_LENGTH"])
     stated = flask.request.content_length
     if stated is None:
@@ -219,6 +230,7 @@ def string(context: Mapping[str, msgspec.Raw], name: str) -> str | None:
 
 
 def require_json() -> None:
-    """415 for a stated type that is not JSON."""
-    if not content_type_is_json():
+    """415 for a stated type that is not JSON, and for a compressed body: neither is read."""
+    packed = flask.request.headers.get("Content-Encoding", "identity").strip().lower() != "identity"
+    if packed or not content_type_is_json():
         raise UnsupportedMediaType

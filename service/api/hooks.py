@@ -56,6 +56,11 @@ def _call(service_id: str, tools: Tools) -> flask.Response:
     service = _service(service_id)
     caller = tools.authenticate(flask.request.headers.get("Authorization"), f"/cds-services/{service_id}", now)
     require_json()
+    with tools.gate:
+        return _answer(data, service, caller, tools, now)
+
+
+def _answer(data: bytes, service: Service, caller: Caller, tools: Tools, now: datetime) -> flask.Response:
     request = decode(HookRequest, data)
     envelope.check(request, service, use_id_not_hook=tools.settings.service.use_id_not_hook)
     how = presentation(tools, caller)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
-from collections.abc import MutableMapping
+import os
+import sys
+from collections.abc import Callable, MutableMapping
+from functools import partial
+from queue import SimpleQueue
+from threading import Thread
+from time import sleep
 from traceback import extract_tb
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -23,16 +31,28 @@ ALLOWED = frozenset(
 )  # fmt: skip
 LONGEST = 300  # characters of one value
 _LIBRARIES_SPEAK_FREELY = ("gunicorn",)  # of processes and signals
+_LIBRARIES_SPEAK_SELDOM = ("opentelemetry",)  # they complain of every batch that a collector does not take
+_SELDOM = 60.0  # seconds
+ROOM = 4096  # lines that may wait to be written: those of some busy seconds, a few MB
+_GATHERING = 0.02  # s, in which lines come together; those of the last moment are lost if the process is killed
+_PAUSE, _LONGEST_PAUSE = 0.02, 0.5  # s between attempts while nothing can be written
+_AT_THE_END = 1.0  # s in which what waits may still be written
 Event = MutableMapping[str, Any]
+Say = Callable[[str], object]
+_at_once: Say = partial(print, flush=True)
 
 
-def log_to_stdout(level: str, *, readable: bool) -> None:
-    """Send every log of this process, also those of libraries, to stdout: `readable` for people, else as JSON."""
+def log_to_stdout(level: str, *, readable: bool, say: Say = _at_once) -> None:
+    """Send every log of this process, also those of libraries, to stdout: `readable` for people, else as JSON.
+
+    `say` prints a line; in a service that is `never_waiting`.
+    """
     number = logging.getLevelNamesMapping()[level]
+    logger = SimpleNamespace(**dict.fromkeys(("debug", "info", "warning", "error", "critical"), say))
     structlog.configure(
         processors=_processors(structlog.dev.ConsoleRenderer(colors=False) if readable else _json),
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(),
+        logger_factory=lambda *_names: logger,
     )
     root = logging.getLogger()
     root.handlers[:] = [_Library()]
@@ -40,6 +60,63 @@ def log_to_stdout(level: str, *, readable: bool) -> None:
     for name in ("gunicorn.error", "gunicorn.access", "werkzeug"):  # they bring handlers of their own
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
+
+
+def never_waiting(on_drop: Callable[[], object]) -> Say:
+    """Prints a line on stdout without waiting and without ever raising, whatever becomes of stdout: see `Lines`.
+
+    To be called in the process that logs, after a fork. Where stdout was closed from the start, another file may have
+    its number by now: then nothing is written.
+    """
+    lines = Lines(-1 if sys.stdout is None else 1, on_drop)
+    atexit.register(lines.close)
+    return lines.put
+
+
+class Lines:
+    """A bounded queue of lines, and the thread that writes them to the file with this number, in order and whole.
+
+    A reader that stalls or has gone, and a disk that is full, hold up the thread alone: it tries again for ever. Once
+    `ROOM` lines wait, each further one is dropped and `on_drop` called.
+    """
+
+    def __init__(self, file: int, on_drop: Callable[[], object]) -> None:
+        self._file, self._on_drop = file, on_drop
+        self._lines: SimpleQueue[str] = SimpleQueue()  # unlike Queue it may be used by a handler of signals
+        self._ending = False
+        self._thread = Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+
+    def put(self, line: str) -> None:
+        """Queue the line, or drop it."""
+        if self._lines.qsize() < ROOM:
+            self._lines.put(line + "\n")
+        else:
+            self._on_drop()
+
+    def close(self) -> None:
+        """Write what waits, for a second at most."""
+        self._ending = True
+        self._lines.put("")  # wakes the thread
+        self._thread.join(_AT_THE_END)
+
+    def _run(self) -> None:
+        while not (self._ending and self._lines.empty()):
+            found = [self._lines.get()]
+            sleep(_GATHERING)
+            found += [self._lines.get() for _ in range(self._lines.qsize())]
+            self._write("".join(found).encode("utf-8", "replace"))
+
+    def _write(self, text: bytes) -> None:
+        """Not by `sys.stdout`: it has a lock, for which a process that ends would wait or crash."""
+        pause = _PAUSE
+        while text:
+            try:
+                text = text[os.write(self._file, text) :]
+                pause = _PAUSE
+            except OSError:
+                sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def _processors(renderer: Processor) -> list[Processor]:
@@ -79,21 +156,26 @@ def _json(_logger: object, _method: str, event: Event) -> str:
 class _Library(logging.Handler):
     """The logs of libraries join ours, with the numbers of their messages but without the words put into them."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.addFilter(seldom())
+
     def emit(self, record: logging.LogRecord) -> None:
         """Never raises: what cannot be shown is named by its logger alone."""
-        structlog.get_logger().log(
-            record.levelno, template(record), logger=record.name, exc_info=record.exc_info or None
-        )
+        level = min(max(record.levelno // 10, 1), 5) * 10  # libraries may have levels between those that have a name
+        structlog.get_logger().log(level, template(record), logger=record.name, exc_info=record.exc_info or None)
 
 
 def template(record: logging.LogRecord) -> str:
     """The message of a library with its numbers filled in and all else left open.
 
-    A message without arguments may have been put together from anything: it is shown only from the server.
+    A message without arguments may have been put together from anything: it is shown only from the server, and of that
+    what stands before a colon, after which it quotes requests that it could not read.
     """
     if not record.args:
         speaks_freely = record.name.startswith(_LIBRARIES_SPEAK_FREELY)
-        return str(record.msg) if speaks_freely and isinstance(record.msg, str) else "a library's message, not shown"
+        text = record.msg if speaks_freely and isinstance(record.msg, str) else "a library's message, not shown"
+        return text.partition(": ")[0]
     words = record.msg if isinstance(record.msg, str) else ""
     if not isinstance(record.args, tuple):
         return words
@@ -102,3 +184,18 @@ def template(record: logging.LogRecord) -> str:
         return words % tuple(shown)
     except (TypeError, ValueError):
         return words
+
+
+def seldom() -> Callable[[logging.LogRecord], bool]:
+    """A filter that lets each line of the code of some libraries speak once a minute."""
+    spoke: dict[tuple[str, int], float] = {}
+
+    def passes(record: logging.LogRecord) -> bool:
+        place = (record.pathname, record.lineno)
+        if record.name.startswith(_LIBRARIES_SPEAK_SELDOM):
+            if abs(record.created - spoke.get(place, 0.0)) < _SELDOM:  # a clock that was set back silences nobody
+                return False
+            spoke[place] = record.created
+        return True
+
+    return passes

@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 from service.errors import (
     BadRequest,
+    Busy,
     DataNeeded,
     MagnesiumCdsError,
     StoreUnavailable,
@@ -22,6 +23,7 @@ from service.errors import (
     UnknownThing,
 )
 
+STORE_BACK_SECONDS = 5  # a database that fails over is rarely quicker
 LOG = structlog.get_logger(__name__)
 
 # Error class -> (HTTP status, FHIR issue type); the first class that fits counts.
@@ -32,12 +34,14 @@ _STATUS: tuple[tuple[type[MagnesiumCdsError], int, str], ...] = (
     (DataNeeded, 412, "incomplete"),
     (Unauthorised, 401, "login"),
     (TooManyRequests, 429, "throttled"),
+    (Busy, 503, "transient"),
     (StoreUnavailable, 503, "transient"),
 )
 _TYPES = {
     400: "invalid",
     404: "not-found",
     405: "not-supported",
+    408: "timeout",
     413: "too-long",
     415: "not-supported",
     429: "throttled",
@@ -68,8 +72,16 @@ def deliberate(error: MagnesiumCdsError) -> flask.Response:
         _refused(error, status, missing=sorted(error.missing))
         return outcome(status, [issue(code, f"{key}: {why}.", _place(key)) for key, why in error.missing.items()])
     _refused(error, status)
-    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, TooManyRequests) else {}
-    return outcome(status, [issue(code, str(error), error.where if isinstance(error, BadRequest) else "")], headers)
+    return outcome(
+        status, [issue(code, str(error), error.where if isinstance(error, BadRequest) else "")], _when(error)
+    )
+
+
+def _when(error: MagnesiumCdsError) -> dict[str, str]:
+    """When to try again, where that helps."""
+    if isinstance(error, TooManyRequests | Busy):
+        return {"Retry-After": str(error.retry_after)}
+    return {"Retry-After": str(STORE_BACK_SECONDS)} if isinstance(error, StoreUnavailable) else {}
 
 
 def _place(missing: str) -> str:
@@ -89,7 +101,12 @@ def http(error: HTTPException) -> flask.Response:
     return outcome(status, [issue(_TYPES.get(status, "processing"), _WORDS.get(status, error.name) + ".")], headers)
 
 
-_WORDS = {404: "There is nothing at this path", 405: "The method is not allowed here", 413: "The body is too large"}
+_WORDS = {
+    404: "There is nothing at this path",
+    405: "The method is not allowed here",
+    408: "The body did not arrive in time",
+    413: "The body is too large",
+}
 
 
 def unreadable(error: Exception) -> flask.Response:

@@ -11,6 +11,7 @@ import msgspec
 
 from service.api import audit, telemetry
 from service.api.answers import json_answer, presentation
+from service.api.auth import Caller
 from service.api.body import EvaluateContext, EvaluateRequest, decode, decode_object, read_bytes, require_json
 from service.api.calculations import CALCULATIONS
 from service.api.explain import explain
@@ -89,7 +90,7 @@ def _browse(rest: flask.Blueprint, tools: Tools) -> None:
         return json_answer({"references": [reference_body(r) for r in knowledge.references.values()]})
 
 
-def _authenticated(path: str, tools: Tools) -> Any:
+def _authenticated(path: str, tools: Tools) -> Caller:
     return tools.authenticate(flask.request.headers.get("Authorization"), path, tools.clock())
 
 
@@ -100,6 +101,11 @@ def _evaluate(tools: Tools) -> flask.Response:
     data = read_bytes()
     caller = _authenticated("/v1/evaluate", tools)
     require_json()
+    with tools.gate:
+        return _evaluated(data, caller, tools)
+
+
+def _evaluated(data: bytes, caller: Caller, tools: Tools) -> flask.Response:
     request = decode(EvaluateRequest, data)
     how = presentation(tools, caller, _language(request.language))
     chart = _chart(request, tools)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from service.api.auth import Caller
+from service.api.room import Gate
 from service.fhir.client import FhirReader
 from service.fhir.snapshot import Site
 from service.net.urls import Network
@@ -26,6 +27,7 @@ class Tools:
     authenticate: Callable[[str | None, str, datetime], Caller]
     rules_off: frozenset[str] = frozenset()
     silent: frozenset[str] = frozenset()
+    gate: Gate = field(default_factory=Gate)
 
     def close(self) -> None:
         """Store what waits, and let go of connections: at the end of a serving process."""

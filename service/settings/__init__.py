@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 from service.errors import SettingsError
 from service.logic.model import Analyte
@@ -33,6 +34,7 @@ class Settings:
     database_url: str = field(repr=False)
     log_level: str
     web_threads: int
+    traces: bool  # sent to a collector; how, the OpenTelemetry SDK reads from its own variables
     service: Service
     tenants: tuple[Tenant, ...]
     unproved: Tenant  # who calls when callers need not prove themselves
@@ -69,6 +71,8 @@ def load(environ: Mapping[str, str], known: Known = _NOTHING) -> Settings:
 
 # ── the environment ──────────────────────────────────────────────────────────────────────────────────────────────────
 
+COLLECTOR = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+PROTOCOL = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 MODE, SITE, LOG_LEVEL = OURS = ("MAGNESIUM_CDS_MODE", "MAGNESIUM_CDS_SITE", "MAGNESIUM_CDS_LOG_LEVEL")
 
 
@@ -86,7 +90,8 @@ def _settings(environ: Mapping[str, str], mode: Mode, site: Site, problems: list
         port=port,
         database_url=_database_url(environ, mode, problems),
         log_level=_choice(environ, LOG_LEVEL, ("INFO", "DEBUG", "WARNING", "ERROR"), problems),
-        web_threads=_number(environ, "WEB_THREADS", 16, 256, problems),
+        web_threads=_number(environ, "WEB_THREADS", 128, 512, problems),
+        traces=_traces(environ, problems),
         service=site.service if mode is Mode.PRODUCTION else _reachable(site.service, port),
         tenants=tuple(_complete(tenant, site) for tenant in site.tenant),
         unproved=_complete(Unproved(name="development", iss="development"), site),
@@ -132,7 +137,32 @@ def _database_url(environ: Mapping[str, str], mode: Mode, problems: list[str]) -
         problems.append("DATABASE_URL: production needs it (or DATABASE_URL_FILE) to be set")
     if url and not re.match(r"(sqlite:///|postgres(ql(\+psycopg)?)?://)", url):
         problems.append("DATABASE_URL: must begin with sqlite:/// or postgresql://")
+    elif mode is Mode.PRODUCTION and url.startswith("postgres") and not _tls_decided(url, environ):
+        problems.append(
+            "DATABASE_URL: production needs sslmode to be stated: verify-full (with sslrootcert), or less by choice"
+        )
     return url or "sqlite:///var/magnesium-cds.sqlite3"
+
+
+def _tls_decided(url: str, environ: Mapping[str, str]) -> bool:
+    """False where PostgreSQL's default would send passwords and rows in clear text without a word."""
+    parts = urlsplit(url)
+    said = parse_qs(parts.query)
+    host = parts.hostname or next(iter(said.get("host", ())), "")
+    return "sslmode" in said or bool(environ.get("PGSSLMODE")) or not host or host.startswith("/") or is_loopback(host)
+
+
+def _traces(environ: Mapping[str, str], problems: list[str]) -> bool:
+    """Is a collector of traces named, in the standard variables of OpenTelemetry, and not switched off there?"""
+    name = next((name for name in COLLECTOR if environ.get(name)), None)
+    exporter = _choice(environ, "OTEL_TRACES_EXPORTER", ("otlp", "none"), problems) if name else "none"
+    if name is None or exporter == "none" or environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return False
+    protocol = next((name for name in PROTOCOL if environ.get(name)), PROTOCOL[-1])
+    _choice(environ, protocol, ("http/protobuf",), problems)
+    if not environ[name].startswith(("http://", "https://")):
+        problems.append(f"{name}: must begin with http:// or https://")
+    return True
 
 
 def _first_line(path: Path) -> str:

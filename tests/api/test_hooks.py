@@ -79,6 +79,7 @@ SENT = {
     "null": (None, "none"),
     "empty-bundle": ({"resourceType": "Bundle", "type": "searchset", "total": 0}, "none"),
     "no-entries": (bundle(), "none"),
+    "count-alone": ({"resourceType": "Bundle", "type": "searchset", "total": 3}, "incomplete"),
     "warning-inside": (NONE_FOUND, "none"),
     "outcome": (OUTCOME, "failed"),
     "error-inside": ({"resourceType": "Bundle", "entry": [{"resource": OUTCOME}]}, "incomplete"),
@@ -278,10 +279,27 @@ def test_a_resource_under_an_unexpected_key_counts(house):
     assert "R-011" in rules(answer)
 
 
+NO_USE = {
+    "another patient's": LOW | {"id": "foreign", "subject": {"reference": "Patient/p2"}},
+    "of a code that nobody knows": LOW | {"code": {"coding": [{"system": "urn:local", "code": "X1"}]}},
+    "no result at all": PATIENT,
+}
+
+
+@pytest.mark.parametrize("sent", NO_USE)
+def test_magnesium_that_came_and_is_of_no_use_is_never_met_with_silence(house, sent):
+    """A card that speaks of something else says that it could not be read; where there is none, the call is refused."""
+    useless = EVERYTHING | {"magnesium": bundle(NO_USE[sent])}
+    refused = house.post(VIEW, hook_request(prefetch=useless))
+    assert (refused.status_code, refused.json["issue"][0]["expression"]) == (412, ["$.prefetch.magnesium"])
+    (card,) = house.post(VIEW, hook_request(prefetch=useless | {"potassium": POTASSIUM})).json["cards"]
+    assert "Could not be read, so not judged: serum magnesium" in card["detail"]
+
+
 def test_what_is_of_another_patient_is_dropped_and_noted(house):
-    foreign = LOW | {"id": "foreign", "subject": {"reference": "Patient/p2"}}
-    answer = house.post(VIEW, hook_request(prefetch=EVERYTHING | {"magnesium": bundle(foreign)}))
-    assert "R-011" not in rules(answer)
+    foreign = NO_USE["another patient's"]
+    answer = house.post(VIEW, hook_request(prefetch=EVERYTHING | {"magnesium": bundle(LOW, foreign)}))
+    assert rules(answer) == rules(house.post(VIEW, hook_request(prefetch=EVERYTHING)))
     body = {"bundle": bundle(PATIENT, foreign), "context": {"patientId": "p1"}}
     issues = house.post("/v1/evaluate", body).json["issues"]
     assert "Observation/foreign" in {issue["reference"] for issue in issues}
@@ -474,12 +492,13 @@ import sys
 from service.app import application, known
 from service.settings import load
 client = application(load({{"DATABASE_URL": "{url}"}}, known())).test_client()
-print(client.post("{VIEW}", data=sys.stdin.buffer.read(), content_type="application/json").json["cards"][0]["uuid"])
+answer = client.post("{VIEW}", data=sys.stdin.buffer.read(), content_type="application/json")
+print(answer.json["cards"][0]["uuid"], file=sys.stderr)
 """
     body = msgspec.json.encode(hook_request(prefetch=EVERYTHING)).replace(NOW.date().isoformat().encode(), TODAY)
     run = [sys.executable, "-W", "error", "-c", script]
-    said = subprocess.run(run, input=body, cwd=PACKAGE.parent, capture_output=True, check=True).stdout.decode()
-    item = {"card": said.split()[-1], "outcome": "overridden", "outcomeTimestamp": "2026-11-20T08:58:00Z"}
+    said = subprocess.run(run, input=body, cwd=PACKAGE.parent, capture_output=True, check=True).stderr.decode()
+    item = {"card": said.strip(), "outcome": "overridden", "outcomeTimestamp": "2026-11-20T08:58:00Z"}
     with open_house(tmp_path) as house:
         answer = house.post(f"{VIEW}/feedback", {"feedback": [item]})
     assert answer.json == {"accepted": 1, "duplicates": 0, "unknownCards": 0}

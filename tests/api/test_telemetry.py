@@ -168,6 +168,11 @@ def test_an_exception_is_its_type_and_place_without_its_words(stdout):
 LIBRARIES = {
     ("gunicorn.error", "Worker (pid:%s) was sent %s!", (7, "SIGKILL")): "Worker (pid:7) was sent …!",
     ("gunicorn.error", "Worker failed to boot.", ()): "Worker failed to boot.",
+    (
+        "gunicorn.error",
+        "Invalid request from ip=10.0.0.7: Invalid HTTP Header: 'Authorization Bearer x'",
+        (),
+    ): "Invalid request from ip=10.0.0.7",
     ("gunicorn.error", "Error handling request %s", ("/x?patient=Ivanova",)): "Error handling request …",
     ("urllib3.util", "Retry %d after %s", (1, "/Patient/9")): "Retry 1 after …",
     ("some.library", "Patient Ivanova was read", ()): "a library's message, not shown",
@@ -195,6 +200,20 @@ def test_libraries_are_heard_from_warnings_on(stdout):
     logging.getLogger("urllib3.connectionpool").debug("GET /Patient/9")
     logging.getLogger("sqlalchemy.engine").info("SELECT")
     assert stdout() == []
+
+
+def test_a_library_that_complains_without_end_is_heard_once_a_minute_from_each_place():
+    passes = logs.seldom()
+
+    def heard(name: str, line: int, at: float) -> bool:
+        record = logging.LogRecord(name, 30, "exporter.py", line, "Failed %s", ("x",), None)
+        record.created = at
+        return passes(record)
+
+    said = [("opentelemetry.x", 1, at) for at in (1000.0, 1001.0, 1059.9, 1060.0, 1061.0, 500.0)]
+    assert [heard(*one) for one in said] == [True, False, False, True, False, True]
+    assert heard("opentelemetry.x", 2, 500.0)
+    assert all(heard("gunicorn.error", 1, 1000.0) for _ in range(3))
 
 
 def logged() -> dict[str, set[str]]:

@@ -1,0 +1,180 @@
+"""The web server: gunicorn with one process of threads, made to outlast slow clients and to stop without losing a call.
+
+A proxy that buffers stands before it (docs/operating.md). What follows is for where there is none, and for a proxy that
+is not what it should be: a connection gets a thread only once it has said something, a request has to arrive and its
+answer has to be taken in bounded time, and what waited in the queue of connections at the end is still answered.
+"""
+
+from __future__ import annotations
+
+import errno
+import resource
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from selectors import EVENT_READ
+from threading import Barrier
+from time import monotonic, sleep
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+from gunicorn.workers.gthread import TConn, ThreadWorker
+
+from service.api.auth import MAX_TOKEN
+from service.app import application
+from service.settings import Settings
+
+READ_SECONDS = 5.0
+"""For a whole request to arrive, from its first byte: 1.5 MB, a long chart, at 2.5 Mbit/s."""
+WRITE_SECONDS = 10.0
+SILENT_SECONDS = 20.0
+"""For a new connection to say something; proxies open some in advance."""
+LINGER_SECONDS = 1.0
+"""For a client to close after the last answer, so that it has surely read it."""
+FULL_SECONDS = 0.05
+"""Until somebody may have left."""
+GRACEFUL_SECONDS = 25
+"""For calls under way when the process is told to stop; Kubernetes waits longer."""
+
+
+class Server(BaseApplication):
+    """gunicorn with the settings of the service; the application is built in the worker."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        super().__init__()
+
+    def load_config(self) -> None:
+        """One worker with threads: reads of FHIR servers wait, rules do not. More load means more replicas."""
+        options = {
+            "bind": f"{self.settings.host}:{self.settings.port}",
+            "workers": 1,
+            "worker_class": Worker,
+            "threads": self.settings.web_threads,
+            "keepalive": 65,  # longer than proxies keep theirs: the one that sends closes
+            "graceful_timeout": GRACEFUL_SECONDS,
+            "timeout": 30,  # a worker that does not stir is replaced
+            "loglevel": "warning",
+            "control_socket_disable": True,
+            "limit_request_field_size": MAX_TOKEN + 16,
+            "forwarded_allow_ips": "",  # no neighbour may set the path or the scheme by a header
+            "forwarder_headers": "",
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        """The WSGI application, built in this worker, which may open as many files as the system lets it."""
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        return application(self.settings)
+
+
+class Worker(ThreadWorker):
+    """gunicorn's threaded worker; what is changed is said at each method."""
+
+    _noticed = 0.0
+
+    def get_thread_pool(self) -> ThreadPoolExecutor:
+        """All threads at the start: where the system allows fewer, that shows now (gunicorn: the worker dies later)."""
+        pool = super().get_thread_pool()
+        together = Barrier(self.cfg.threads)
+        for _ in range(self.cfg.threads):
+            pool.submit(together.wait)
+        return pool
+
+    def notify(self) -> None:
+        """A sign of life once a second (gunicorn: several for each call)."""
+        if monotonic() - self._noticed >= 1:
+            self._noticed = monotonic()
+            super().notify()
+
+    def enqueue_req(self, conn: TConn) -> None:
+        """A new connection waits for its first byte without a thread (gunicorn: 5 s with one)."""
+        if isinstance(conn.sock, _Link):
+            super().enqueue_req(conn)
+            return
+        conn.sock = _Link(fileno=conn.sock.detach())
+        conn.sock.setblocking(False)
+        conn.timeout = monotonic() + SILENT_SECONDS
+        self.pending_conns.append(conn)
+        self.poller.register(conn.sock, EVENT_READ, partial(self.on_pending_socket_readable, conn))
+
+    def handle(self, conn: TConn) -> Any:
+        """Who is slow to leave is waited for here (gunicorn: by the loop, which admits nobody meanwhile)."""
+        link = conn.sock
+        assert isinstance(link, _Link)  # noqa: S101  see enqueue_req
+        link.begin(READ_SECONDS)
+        keep = super().handle(conn)
+        if not keep:
+            link.part(LINGER_SECONDS)
+        return keep
+
+    def accept(self, listener: Any) -> None:
+        """Where the process may open no more files, callers wait in the queue (gunicorn: the worker dies)."""
+        try:
+            super().accept(listener)
+        except OSError as error:
+            if error.errno not in {errno.EMFILE, errno.ENFILE}:
+                raise
+            sleep(FULL_SECONDS)
+
+    def set_accept_enabled(self, enabled: bool | None) -> None:
+        """At the end, who is in the queue is let in and the door is shut (gunicorn: they are cut off as it exits)."""
+        super().set_accept_enabled(enabled)
+        if enabled or self.alive:
+            return
+        for listener in self.sockets:
+            listener.listen(0)  # a short queue, so that hardly anybody slips in behind the last one
+            before = -1
+            while before < self.nr_conns:
+                before = self.nr_conns
+                self.accept(listener)
+            listener.close()
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        """Silent connections hold up the end no longer than kept-alive ones."""
+        super()._cap_keepalive(deadline)  # type: ignore[misc]  # newer than its types
+        for conn in self.pending_conns:
+            conn.timeout = deadline
+
+
+class _Link(socket.socket):
+    """A socket that gives each request and each answer only so much time; past that the client counts as gone."""
+
+    _until = 0.0
+
+    def begin(self, seconds: float) -> None:
+        """A request begins to arrive."""
+        self._until = monotonic() + seconds
+
+    def part(self, seconds: float) -> None:
+        """Say that nothing more will come, and wait for the client to close; the loop then need not."""
+        self.begin(seconds)
+        with suppress(OSError):
+            self.shutdown(socket.SHUT_WR)
+            while self.recv(4096):
+                pass
+        self.begin(0)
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        """Some bytes; TimeoutError when the time of the request is over."""
+        self.settimeout(max(self._until - monotonic(), 0.001))
+        try:
+            return super().recv(size, flags)
+        except TimeoutError:
+            raise _gone() from None
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        """All bytes; TimeoutError if the client does not take them."""
+        self.settimeout(WRITE_SECONDS)
+        try:
+            super().sendall(data, flags)
+        except TimeoutError:
+            raise _gone() from None
+
+
+def _gone() -> TimeoutError:
+    """With the number by which gunicorn knows a client that has left, which is no error of the server's."""
+    return TimeoutError(errno.ECONNRESET, "no sign of the client in good time")

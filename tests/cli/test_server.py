@@ -1,0 +1,217 @@
+"""The web server as a process of its own, before clients that are slow, silent, many, or there when it is to stop."""
+
+import re
+import signal
+import socket
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from time import monotonic, sleep
+from urllib.request import urlopen
+
+import msgspec
+import pytest
+
+from service.api.room import LONG, LONG_AT_ONCE
+from service.server import READ_SECONDS
+from tests.cli.test_serve import COMMAND, answer, environment, port
+from tests.contract.messages import hook_request
+from tests.fhir.servers import deaf
+
+__all__ = ["port"]
+
+PATH = "/cds-services/magnesium-patient-view"
+BODY = msgspec.json.encode(hook_request())
+HEAD = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(BODY)}\r\n"
+WHOLE = f"{HEAD}Connection: close\r\n\r\n".encode() + BODY
+LATE = 4 * READ_SECONDS
+
+
+@pytest.fixture
+def serving(tmp_path, port):
+    """Starts the service with so many threads; ends it whatever happens."""
+
+    @contextmanager
+    def start(threads):
+        environ = environment(tmp_path, PORT=str(port), WEB_THREADS=str(threads))
+        with (
+            (tmp_path / "log").open("w") as log,
+            subprocess.Popen(COMMAND, env=environ, stderr=subprocess.PIPE, stdout=log) as process,
+        ):
+            try:
+                assert answer(port, process) == 200
+                yield process
+            finally:
+                process.kill() if process.poll() is None else None
+
+    return start
+
+
+def connected(port):
+    link = socket.create_connection(("127.0.0.1", port), LATE)
+    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return link
+
+
+def said(link):
+    """Everything that the service says on this connection, or b"" if it broke it off."""
+    heard = b""
+    try:
+        while piece := link.recv(65536):
+            heard += piece
+    except ConnectionError:
+        return b""
+    return heard
+
+
+def say(port, words):
+    with connected(port) as link:
+        link.sendall(words)
+        return said(link)
+
+
+def call(port):
+    return say(port, WHOLE)
+
+
+def test_connections_that_say_nothing_hold_no_thread(serving, port):
+    with serving(threads=2), ExitStack() as held:
+        for _ in range(64):
+            held.enter_context(connected(port))
+        started = monotonic()
+        assert call(port).startswith(b"HTTP/1.1 200")
+        assert monotonic() - started < READ_SECONDS / 2  # gunicorn alone: 160 s
+
+
+def test_half_sent_requests_are_given_up_and_half_sent_bodies_told_so(serving, port):
+    with serving(threads=4), ExitStack() as held:
+        heads = [held.enter_context(connected(port)) for _ in range(2)]
+        bodies = [held.enter_context(connected(port)) for _ in range(2)]
+        for link in heads:
+            link.sendall(HEAD[:-10].encode())
+        for link in bodies:
+            link.sendall(HEAD.encode() + b"\r\n" + BODY[:-10])
+        assert call(port).startswith(b"HTTP/1.1 200")  # once they are given up: gunicorn alone waits for ever
+        assert [said(link) for link in heads] == [b"", b""]
+        for heard in map(said, bodies):
+            assert heard.startswith(b"HTTP/1.1 408")
+            assert b'"code":"timeout"' in heard
+
+
+def test_a_client_that_drips_gets_no_more_time_than_one_that_stops(serving, port):
+    with serving(threads=1), connected(port) as link:
+        link.sendall(HEAD.encode() + b"\r\n")
+        started = monotonic()
+        with suppress(OSError):  # reset or broken, as it happens
+            while monotonic() - started < LATE:
+                link.sendall(b" ")
+                sleep(0.1)
+        assert monotonic() - started < READ_SECONDS + 5
+        assert call(port).startswith(b"HTTP/1.1 200")
+
+
+def test_clients_that_do_not_close_hold_up_nobody(serving, port):
+    with serving(threads=8), ExitStack() as held:
+        started = monotonic()
+        for _ in range(8):
+            link = held.enter_context(connected(port))
+            link.sendall(WHOLE)  # and then stays
+            assert link.recv(12) == b"HTTP/1.1 200"
+        assert call(port).startswith(b"HTTP/1.1 200")
+        assert monotonic() - started < 6  # gunicorn alone: 2 s for each of them
+
+
+CHUNKED = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("chunks", [b"5;a=b\n{}\r\n", b"0x5\r\nhello\r\n", b"2\r\n{}xx", b"-1\r\n", b"g\r\n"])
+def test_chunks_that_are_none_are_400_and_no_fault_of_ours(serving, port, chunks):
+    with serving(threads=2):
+        with connected(port) as link:
+            link.sendall(CHUNKED.encode() + chunks)
+            link.shutdown(socket.SHUT_WR)
+            heard = said(link)
+        assert heard.startswith(b"HTTP/1.1 400")
+        assert b"OperationOutcome" in heard
+        with urlopen(f"http://127.0.0.1:{port}/metrics") as metrics:
+            faults = re.findall(rb'magnesium_cds_requests_total\{[^}]*status="5..".*?\} (\S+)', metrics.read())
+        assert set(faults) == {b"0.0"}
+
+
+def test_callers_who_wait_for_a_fhir_server_leave_room_for_those_who_need_none(serving, port):
+    """Three times as many as may be worked on at one time."""
+    with serving(threads=64), deaf() as base, ThreadPoolExecutor(24) as waiting:
+        asking = msgspec.json.encode(hook_request(fhirServer=base) | {"prefetch": None})
+        head = HEAD.replace(str(len(BODY)), str(len(asking)))
+        sent = [waiting.submit(say, port, f"{head}Connection: close\r\n\r\n".encode() + asking) for _ in range(24)]
+        assert call(port).startswith(b"HTTP/1.1 200")
+        assert not any(each.done() for each in sent)
+        assert {each.result(LATE)[:12] for each in sent} == {b"HTTP/1.1 412"}
+
+
+def test_long_bodies_that_do_not_arrive_hold_up_no_short_one_and_the_next_long_one_is_told_to_try_again(serving, port):
+    head = HEAD.replace(f"Length: {len(BODY)}", f"Length: {LONG + 1}").encode() + b"\r\n"
+    with serving(threads=16), ExitStack() as held:
+        for _ in range(LONG_AT_ONCE):
+            held.enter_context(connected(port)).sendall(head)
+        sleep(0.3)
+        late = held.enter_context(connected(port))
+        late.sendall(head)
+        assert call(port).startswith(b"HTTP/1.1 200")
+        refused = late.recv(65536)
+        assert refused.startswith(b"HTTP/1.1 503")
+        assert b"Retry-After: 1\r\n" in refused
+        assert say(port, head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + b" " * LONG + b"{").startswith(
+            b"HTTP/1.1 400"
+        )  # there is room again
+
+
+UNREADABLE = {
+    "a body that is longer than was said": WHOLE.replace(f"Length: {len(BODY)}".encode(), b"Length: 2").replace(
+        b"Connection: close\r\n", b""
+    )
+    + b"\r\n\r\n",
+    "a header without a colon": f"{HEAD}Authorization Bearer wise-1\r\n\r\n".encode(),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_the_log_quotes_nothing_of_what_the_server_cannot_read(serving, tmp_path, port, name):
+    with serving(threads=2) as process:
+        with connected(port) as link:
+            link.sendall(UNREADABLE[name])
+            link.shutdown(socket.SHUT_WR)
+            assert b" 400 Bad Request" in said(link)
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+    words = (tmp_path / "log").read_text()
+    assert "Invalid request from" in words
+    assert not [word for word in ("wise-1", "prefetch", "hookInstance", "Bearer") if word in words]
+
+
+def test_whoever_has_reached_it_when_it_is_told_to_stop_is_answered(serving, port):
+    """Clients come one after the other, as fast as they can, until nobody listens any more."""
+    with serving(threads=2) as process, ThreadPoolExecutor(8) as clients, ExitStack() as held:
+        silent = [held.enter_context(connected(port)) for _ in range(3)]
+        outcomes = [clients.submit(calls_until_refused, port) for _ in range(8)]
+        sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        heard = [words for outcome in outcomes for words in outcome.result(LATE)]
+        assert process.wait(30) == 0
+        assert [said(link) for link in silent] == [b""] * 3
+    lost = [words for words in heard if not words.startswith(b"HTTP/1.1 200")]
+    assert len(heard) > 8
+    assert len(lost) <= 1  # who arrives in the microseconds between the last look and the closing of the door
+
+
+def calls_until_refused(port):
+    heard = []
+    while True:
+        try:
+            link = connected(port)
+        except ConnectionError:
+            return heard
+        with link, suppress(ConnectionError):
+            heard.append(b"")
+            link.sendall(WHOLE)
+            heard[-1] = said(link)
