@@ -11,8 +11,16 @@ from pathlib import Path
 VENV = Path("/app/venv")
 UNUSED = ("test", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "pydoc_data", "config-*")
 NOT_OURS = ("site-packages", "dist-packages", "sitecustomize.py", "__pycache__")
-PLAIN = ("/etc/os-release", "/etc/nsswitch.conf", "/etc/ld.so.cache", "/etc/ssl/certs/ca-certificates.crt")
+PLAIN = (
+    "/etc/os-release",
+    "/etc/debian_version",
+    "/etc/nsswitch.conf",
+    "/etc/ld.so.cache",
+    "/etc/ssl/certs/ca-certificates.crt",
+)
 USERS = "root:x:0:0:root:/:/sbin/nologin\nservice:x:10001:10001:Magnesium CDS:/:/sbin/nologin\n"
+GROUPS = "root:x:0:\nservice:x:10001:\n"
+AUTHORITIES = Path("/usr/share/ca-certificates")  # of the package that /etc/ssl/certs/ca-certificates.crt is made from
 
 
 def main(root: Path) -> None:
@@ -25,10 +33,12 @@ def main(root: Path) -> None:
     interpreter = keep_interpreter(root)
     modules = list(stdlib.rglob("*.so"))
     libraries = sorted(linked([interpreter, *modules, *VENV.rglob("*.so*")]))
-    for file in [interpreter, *libraries, *map(Path, PLAIN)]:
+    files = [interpreter, *libraries, *map(Path, PLAIN)]
+    for file in files:
         keep(file, root)
-    record_packages([interpreter, *libraries, *modules, stdlib / "os.py"], root)
+    record_packages([*files, *modules, stdlib / "os.py", AUTHORITIES], root)
     (root / "etc/passwd").write_text(USERS)
+    (root / "etc/group").write_text(GROUPS)
     (root / "tmp").mkdir()
     (root / "tmp").chmod(0o1777)
 
@@ -69,12 +79,18 @@ def record_packages(files: Iterable[Path], root: Path) -> None:
     """Write dpkg's record and the copyright file of every package that one of `files` belongs to."""
     real = {str(file.resolve()) for file in files}
     names = [*real, *(name.removeprefix("/usr") for name in real)]  # dpkg knows some by their name before the merge
-    for package in sorted({line.split(":")[0] for line in said("dpkg-query", "-S", *names).splitlines()}):
+    for package in sorted(owners(said("dpkg-query", "-S", *names))):
         record = root / "var/lib/dpkg/status.d" / package
         record.parent.mkdir(parents=True, exist_ok=True)
         record.write_text(said("dpkg-query", "-s", package))
         if (licence := Path("/usr/share/doc", package, "copyright")).exists():
             keep(licence, root)
+
+
+def owners(found: str) -> set[str]:
+    """The packages in what dpkg-query says, such as "libc6:amd64, base-files: /lib"; diversions own nothing."""
+    lines = [line for line in found.splitlines() if not line.startswith("diversion by ")]
+    return {name.split(":")[0] for line in lines for name in line.rpartition(": ")[0].split(", ")}
 
 
 def said(*command: str) -> str:

@@ -60,10 +60,20 @@ def of_kind(manifests: list[Manifest], *kinds: str) -> list[Manifest]:
 
 
 def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest, Manifest]]:
-    """Name, labels and spec of each pod that the manifests ask for."""
-    for manifest in of_kind(manifests, "Deployment", "Job", "StatefulSet", "DaemonSet"):
-        template = manifest["spec"]["template"]
-        yield f"{manifest['kind']}/{manifest['metadata']['name']}", template["metadata"]["labels"], template["spec"]
+    """Name, labels and spec of each pod that the manifests ask for, whatever starts it."""
+    for manifest in manifests:
+        template = _template(manifest)
+        if "containers" in template.get("spec", {}):
+            labels = template.get("metadata", {}).get("labels", {})
+            yield f"{manifest['kind']}/{manifest['metadata']['name']}", labels, template["spec"]
+
+
+def _template(manifest: Manifest) -> Manifest:
+    """What a pod is made from: of a CronJob the template of its Job, of a Pod the Pod itself."""
+    if manifest["kind"] == "CronJob":
+        return _template({**manifest["spec"]["jobTemplate"], "kind": "Job"})
+    template: Manifest = manifest.get("spec", {}).get("template", manifest)
+    return template
 
 
 def without(reason: str) -> NoReturn:

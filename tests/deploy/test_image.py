@@ -1,4 +1,8 @@
-"""The image, built and run as a cluster would run it: not root, nothing to write on, no capability. BUILD_IMAGE=1."""
+"""The image, built and run as a cluster would run it: not root, nothing to write on, no capability.
+
+BUILD_IMAGE=1: it is built, run and examined. BUILD_IMAGE=auto, for CI: so it is where this machine can build an image
+and run a container, and where it cannot, the reason is given.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +27,12 @@ from joserfc.jwk import ECKey
 
 from tests.deploy.manifests import DEPLOY, ROOT, Manifest, of_kind, rendered
 
-if os.environ.get("BUILD_IMAGE") != "1":
+if os.environ.get("BUILD_IMAGE") not in {"1", "auto"}:
     pytest.skip("THE IMAGE WAS NOT BUILT: BUILD_IMAGE=1 builds, runs and examines it (root)", allow_module_level=True)
 
 IMAGE = "localhost/magnesium-cds:test"
+BUILD_SECONDS = 600
+REVISION = "0123456789abcdef0123456789abcdef01234567"
 SERVICE = "magnesium-patient-view"
 PUBLIC = "https://cds.hospital.example"
 KEY = ECKey.generate_key("P-384", {"kid": "of-this-run"})
@@ -91,7 +97,14 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def image() -> str:
-    subprocess.run([DEPLOY / "build-image.sh"], env={**os.environ, "IMAGE": IMAGE}, check=True)
+    try:
+        environment = {**os.environ, "IMAGE": IMAGE, "REVISION": REVISION}
+        subprocess.run([DEPLOY / "build-image.sh"], env=environment, check=True, timeout=BUILD_SECONDS)
+        podman("run", "--rm", "--network", "host", *CONFINED, IMAGE, "--version")
+    except (subprocess.SubprocessError, OSError, AssertionError) as error:
+        if os.environ["BUILD_IMAGE"] == "1":
+            raise
+        pytest.skip(f"THE IMAGE WAS NOT BUILT OR CANNOT BE RUN ON THIS MACHINE (details above): {error}")
     return IMAGE
 
 
@@ -212,6 +225,18 @@ def test_image_holds_no_tool(container: Running, program: str) -> None:
     assert "not found" in done.stderr, done.stderr
 
 
+def test_environment_holds_no_program_but_python(container: Running) -> None:
+    programs = inside(container, "import os; print(*os.listdir('/app/venv/bin'))").split()
+    assert [program for program in programs if not program.startswith("python")] == []
+
+
+def test_user_and_group_have_names(container: Running) -> None:
+    assert (
+        inside(container, "import grp, pwd; print(pwd.getpwuid(10001)[0], grp.getgrgid(10001)[0])").split()
+        == ["service"] * 2
+    )
+
+
 # ── it says what is in it ────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -219,20 +244,75 @@ def inside(container: Running, code: str) -> str:
     return podman("exec", container.name, "/app/venv/bin/python", "-c", code)
 
 
-def test_bill_of_materials_names_every_package_with_its_licence(container: Running) -> None:
+@pytest.fixture(scope="module")
+def bill(container: Running) -> dict[str, Any]:
+    """The bill of materials."""
+    bill: dict[str, Any] = msgspec.json.decode(inside(container, "print(open('/app/sbom.cdx.json').read())"))
+    return bill
+
+
+def listed(bill: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The components, of the bill or of a component, whose package URL is of this kind, by name."""
+    found = (each for each in bill["components"] if each.get("purl", "").startswith(f"pkg:{kind}/"))
+    return {component["name"].lower(): component for component in found}
+
+
+def test_bill_of_materials_names_every_package_with_its_licence(container: Running, bill: dict[str, Any]) -> None:
     installed = "from importlib.metadata import distributions as d; print(*{x.name.lower() for x in d()})"
-    bill = msgspec.json.decode(inside(container, "print(open('/app/sbom.cdx.json').read())"))
-    listed = {component["name"].lower(): component for component in bill["components"]}
+    packages = listed(bill, "pypi")
     assert (bill["bomFormat"], bill["metadata"]["component"]["name"]) == ("CycloneDX", "magnesium-cds")
-    assert listed.keys() == set(inside(container, installed).split())
-    assert [name for name, component in listed.items() if not component.get("licenses")] == []
+    assert bill["serialNumber"].startswith("urn:uuid:")
+    assert packages.keys() == set(inside(container, installed).split())
+    assert [name for name, component in packages.items() if not component.get("licenses")] == []
 
 
-def test_licences_and_records_of_the_system_are_inside(container: Running) -> None:
+def test_bill_of_materials_names_python_and_every_package_of_the_system(
+    container: Running, bill: dict[str, Any]
+) -> None:
+    version, *records = inside(
+        container, "import os, sys; print(sys.version.split()[0], *os.listdir('/var/lib/dpkg/status.d'))"
+    ).split()
+    assert listed(bill, "generic")["python"]["version"] == version
+    assert listed(bill, "deb").keys() == set(records) >= {"libc6", "base-files", "ca-certificates"}
+
+
+def test_bill_of_materials_names_the_openssl_that_wheels_bring_along(container: Running, bill: dict[str, Any]) -> None:
+    said = inside(
+        container, "from cryptography.hazmat.backends.openssl import backend as b; print(b.openssl_version_text())"
+    )
+    packages = listed(bill, "pypi")
+    assert listed(packages["cryptography"], "generic")["openssl"]["version"] == said.split()[1]
+    assert re.fullmatch(r"3\.\d+\.\d+", listed(packages["psycopg-binary"], "generic")["openssl"]["version"])
+
+
+def test_scanners_find_the_system_and_licences_are_inside(container: Running) -> None:
     code = "import os; r, d = '/var/lib/dpkg/status.d', '/usr/share/doc'; print(len(os.listdir(r)), len(os.listdir(d)))"
     records, licences = map(int, inside(container, code).split())
     assert records >= licences > 10
+    assert inside(container, "print(open('/etc/debian_version').read())")[0].isdigit()
     assert "LOINC" in inside(container, "print(open('/app/NOTICE').read())")
+    assert "Apache License" in inside(container, "print(open('/app/LICENSE').read())")
+
+
+def test_handbook_names_the_packages_without_a_licence_text(container: Running) -> None:
+    """Each package carries its licence in its dist-info folder, but for those that the handbook names."""
+    code = (
+        "import re; from importlib.metadata import distributions\n"
+        "def carries(d): return any(re.search('dist-info/.*(licen[cs]e|copying)', str(f), re.I) for f in d.files)\n"
+        "print(*(d.name for d in distributions() if not carries(d)))"
+    )
+    handbook = " ".join((ROOT / "docs/operating.md").read_text(encoding="utf-8").split())
+    named = re.findall(r"but for (.*?), whose", handbook)[0]
+    assert set(inside(container, code).split()) == set(re.findall(r"`(\S+)`", named))
+
+
+@pytest.mark.usefixtures("image")
+def test_labels_say_what_it_was_built_from() -> None:
+    labels = msgspec.json.decode(podman("image", "inspect", "-f", "{{json .Labels}}", IMAGE))
+    said = {key.removeprefix("org.opencontainers.image."): value for key, value in labels.items()}
+    assert f'\nversion = "{said["version"]}"\n' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert said["revision"] == REVISION
+    assert said["base.digest"] == podman("image", "inspect", "-f", "{{.Digest}}", said["base.name"])
 
 
 # ── its manifests run, and it goes ───────────────────────────────────────────────────────────────────────────────────

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Callable, Iterator
 from ipaddress import ip_network
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.deploy.manifests import DEPLOY, ROOT, Manifest, as_written, of_kind, 
 OVERLAYS = ("production", "test")
 OLDEST, NEWEST = "1.30", "1.37"  # of Kubernetes: preStop.sleep came with the former
 OTHER_SCHEMAS = {"ServiceMonitor", "PrometheusRule"}  # of the Prometheus Operator
+DATABASE = "postgresql://mg@db.hospital.example/mg?sslmode=verify-full&sslrootcert=/etc/magnesium-cds/hospital-ca.pem"
 Policy = Callable[[list[Manifest]], Iterator[str]]
 
 
@@ -41,7 +43,23 @@ def test_rendered_overlay_keeps_the_policy(policy: Policy, name: str) -> None:
 
 
 WEB = "spec.template.spec.containers.0"
+ONE = {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}
+ALL = {"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "Exists"}]}
+PORT = [{"protocol": "TCP", "port": 443}]
+PRIVILEGED = {"containers": [{"image": "x", "securityContext": {"privileged": True}}], "hostNetwork": True}
 FAULTS: tuple[tuple[Policy, str, str, Any], ...] = (  # policy, kind, where, what is put there (None: taken away)
+    (policies.needed, "Namespace", "kind", "ClusterRoleBinding"),
+    (policies.needed, "Job", "kind", "CronJob"),
+    (policies.restricted, "Namespace", ":", {"kind": "Pod", "spec": PRIVILEGED}),
+    (policies.restricted, "Namespace", ":", {"kind": "ReplicaSet", "spec": {"template": {"spec": PRIVILEGED}}}),
+    (policies.restricted, "Namespace", ":", {"kind": "StatefulSet", "spec": {"template": {"spec": PRIVILEGED}}}),
+    (policies.restricted, "Namespace", ":", {"kind": "DaemonSet", "spec": {"template": {"spec": PRIVILEGED}}}),
+    (
+        policies.restricted,
+        "Namespace",
+        ":",
+        {"kind": "CronJob", "spec": {"jobTemplate": {"spec": {"template": {"spec": PRIVILEGED}}}}},
+    ),
     (policies.restricted, "Deployment", f"{WEB}.securityContext.allowPrivilegeEscalation", True),
     (policies.restricted, "Deployment", f"{WEB}.securityContext.privileged", True),
     (policies.restricted, "Deployment", f"{WEB}.securityContext.capabilities", {"drop": ["ALL"], "add": ["NET_ADMIN"]}),
@@ -50,9 +68,17 @@ FAULTS: tuple[tuple[Policy, str, str, Any], ...] = (  # policy, kind, where, wha
     (policies.restricted, "Job", "spec.template.spec.securityContext.runAsUser", 0),
     (policies.restricted, "Job", "spec.template.spec.securityContext.seccompProfile", None),
     (policies.restricted, "Job", "spec.template.spec.volumes.0", {"name": "site", "hostPath": {"path": "/"}}),
+    (policies.restricted, "Job", "spec.template.spec.volumes.0", {"name": "site", "projected": {"sources": []}}),
     (policies.restricted, "Job", "spec.template.spec.hostNetwork", True),
+    (policies.restricted, "Job", "spec.template.spec.shareProcessNamespace", True),
+    (policies.restricted, "Job", "spec.template.spec.securityContext.sysctls", [{"name": "net.core.somaxconn"}]),
+    (policies.restricted, "Job", "spec.template.spec.securityContext.appArmorProfile", {"type": "Unconfined"}),
+    (policies.restricted, "Deployment", f"{WEB}.securityContext.appArmorProfile", {"type": "Unconfined"}),
+    (policies.restricted, "Deployment", f"{WEB}.securityContext.procMount", "Unmasked"),
     (policies.hardened, "Deployment", f"{WEB}.securityContext.readOnlyRootFilesystem", None),
     (policies.hardened, "Deployment", f"{WEB}.resources.limits.memory", None),
+    (policies.hardened, "Deployment", f"{WEB}.resources.limits.ephemeral-storage", None),
+    (policies.hardened, "ServiceAccount", "automountServiceAccountToken", None),
     (policies.hardened, "Job", "spec.template.spec.automountServiceAccountToken", None),
     (policies.hardened, "Job", "spec.template.spec.enableServiceLinks", None),
     (policies.probed, "Deployment", f"{WEB}.startupProbe", None),
@@ -64,18 +90,44 @@ FAULTS: tuple[tuple[Policy, str, str, Any], ...] = (  # policy, kind, where, wha
     (policies.selecting, "PodDisruptionBudget", "spec.selector.matchLabels", {"app": "magnesium-cds"}),
     (policies.selecting, "Deployment", "spec.template.spec.topologySpreadConstraints", None),
     (policies.selecting, "ServiceMonitor", "spec.selector.matchLabels", {"app": "magnesium-cds"}),
+    (policies.available, "ResourceQuota", "kind", "LimitRange"),
+    (policies.available, "ResourceQuota", "spec.hard.pods", "17"),
     (policies.available, "HorizontalPodAutoscaler", "spec.minReplicas", 1),
     (policies.available, "Deployment", "spec.strategy.rollingUpdate.maxUnavailable", 1),
     (policies.enclosed, "Namespace", "metadata.labels", {}),
     (policies.enclosed, "NetworkPolicy", "spec.podSelector", {"matchLabels": {"app": "other"}}),
-    (policies.enclosed, "NetworkPolicy", "spec.egress", [{"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}], "ports": [{}]}]),
-    (policies.enclosed, "NetworkPolicy", "spec.ingress", [{"from": [{"namespaceSelector": {}}], "ports": [{}]}]),
+    (policies.enclosed, "NetworkPolicy", "spec.egress", [{"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}], "ports": PORT}]),
+    (
+        policies.enclosed,
+        "NetworkPolicy",
+        "spec.egress",
+        [{"to": [{"ipBlock": {"cidr": "10.1.0.0/16"}}], "ports": [{}]}],
+    ),
+    (policies.enclosed, "NetworkPolicy", "spec.egress", [{"to": [{"ipBlock": {"cidr": "10.1.0.0/16"}}]}]),
+    (policies.enclosed, "NetworkPolicy", "spec.ingress", [{"from": [{"namespaceSelector": {}}], "ports": PORT}]),
+    (policies.enclosed, "NetworkPolicy", "spec.ingress", [{"from": [{"namespaceSelector": ALL}], "ports": PORT}]),
+    (policies.enclosed, "NetworkPolicy", "spec.ingress", [{"from": [{"namespaceSelector": ONE}], "ports": PORT}]),
+    (policies.published, "Service", "spec.type", "NodePort"),
+    (policies.published, "Service", "spec.externalIPs", ["10.1.1.1"]),
     (policies.published, "Ingress", "spec.tls", None),
+    (policies.published, "Ingress", "spec.defaultBackend", {"service": {"name": "magnesium-cds"}}),
     (policies.published, "Ingress", "spec.rules.0.http.paths.0.path", "/"),
     (policies.published, "Ingress", "spec.rules.0.http.paths.0.path", "/metrics"),
+    (policies.published, "Ingress", "spec.rules.0.http.paths.0.path", "/docs"),
+    (policies.published, "Ingress", "spec.rules.0.http.paths.0.pathType", "ImplementationSpecific"),
+    (policies.published, "Ingress", "metadata.annotations", {**policies.INGRESS, "nginx.org/hsts": "false"}),
+    (policies.published, "Ingress", "metadata.annotations", {**policies.INGRESS, "nginx.org/server-snippets": "x"}),
+    (policies.published, "Ingress", "metadata.annotations", {**policies.INGRESS, "nginx.org/rewrites": "x"}),
     (policies.secretless, "Namespace", "kind", "Secret"),
     (policies.secretless, "Namespace", ":", {"kind": "ConfigMap", "data": {"url": "postgresql://mg:pass@db/mg"}}),
     (policies.secretless, "Deployment", f"{WEB}.envFrom", [{"secretRef": {"name": "database"}}]),
+    (
+        policies.secretless,
+        "Deployment",
+        "spec.template.spec.volumes.1.secret.secretName",
+        "magnesium-cds-database-owner",
+    ),
+    (policies.labelled, "ServiceMonitor", "metadata.labels", {}),
     (policies.pinned, "Deployment", f"{WEB}.image", "registry.example/magnesium-cds:latest"),
     (policies.wired, "Deployment", "spec.template.spec.volumes.0.configMap.name", "other"),
     (policies.wired, "Deployment", "spec.template.spec.volumes", None),
@@ -143,7 +195,7 @@ def settings_of(manifests: list[Manifest], folder: Path) -> Settings:
     name, _, pod = next(pods(of_kind(manifests, "Deployment")))
     environ = dict(maps[pod["containers"][0]["envFrom"][0]["configMapRef"]["name"]])
     mounts = {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
-    for variable, content in (("MAGNESIUM_CDS_SITE", _site(maps, pod)), ("DATABASE_URL_FILE", "postgresql://db/mg")):
+    for variable, content in (("MAGNESIUM_CDS_SITE", _site(maps, pod)), ("DATABASE_URL_FILE", DATABASE)):
         path = Path(environ[variable])
         assert str(path.parent) in mounts, f"{name}: nothing is mounted where {variable} points"
         (folder / path.name).write_text(content, encoding="utf-8")
@@ -176,12 +228,19 @@ def test_ingress_fits_the_site_file(name: str, tmp_path: Path) -> None:
     assert int(notes["nginx.org/proxy-read-timeout"].removesuffix("s")) * 1000 > service.deadline_ms
 
 
-def test_ingress_publishes_the_contract_and_nothing_of_the_inside() -> None:
+def test_ingress_publishes_what_is_called_and_nothing_of_the_inside() -> None:
     contract = yaml.safe_load((ROOT / "openapi.yaml").read_text(encoding="utf-8"))["paths"]
     entries = of_kind(as_written(), "Ingress")[0]["spec"]["rules"][0]["http"]["paths"]
     open_paths = tuple(entry["path"] for entry in entries)
     closed = {path for path in contract if not path.startswith(open_paths)}
-    assert closed == {"/", "/health/live", "/health/ready", "/metrics", "/samples", "/samples/{id}"}
+    pages = {"/", "/docs", "/openapi.yaml", "/static/{name}", "/samples", "/samples/{id}"}
+    assert closed == {"/health/live", "/health/ready", "/metrics", *pages}
+
+
+def test_handbook_says_what_the_ingress_publishes() -> None:
+    handbook = (ROOT / "docs/operating.md").read_text(encoding="utf-8")
+    row = re.findall(r"^\| Ingress \| (.*?) by TLS", handbook, re.MULTILINE)[0]
+    assert set(re.findall(r"`(/\S+)`", row)) == policies.PUBLIC
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
