@@ -7,7 +7,7 @@ PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: help run test check bench format messages docs image lock clean
+.PHONY: help run test check bench soak format messages docs image lock clean
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -37,8 +37,11 @@ check: $(DEV_STAMP)  ## format, lint, types, import contracts, contract validity
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m openapi_spec_validator openapi.yaml
 
-bench: $(DEV_STAMP)  ## CPU, latency and growth as ratios to a bare parse-and-write of the same body
+bench: $(DEV_STAMP)  ## CPU, latency, growth, fallback and replicas as ratios in one run (2 min)
 	@$(BIN)/python -m bench.run
+
+soak: $(DEV_STAMP)  ## faults of every dependency, restarts under load, then MINUTES=2 of mixed load (8 min)
+	@$(BIN)/python -m soak.run --minutes $(or $(MINUTES),2)
 
 format: $(DEV_STAMP)  ## format and fix what can be fixed
 	@$(BIN)/python -m ruff format .

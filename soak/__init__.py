@@ -1,0 +1,1 @@
+"""Runs the real service among dependencies that break, and says what came of it: `make soak`."""

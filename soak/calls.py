@@ -1,0 +1,208 @@
+"""What an EHR sends and what it may get back: bodies, tokens, calls, and the check that no card is wrong."""
+
+from __future__ import annotations
+
+import http.client
+import secrets
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+from joserfc import jwt
+from joserfc.jwk import ECKey
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
+
+from soak.certificates import HERE
+from soak.chart import ENCOUNTER, MARK, VIEW, Json, answer, queries
+
+PUBLIC = "https://cds.soak.example"
+HOOK = f"/cds-services/{VIEW}"
+FEEDBACK = f"{HOOK}/feedback"
+PATIENCE = 15.0  # s after which a call is given up: far beyond every bound
+LACKING = "Could not be read, so not judged"  # the card's words for data that were not there
+OLD_KEY = ECKey.generate_key("P-384", {"kid": "old"})
+NEW_KEY = ECKey.generate_key("P-384", {"kid": "new"})
+
+
+def key_set(*keys: ECKey) -> bytes:
+    """The public halves as a JWK Set."""
+    return msgspec.json.encode({"keys": [key.as_dict(private=False) for key in keys]})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: `status` is 0 if nothing did, `words` then says how it failed."""
+
+    status: int
+    seconds: float
+    body: Any = None
+    words: str = ""
+    began: float = 0.0  # of time.monotonic()
+
+
+def send(
+    port: int, path: str, body: bytes, token: str, kept: http.client.HTTPConnection | None = None, trace: str = ""
+) -> Answer:
+    """POST a body; over the connection `kept`, if given, else over one of its own."""
+    began = time.monotonic()
+    wire = kept or http.client.HTTPConnection(HERE, port, timeout=PATIENCE)
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    if trace:
+        headers["X-Request-Id"] = trace
+    try:
+        wire.request("POST", path, body, headers)
+        got = wire.getresponse()
+        words = got.read()
+        return Answer(got.status, time.monotonic() - began, _decoded(words), "", began)
+    except (OSError, http.client.HTTPException) as error:
+        wire.close()
+        return Answer(0, time.monotonic() - began, None, type(error).__name__, began)
+    finally:
+        if kept is None:
+            wire.close()
+
+
+def _decoded(words: bytes) -> Any:
+    try:
+        return msgspec.json.decode(words)
+    except msgspec.DecodeError:
+        return None
+
+
+@dataclass
+class Ledger:
+    """What the service has promised: cards that were shown, feedback that it acknowledged. Safe for threads."""
+
+    cards: set[str] = field(default_factory=set)
+    feedback: set[str] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def shown(self, found: Answer) -> Answer:
+        """Note the cards of an answer."""
+        with self._lock:
+            self.cards.update(card["uuid"] for card in cards_of(found))
+        return found
+
+    def acknowledged(self, card: str) -> None:
+        """Note that feedback to this card was accepted."""
+        with self._lock:
+            self.feedback.add(card)
+
+    def missing(self, url: str) -> tuple[int, int]:
+        """How many cards, and how many acknowledged feedback items, the database at `url` does not hold."""
+        with self._lock:
+            cards, feedback = set(self.cards), set(self.feedback)
+        engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"), poolclass=NullPool)
+        with engine.connect() as connection:
+            cards.difference_update(connection.scalars(text("SELECT uuid FROM cards")))
+            feedback.difference_update(connection.scalars(text("SELECT card FROM feedback")))
+        return len(cards), len(feedback)
+
+    def await_stored(self, url: str, seconds: float) -> tuple[int, int]:
+        """As `missing`, once nothing is or the time is over."""
+        until = time.monotonic() + seconds
+        while any(found := self.missing(url)) and time.monotonic() < until:
+            time.sleep(0.1)
+        return found
+
+
+@dataclass
+class Ehr:
+    """A caller: signs its tokens, names the FHIR server at `fhir`, and knows the card that its patients must get."""
+
+    issuer: str
+    fhir: str
+    chart: list[Json]
+    ledger: Ledger
+    jku: str = ""
+    right: Any = None  # the content of the card for this chart, learnt while all is well
+
+    def token(self, path: str = HOOK, key: ECKey = OLD_KEY) -> str:
+        """A token for one call."""
+        now = int(time.time())
+        said = {"iss": self.issuer, "aud": PUBLIC + path, "iat": now, "exp": now + 300, "jti": str(uuid4())}
+        header = {"alg": "ES384", "kid": key.kid, "typ": "JWT"} | ({"jku": self.jku} if self.jku else {})
+        return jwt.encode(header, said, key, algorithms=["ES384"])
+
+    def body(self, sent: str) -> bytes:
+        """A hook request for a new patient; `sent`: what comes as prefetch, "all", "half" (who, magnesium), "none"."""
+        patient = f"{MARK}-{secrets.token_hex(8)}"
+        context = {"userId": f"Practitioner/{MARK}", "patientId": patient, "encounterId": ENCOUNTER}
+        access = {"access_token": f"{MARK}-{secrets.token_hex(8)}", "token_type": "Bearer", "expires_in": 300}
+        said = {
+            "hook": "patient-view", "hookInstance": str(uuid4()), "context": context,
+            "fhirServer": self.fhir, "fhirAuthorization": {**access, "scope": "patient/*.rs", "subject": MARK},
+        }  # fmt: skip
+        wanted = {"all": None, "half": {"patient", "magnesium"}, "none": set[str]()}[sent]
+        prefetch = {
+            key: msgspec.Raw(answer(self.chart, query))
+            for key, query in queries(patient).items()
+            if wanted is None or key in wanted
+        }
+        return msgspec.json.encode(said | ({"prefetch": prefetch} if prefetch else {}))
+
+    def call(self, port: int, sent: str, key: ECKey = OLD_KEY, **more: Any) -> Answer:
+        """A hook call with a fresh token."""
+        return self.ledger.shown(send(port, HOOK, self.body(sent), self.token(key=key), **more))
+
+    def feedback(self, port: int, **more: Any) -> Answer:
+        """Feedback to a card, with a fresh token; noted if it was acknowledged."""
+        card, now = str(uuid4()), datetime.now(UTC).isoformat()
+        item = {"card": card, "outcome": "overridden", "outcomeTimestamp": now}
+        found = send(port, FEEDBACK, msgspec.json.encode({"feedback": [item]}), self.token(FEEDBACK), **more)
+        if found.status == 200:
+            self.ledger.acknowledged(card)
+        return found
+
+    def learn(self, port: int) -> None:
+        """Learn the right card; the way over the FHIR server must lead to the same one. Raises SystemExit if not."""
+        first, second = self.call(port, "all"), self.call(port, "none")
+        if first.status != 200 or not cards_of(first) or content(first) != content(second) or LACKING in detail(first):
+            found = [(each.status or each.words, content(each)) for each in (first, second)]
+            raise SystemExit(f"the service is not well before any fault; with and without prefetch: {found}")
+        self.right = content(first)
+
+    def fault_of(self, found: Answer, allowed: Iterable[int] = (), *, lacking: bool = False) -> str:
+        """Why this answer to a hook call must not be; "" if it is right or, if `lacking`, says what it lacks."""
+        if found.status in allowed:
+            return "" if _is_outcome(found) else f"{found.status} without an OperationOutcome"
+        if found.status != 200:
+            return f"answered {found.status or found.words}"
+        if content(found) == self.right and LACKING not in detail(found):
+            return ""
+        if lacking and LACKING in detail(found):
+            return ""
+        if not cards_of(found):
+            return "WRONG CARD: no card at all"
+        return (
+            "data were said to lack" if LACKING in detail(found) else "WRONG CARD: other content, nothing said to lack"
+        )
+
+
+def cards_of(found: Answer) -> list[Json]:
+    """The cards of an answer; none if it is none."""
+    cards = found.body.get("cards") if isinstance(found.body, dict) else None
+    return cards if isinstance(cards, list) else []
+
+
+def content(found: Answer) -> Any:
+    """What the cards say, without what differs from call to call."""
+    return [
+        (card["summary"], card["indicator"], card["extension"]["org.magnesium-cds.findings"])
+        for card in cards_of(found)
+    ]
+
+
+def detail(found: Answer) -> str:
+    """All the words of the cards."""
+    return "\n".join(card.get("detail", "") for card in cards_of(found))
+
+
+def _is_outcome(found: Answer) -> bool:
+    return isinstance(found.body, dict) and found.body.get("resourceType") == "OperationOutcome"

@@ -1,0 +1,105 @@
+"""`make soak`: the real service among dependencies that break, in one command; exits with 1 if anything failed.
+
+Every part may be run alone. What is printed is Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+import psycopg
+
+from soak import crowd, disk, matrix, rolling, steady
+from soak.chart import BORN, MARK
+from soak.faults import Fault
+from soak.report import Report
+from soak.world import World, traces, world
+
+Options = argparse.Namespace
+PARTS: Mapping[str, Callable[[World, Report, Options], None]] = MappingProxyType(
+    {
+        "matrix": lambda here, report, options: matrix.run(here, report, options.cell, options.margin),
+        "crowd": lambda here, report, _options: crowd.run(here, report),
+        "rolling": lambda here, report, options: _rolling(here, report, options.rounds),
+        "worker": lambda here, report, _options: rolling.worker_killed(here, report),
+        "migrations": lambda here, report, _options: rolling.migrations(here, report),
+        "disk": lambda here, report, _options: disk.run(here, report),
+        "steady": lambda here, report, options: steady.run(here, report, options.minutes),
+    }
+)
+
+
+def _rolling(here: World, report: Report, rounds: int) -> None:
+    rolling.run(here, report, rounds)
+    rolling.without_warning(here, report)
+
+
+def cell(words: str) -> tuple[str, Fault]:
+    """`fhir:reset`, `postgresql:black-hole`, `jwks:expired-certificate` … as a cell of the matrix."""
+    target, _, fault = words.partition(":")
+    faults = {each.value.replace(" ", "-"): each for each in Fault}
+    if target not in matrix.TARGETS or fault not in faults:
+        raise argparse.ArgumentTypeError(f"is one of {', '.join(matrix.TARGETS)}, a colon, one of {', '.join(faults)}")
+    return target, faults[fault]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what is asked for; 0 if all of it is well, 1 if not, 2 where it cannot be run."""
+    options = _options(arguments)
+    report, began = Report(), time.monotonic()
+    try:
+        with world() as here:
+            for name in options.only or PARTS:
+                PARTS[name](here, report, options)
+            _privacy(here, report)
+    except LookupError as missing:
+        report.line(f"Not run: {missing}")
+        return 2
+    report.title(f"After {(time.monotonic() - began) / 60:.1f} minutes: {len(report.failures)} failures")
+    for failure in report.failures:
+        report.line(f"- {failure}")
+    return 1 if report.failures else 0
+
+
+def _options(arguments: Sequence[str] | None) -> Options:
+    parser = argparse.ArgumentParser(prog="python -m soak.run", description=__doc__)
+    parser.add_argument("--only", action="append", choices=tuple(PARTS), help="this part; may be given several times")
+    parser.add_argument("--cell", action="append", type=cell, metavar="TARGET:FAULT", help="of the matrix, this cell")
+    margin = "seconds added to the bounds of the matrix, for a machine that is shared  [%(default)s]"
+    parser.add_argument("--margin", type=float, default=matrix.MARGIN, help=margin)
+    parser.add_argument("--minutes", type=float, default=2.0, help="of steady load  [%(default)s]")
+    parser.add_argument("--rounds", type=int, default=rolling.ROUNDS, help="of rolling restarts  [%(default)s]")
+    options = parser.parse_args(arguments)
+    if options.cell and not options.only:
+        options.only = ["matrix"]
+    return options
+
+
+def _privacy(here: World, report: Report) -> None:
+    """Everything about the patients of a soak is marked: the marks have no place in logs or tables."""
+    found = [*traces(here.folder), *_in_tables(here.database_url)]
+    size = sum(log.stat().st_size for log in here.folder.glob("*.log"))
+    report.title("Patient data in logs and tables")
+    verdict = report.check("patient data", *found, *([] if size else ["no log was written: nothing was searched"]))
+    report.line(f"{size // 1000} kB of logs and every row of the database searched for the marks: {verdict}")
+
+
+def _in_tables(url: str) -> list[str]:
+    with psycopg.connect(url) as connection:
+        named = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        found = []
+        for (table,) in named:
+            query = f"SELECT count(*) FROM {table} AS r WHERE r::text LIKE %s OR r::text LIKE %s"
+            number = connection.execute(query, (f"%{MARK}%", f"%{BORN}%")).fetchone()
+            found += [f"table {table}: {number[0]} rows with a mark"] if number and number[0] else []
+    return found
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended then too
+    raise SystemExit(main())
