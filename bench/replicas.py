@@ -20,7 +20,7 @@ from bench.postgres import Database, postgres, programs
 from bench.report import NOT_MEASURABLE, QUIET, Figure, judged, of_rounds
 from bench.servers import Server, busy, magnesium
 
-CALLERS = 8  # connections of each of the two processes that call
+CALLERS = 8  # connections of each of the two processes that call; 16 or 32 leave as much of the processors idle
 WINDOW, RAMP = 1.5, 0.3  # s measured, after s of the same load
 GOAL = 1.8
 

@@ -22,7 +22,8 @@ LEGEND = """\
 Yardsticks, which get the same bodies: drain reads them, parse parses them, echo parses and writes them again, rule
 decodes what one rule needs and answers with a card. They run in gunicorn with the settings of the service: one worker,
 as many threads; on both sides what was imported is kept out of the collection of garbage (gc.freeze). Shown: the median
-of the rounds, [smallest to largest]; CPU is user and system time of the server. No tokens in development mode; "with a
+of the rounds, [smallest to largest]; CPU is user and system time of the server; the service is also charged what it
+uses while the yardsticks have their turns, storing what it answered and waiting. No tokens in development mode; "with a
 signed token": ES384, verified at each call, another one each time."""
 
 

@@ -18,7 +18,14 @@ from types import MappingProxyType
 from typing import IO
 
 ROOT = Path(__file__).parents[1]
-OURS = ("MAGNESIUM_CDS_", "DATABASE_", "WEB_", "HOST", "PORT")  # settings of whoever calls us, not of our servers
+OURS = (
+    "MAGNESIUM_CDS_",
+    "DATABASE_",
+    "OTEL_",
+    "WEB_",
+    "HOST",
+    "PORT",
+)  # settings of whoever calls us, not of our servers
 NOTHING: Mapping[str, str] = MappingProxyType({})
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -65,7 +72,7 @@ def running(
         )
         server = Server(process, port)
         try:
-            _await(server, (lambda: answers(port, ready)) if isinstance(ready, str) else ready, output)
+            _await(server, (lambda: fetched(port, ready) is not None) if isinstance(ready, str) else ready, output)
             yield server
         finally:
             end(process, stop)
@@ -87,17 +94,16 @@ def magnesium(folder: Path, site: str = "", environment: Mapping[str, str] = NOT
         yield server
 
 
-def answers(port: int, path: str) -> bool:
-    """Does anything answer a GET of this path?"""
+def fetched(port: int, path: str) -> bytes | None:
+    """The body of the answer to a GET of this path, of whatever status; None if nothing answers."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
         connection.request("GET", path)
-        connection.getresponse().read()
+        return connection.getresponse().read()
     except (OSError, http.client.HTTPException):
-        return False
+        return None
     finally:
         connection.close()
-    return True
 
 
 def end(process: subprocess.Popen[bytes], stop: signal.Signals = signal.SIGTERM) -> None:

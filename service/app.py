@@ -27,7 +27,8 @@ from service.api.logs import log_to_stdout, never_waiting
 from service.api.tools import Tools
 from service.cds.catalogue import PREFETCH_KEYS
 from service.errors import StoreUnavailable
-from service.fhir.client import CALLS_AT_ONCE, FhirReader, call_turns
+from service.fhir.client import FhirReader
+from service.fhir.crew import Crew
 from service.fhir.snapshot import Site
 from service.logic.knowledge import VERSION, load
 from service.logic.rules import RULES
@@ -44,7 +45,6 @@ from service.terminology.drugs import FORMULARY, Formulary
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-READS_AT_ONCE = CALLS_AT_ONCE * len(PREFETCH_KEYS)  # by one FHIR server: all queries of the calls that read it
 UPGRADE_SECONDS = 5.0
 
 
@@ -76,7 +76,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = now) -> flask
     tracing = app.extensions["tracing"] = telemetry.start_tracing() if settings.traces else None
     telemetry.observe(app, tracing)
     problems.register(app)
-    room.admit_long_bodies(app)
+    room.watch_long_bodies(app)
     answers.protect(app)
     allow_origins(app, settings.service.cors_origins, development=settings.mode is Mode.DEVELOPMENT)
     app.register_blueprint(hooks.blueprint(tools))
@@ -149,12 +149,11 @@ def _identify(settings: Settings, store: Store) -> Callable[[str | None, str, da
 def fhir_readers(settings: Settings) -> dict[tuple[Network, ...], FhirReader]:
     """A reader for each list of networks to which a tenant's FHIR servers are held."""
     ca, loopback = settings.service.ca_bundle, settings.mode is Mode.DEVELOPMENT
-
-    turns = call_turns()
+    crew = Crew(reads=len(PREFETCH_KEYS))
 
     def reader(networks: tuple[Network, ...]) -> FhirReader:
         permit = partial(address_allowed, networks=networks, loopback=loopback)
-        return FhirReader(READS_AT_ONCE, ca_file=str(ca) if ca else None, permit=permit, turns=turns)
+        return FhirReader(ca_file=str(ca) if ca else None, permit=permit, crew=crew)
 
     lists = {tenant.fhir_networks for tenant in (*settings.tenants, settings.unproved)}
     return {networks: reader(networks) for networks in lists}

@@ -6,8 +6,8 @@ import http.client
 import secrets
 import threading
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -45,6 +45,10 @@ class Answer:
     words: str = ""
     began: float = 0.0  # of time.monotonic()
 
+    def bare(self) -> Answer:
+        """Without the body: to be kept, for as long as a soak may last."""
+        return replace(self, body=None)
+
 
 def send(
     port: int, path: str, body: bytes, token: str, kept: http.client.HTTPConnection | None = None, trace: str = ""
@@ -59,7 +63,7 @@ def send(
         wire.request("POST", path, body, headers)
         got = wire.getresponse()
         words = got.read()
-        return Answer(got.status, time.monotonic() - began, _decoded(words), "", began)
+        return Answer(got.status, time.monotonic() - began, decoded(words), "", began)
     except (OSError, http.client.HTTPException) as error:
         wire.close()
         return Answer(0, time.monotonic() - began, None, type(error).__name__, began)
@@ -68,7 +72,8 @@ def send(
             wire.close()
 
 
-def _decoded(words: bytes) -> Any:
+def decoded(words: bytes) -> Any:
+    """JSON; None if it is none."""
     try:
         return msgspec.json.decode(words)
     except msgspec.DecodeError:
@@ -86,7 +91,7 @@ class Ledger:
     def shown(self, found: Answer) -> Answer:
         """Note the cards of an answer."""
         with self._lock:
-            self.cards.update(card["uuid"] for card in cards_of(found))
+            self.cards.update(str(card.get("uuid")) for card in cards_of(found))
         return found
 
     def acknowledged(self, card: str) -> None:
@@ -169,7 +174,10 @@ class Ehr:
         self.right = content(first)
 
     def fault_of(self, found: Answer, allowed: Iterable[int] = (), *, lacking: bool = False) -> str:
-        """Why this answer to a hook call must not be; "" if it is right or, if `lacking`, says what it lacks."""
+        """Why this answer to a hook call must not be; "" if it is right or, if `lacking`, says what it lacks.
+
+        Never raises, whatever was answered.
+        """
         if found.status in allowed:
             return "" if _is_outcome(found) else f"{found.status} without an OperationOutcome"
         if found.status != 200:
@@ -186,22 +194,34 @@ class Ehr:
 
 
 def cards_of(found: Answer) -> list[Json]:
-    """The cards of an answer; none if it is none."""
+    """The cards of an answer; none if any of them is no object."""
     cards = found.body.get("cards") if isinstance(found.body, dict) else None
-    return cards if isinstance(cards, list) else []
+    return cards if isinstance(cards, list) and all(isinstance(card, dict) for card in cards) else []
 
 
 def content(found: Answer) -> Any:
     """What the cards say, without what differs from call to call."""
-    return [
-        (card["summary"], card["indicator"], card["extension"]["org.magnesium-cds.findings"])
-        for card in cards_of(found)
-    ]
+    return [(card.get("summary"), card.get("indicator"), _findings(card)) for card in cards_of(found)]
+
+
+def _findings(card: Json) -> Any:
+    extension = card.get("extension")
+    return extension.get("org.magnesium-cds.findings") if isinstance(extension, dict) else None
 
 
 def detail(found: Answer) -> str:
     """All the words of the cards."""
-    return "\n".join(card.get("detail", "") for card in cards_of(found))
+    return "\n".join(str(card.get("detail", "")) for card in cards_of(found))
+
+
+def statuses(answers: Iterable[Answer]) -> str:
+    """The different statuses, or the words of what came in place of one; "–" if there are no answers."""
+    return " ".join(sorted({str(each.status or each.words) for each in answers})) or "–"
+
+
+def slowest(answers: Sequence[Answer]) -> str:
+    """Milliseconds of the slowest; "–" if there are none."""
+    return f"{1000 * max(each.seconds for each in answers):.0f}" if answers else "–"
 
 
 def _is_outcome(found: Answer) -> bool:

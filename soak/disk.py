@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from soak.calls import HOOK, Answer, Ehr, Ledger, send
+from bench.servers import family
+from soak.calls import HOOK, Answer, Ehr, Ledger, send, slowest, statuses
 from soak.report import Report
-from soak.world import Replica, World, descendants
+from soak.world import Replica, World
 
 ROOM = 4096  # bytes
 RECOVERY_BOUND = 5.0  # s
@@ -47,8 +48,9 @@ def run(world: World, report: Report) -> None:
     if any(missing):
         reasons.append(f"{missing[0]} cards shown and {missing[1]} feedback items acknowledged were not stored")
     report.line(
-        f"{told}; feedback accepted again {recovered:.1f} s after there was room, "
-        f"{len(ledger.cards)} cards all stored: {report.check('disk full', *reasons)}"
+        f"{told}; feedback accepted again {recovered:.1f} s after there was room; of {len(ledger.cards)} cards shown "
+        f"and {len(ledger.feedback)} feedback items acknowledged {missing[0]} and {missing[1]} were not stored: "
+        f"{report.check('disk full', *reasons)}"
     )
 
 
@@ -64,13 +66,12 @@ def _calls(ehr: Ehr, replica: Replica) -> tuple[list[str], str]:
 
 
 def _told(answers: list[Answer]) -> str:
-    statuses = sorted({str(found.status or found.words) for found in answers})
-    return f"{' '.join(statuses)} (slowest {1000 * max(found.seconds for found in answers):.0f} ms)"
+    return f"{statuses(answers)} (slowest {slowest(answers)} ms)"
 
 
 @contextmanager
 def _full(replica: Replica) -> Iterator[None]:
-    pids = descendants(replica.server.process.pid)
+    pids = family(replica.server.process.pid)
     before = {pid: resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in pids}
     try:
         for pid, (_, most) in before.items():

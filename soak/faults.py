@@ -12,6 +12,7 @@ import random
 import socket
 import struct
 import threading
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from soak.certificates import HERE, Papers
 LATENCY = 2.0  # s before each piece of an answer
 DRIP = 0.5  # s between the bytes of an answer: too short a pause for a time-out of one read
 PIECE = 65_536
+BIND_SECONDS = 5.0  # somebody may have been given the port while nobody listened on it
 # PostgreSQL's first message where the client would like TLS or GSSAPI encryption; "Message Formats" of its manual.
 WANTS_TLS, WANTS_GSS = struct.pack(">ii", 8, 80877103), struct.pack(">ii", 8, 80877104)
 HUGE_HTTP = b"HTTP/1.1 200 OK\r\nContent-Type: application/fhir+json\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -104,8 +106,18 @@ class Proxy:
         if fault is Fault.BLACK_HOLE:
             self._plug = _plugged(self.port)
         elif fault is not Fault.REFUSED:
-            tls = None if self._postgres else self._papers_now()
-            self._listener = await asyncio.start_server(self._serve, HERE, self.port, ssl=tls, backlog=256)
+            self._listener = await self._listening()
+
+    async def _listening(self) -> asyncio.Server:
+        tls = None if self._postgres else self._papers_now()
+        until = time.monotonic() + BIND_SECONDS
+        while True:
+            try:
+                return await asyncio.start_server(self._serve, HERE, self.port, ssl=tls, backlog=256)
+            except OSError:
+                if time.monotonic() > until:
+                    raise
+                await asyncio.sleep(0.05)
 
     def _papers_now(self) -> object:
         return self._papers.expired if self._fault is Fault.EXPIRED else self._papers.good

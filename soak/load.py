@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from uuid import uuid4
 
 from soak.calls import PATIENCE, Answer, Ehr
@@ -42,6 +43,13 @@ class Load:
         return [outcome for outcome in self.outcomes if outcome.fault]
 
 
+class Caller(NamedTuple):
+    """What calls until the load is over, and the kinds of calls that have to be among the outcomes then."""
+
+    kinds: tuple[str, ...]
+    calls: Callable[[Load], None]
+
+
 def one(ehr: Ehr, kind: str, port: int, trace: str, kept: http.client.HTTPConnection | None = None) -> Outcome:
     """One call of a kind: what is sent as prefetch, or "feedback"."""
     if kind == "feedback":
@@ -50,14 +58,17 @@ def one(ehr: Ehr, kind: str, port: int, trace: str, kept: http.client.HTTPConnec
     else:
         found = ehr.call(port, kind, kept=kept, trace=trace)
         fault = ehr.fault_of(found)
-    return Outcome(kind, port, found, fault, trace)
+    return Outcome(kind, port, found.bare(), fault, trace)
 
 
 @contextmanager
-def running(ports: list[int], *callers: Callable[[Load], None]) -> Iterator[Load]:
-    """These callers, each in a thread of its own, while the block lasts."""
+def running(ports: list[int], *callers: Caller) -> Iterator[Load]:
+    """These callers, each in a thread of its own, while the block lasts; one that breaks is a fault among the outcomes.
+
+    So is one that does not end, and a kind of call that was never made.
+    """
     load = Load(list(ports))
-    threads = [threading.Thread(target=caller, args=(load,), daemon=True) for caller in callers]
+    threads = [threading.Thread(target=_guarded, args=(caller, load), daemon=True) for caller in callers]
     for thread in threads:
         thread.start()
     try:
@@ -66,9 +77,25 @@ def running(ports: list[int], *callers: Callable[[Load], None]) -> Iterator[Load
         load.over.set()
         for thread in threads:
             thread.join(2 * PATIENCE)
+        made = {outcome.kind for outcome in load.outcomes}
+        missing = {kind for caller in callers for kind in caller.kinds} - made
+        load.outcomes += [_fault_of_ours(kind, "no such call was made") for kind in sorted(missing)]
+        load.outcomes += [_fault_of_ours("caller", "did not end") for thread in threads if thread.is_alive()]
 
 
-def caller(ehr: Ehr, *kinds: str, keep: bool = True, pause: float = 0.0) -> Callable[[Load], None]:
+def _guarded(caller: Caller, load: Load) -> None:
+    try:
+        caller.calls(load)
+    except Exception as error:  # noqa: BLE001  whatever it is: a caller that has gone must not look like a quiet one
+        load.outcomes.append(_fault_of_ours("caller", f"ended with {type(error).__name__}: {error}"))
+
+
+def _fault_of_ours(kind: str, fault: str) -> Outcome:
+    """Something is wrong with the load itself, so the rest proves nothing."""
+    return Outcome(kind, 0, Answer(0, 0.0, None, "no call"), fault, "")
+
+
+def caller(ehr: Ehr, *kinds: str, keep: bool = True, pause: float = 0.0) -> Caller:
     """One that makes these kinds of calls in turn, at the replicas in turn; `keep`: over connections kept alive."""
 
     def calls(load: Load) -> None:
@@ -84,7 +111,7 @@ def caller(ehr: Ehr, *kinds: str, keep: bool = True, pause: float = 0.0) -> Call
             time.sleep(pause if outcome.answer.status else max(pause, AFTER_NOTHING))
         _wire(kept, (), 0)
 
-    return calls
+    return Caller(kinds, calls)
 
 
 def _wire(

@@ -7,6 +7,7 @@ import signal
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import psycopg
 
@@ -19,7 +20,7 @@ from soak.world import Replica, World, upgrade
 ROUNDS = 6
 PRE_STOP = 1.0  # s between leaving the list of ready replicas and SIGTERM; 5 s in Kubernetes
 SLOW = 1.2  # s that the FHIR server takes, so that calls are under way when SIGTERM comes
-UNREAD = {"ConnectionRefusedError"}  # nobody had taken the request
+AT_ONCE = 0.1  # s in which a request that was sent may not have been read
 RESPAWN_BOUND = 10.0  # s until a killed worker's successor answers
 KILLS = 3
 
@@ -53,8 +54,7 @@ def _replace(world: World, load: Load, place: int) -> tuple[int, float]:
     load.ports = [port for port in load.ports if port != old.port]
     world.replicas[place] = new
     time.sleep(PRE_STOP)
-    began = time.monotonic()
-    return old.stop(), time.monotonic() - began
+    return old.stop(), time.monotonic() - old.told
 
 
 def _uncleanly(codes: Counter[int]) -> list[str]:
@@ -70,38 +70,62 @@ def without_warning(world: World, report: Report) -> None:
     waiting = [caller(ehr, "none") for _ in range(4)]
     with world.fhir.broken(Fault.LATENCY, SLOW), running([replica.port], *waiting, *quick) as load:
         time.sleep(3.0)
-        told = time.monotonic()
         code = replica.stop()
-        took = time.monotonic() - told
+        took = time.monotonic() - replica.told
         time.sleep(0.1)
-    _judge_stop(report, replica, load, told, code, took)
-
-
-def _judge_stop(report: Report, replica: Replica, load: Load, told: float, code: int, took: float) -> None:
-    log = replica.log.read_text(errors="replace")
-    under_way = [o for o in load.outcomes if o.answer.began < told - 0.1 and o.answer.began + o.answer.seconds > told]
-    wronged = [o for o in load.faults if o in under_way or o.answer.status or o.trace in log]
-    unread = [o for o in load.faults if o not in wronged]
-    how = Counter(o.answer.words for o in unread)
-    refused = sum(how[words] for words in UNREAD)
-    del how["ConnectionRefusedError"]
-    reasons = [f"{o.kind}, sent {told - o.answer.began:.2f} s before SIGTERM: {o.fault}" for o in wronged]
-    if code:
-        reasons.append(f"exit code {code}")
+    stop = sort(load.outcomes, replica.told, replica.log.read_text(errors="replace"))
+    reasons = [*stop.reasons(), *([f"exit code {code}"] if code else [])]
     report.line(
-        f"Of {len(under_way)} calls under way (four of them waiting for a slow FHIR server) "
-        f"{len(under_way) - len(wronged)} were answered. Of those sent after SIGTERM {refused} found nobody listening, "
-        f"{sum(how.values())} were cut before they were read ({_counted(how)}), {_after(load, told)} were answered. "
-        f"Ended with code {code} after {took:.1f} s: {report.check('SIGTERM under load', *reasons)}"
+        f"{stop.told()} Ended with code {code} after {took:.1f} s: {report.check('SIGTERM under load', *reasons)}"
     )
 
 
-def _after(load: Load, told: float) -> int:
-    return sum(1 for o in load.outcomes if o.answer.began > told and not o.fault)
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The calls around a SIGTERM: those under way then, those sent later, and those that must have been answered."""
+
+    under_way: list[Outcome]
+    later: list[Outcome]
+    wronged: list[str]
+
+    def reasons(self) -> list[str]:
+        """What speaks against it; that nothing was put to the test does too."""
+        untested = [] if any(map(_waited, self.under_way)) else ["no call was waiting for the FHIR server at SIGTERM"]
+        return self.wronged + untested
+
+    def told(self) -> str:
+        """In words."""
+        answered = sum(not each.fault for each in self.under_way)
+        how = Counter(each.answer.words or str(each.answer.status) for each in self.later if each.fault)
+        refused = how.pop("ConnectionRefusedError", 0)
+        counted = ", ".join(f"{number} {words}" for words, number in how.items()) or "none"
+        return (
+            f"Of {len(self.under_way)} calls under way ({sum(map(_waited, self.under_way))} of them waiting for a slow "
+            f"FHIR server) {answered} were answered. Of {len(self.later)} sent from then on "
+            f"{sum(not each.fault for each in self.later)} were answered, {refused} found nobody listening, "
+            f"{how.total()} were cut ({counted})."
+        )
 
 
-def _counted(how: Counter[str]) -> str:
-    return ", ".join(f"{number} {words}" for words, number in how.items() if number) or "none"
+def sort(outcomes: list[Outcome], told: float, log: str) -> Stop:
+    """The calls of a load by when they were sent, as seen from SIGTERM at `told`.
+
+    What was sent a moment before may not have been read yet: like what was sent later, it may be lost, unless it got
+    an answer that is wrong, or stands in the log and so was read.
+    """
+    before = [each for each in outcomes if each.answer.began < told - AT_ONCE]
+    later = [each for each in outcomes if each.answer.began >= told - AT_ONCE]
+    wronged = [each for each in before if each.fault]
+    wronged += [each for each in later if each.fault and (each.answer.status or each.trace in log)]
+    return Stop(
+        [each for each in before if each.answer.began + each.answer.seconds > told],
+        later,
+        [f"{each.kind}, sent {each.answer.began - told:+.2f} s from SIGTERM: {each.fault}" for each in wronged],
+    )
+
+
+def _waited(outcome: Outcome) -> bool:
+    return outcome.kind == "none"
 
 
 def worker_killed(world: World, report: Report, kills: int = KILLS) -> None:
@@ -117,15 +141,17 @@ def worker_killed(world: World, report: Report, kills: int = KILLS) -> None:
             moments.append(_kill(replica))
             gaps.append(_until_answered(load, moments[-1][1]))
     cards, feedback = ehr.ledger.await_stored(world.database_url, 2)
-    reasons = [_unexpected(fault, moments) for fault in load.faults]
+    reasons = [reason for fault in load.faults if (reason := _unexpected(fault, moments))]
+    others = len(reasons)
     if max(gaps) > RESPAWN_BOUND:
         reasons.append(f"answered again only after {max(gaps):.1f} s")
     if feedback:
         reasons.append(f"{feedback} acknowledged feedback items are not in the database")
     report.line(
-        f"{kills} kills, {len(load.outcomes)} calls; {len(load.faults)} calls that were under way on the worker were "
-        f"lost; answered again after {', '.join(f'{gap:.1f}' for gap in gaps)} s, callers who came meanwhile waited. "
-        f"Of {len(ehr.ledger.feedback)} feedback items acknowledged {feedback} are not in the database, of "
+        f"{kills} kills, {len(load.outcomes)} calls; {len(load.faults) - others} that were under way when a worker was "
+        f"killed were lost, and {others} that were not; answered again after "
+        f"{', '.join(f'{gap:.1f}' for gap in gaps)} s, callers who came meanwhile waited. Of "
+        f"{len(ehr.ledger.feedback)} feedback items acknowledged {feedback} are not in the database, of "
         f"{len(ehr.ledger.cards)} cards shown {cards} (they are recorded a fifth of a second after the answer): "
         f"{report.check('worker killed', *reasons)}"
     )

@@ -13,12 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import psycopg
+from psycopg import sql
 
 from soak import crowd, disk, matrix, rolling, steady
-from soak.chart import BORN, MARK
 from soak.faults import Fault
 from soak.report import Report
-from soak.world import World, traces, world
+from soak.world import MARKS, World, traces, world, written
 
 Options = argparse.Namespace
 PARTS: Mapping[str, Callable[[World, Report, Options], None]] = MappingProxyType(
@@ -48,6 +48,12 @@ def cell(words: str) -> tuple[str, Fault]:
     return target, faults[fault]
 
 
+def _minutes(words: str) -> float:
+    if (minutes := float(words)) < steady.SHORTEST:
+        raise argparse.ArgumentTypeError(f"at least {steady.SHORTEST:g}: less shows no growth; --only leaves it out")
+    return minutes
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is asked for; 0 if all of it is well, 1 if not, 2 where it cannot be run."""
     options = _options(arguments)
@@ -72,7 +78,7 @@ def _options(arguments: Sequence[str] | None) -> Options:
     parser.add_argument("--cell", action="append", type=cell, metavar="TARGET:FAULT", help="of the matrix, this cell")
     margin = "seconds added to the bounds of the matrix, for a machine that is shared  [%(default)s]"
     parser.add_argument("--margin", type=float, default=matrix.MARGIN, help=margin)
-    parser.add_argument("--minutes", type=float, default=2.0, help="of steady load  [%(default)s]")
+    parser.add_argument("--minutes", type=_minutes, default=2.0, help="of steady load  [%(default)s]")
     parser.add_argument("--rounds", type=int, default=rolling.ROUNDS, help="of rolling restarts  [%(default)s]")
     options = parser.parse_args(arguments)
     if options.cell and not options.only:
@@ -82,22 +88,44 @@ def _options(arguments: Sequence[str] | None) -> Options:
 
 def _privacy(here: World, report: Report) -> None:
     """Everything about the patients of a soak is marked: the marks have no place in logs or tables."""
-    found = [*traces(here.folder), *_in_tables(here.database_url)]
-    size = sum(log.stat().st_size for log in here.folder.glob("*.log"))
-    report.title("Patient data in logs and tables")
-    verdict = report.check("patient data", *found, *([] if size else ["no log was written: nothing was searched"]))
-    report.line(f"{size // 1000} kB of logs and every row of the database searched for the marks: {verdict}")
+    for replica in here.started:
+        replica.scrape()
+    databases, rows = _databases(here.database_url), 0
+    found = traces(here.folder)
+    for url in databases:
+        searched, marked = in_tables(url)
+        rows += searched
+        found += marked
+    found += [f"{each.metrics.name}: never read" for each in here.started if not each.metrics.exists()]
+    size = sum(file.stat().st_size for file in written(here.folder))
+    found += [] if size and rows else ["nothing was written, so nothing was searched"]
+    report.title("Patient data in logs, metrics and tables")
+    report.line(
+        f"{size // 1000} kB of logs and of the metrics of {len(here.started)} replicas, {rows} rows of "
+        f"{len(databases)} PostgreSQL and {len(list(here.folder.glob('*.sqlite3')))} SQLite databases searched for the "
+        f"marks: {report.check('patient data', *found)}"
+    )
 
 
-def _in_tables(url: str) -> list[str]:
+def _databases(url: str) -> list[str]:
+    """All databases of the server, as URLs."""
+    with psycopg.connect(url) as connection:
+        names = connection.execute("SELECT datname FROM pg_database WHERE NOT datistemplate").fetchall()
+    return [f"{url.rpartition('/')[0]}/{name}" for (name,) in names]
+
+
+def in_tables(url: str) -> tuple[int, list[str]]:
+    """How many rows a PostgreSQL database has, and which of its tables hold something of a patient or a token."""
+    rows, found = 0, []
+    marks = [f"%{mark}%" for mark in MARKS.values()]
     with psycopg.connect(url) as connection:
         named = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
-        found = []
         for (table,) in named:
-            query = f"SELECT count(*) FROM {table} AS r WHERE r::text LIKE %s OR r::text LIKE %s"
-            number = connection.execute(query, (f"%{MARK}%", f"%{BORN}%")).fetchone()
-            found += [f"table {table}: {number[0]} rows with a mark"] if number and number[0] else []
-    return found
+            query = sql.SQL("SELECT count(*), count(*) FILTER (WHERE r::text LIKE ANY(%s)) FROM {} AS r")
+            counted = connection.execute(query.format(sql.Identifier(table)), [marks]).fetchone() or (0, 0)
+            rows += counted[0]
+            found += [f"table {table}: {counted[1]} rows with a mark"] if counted[1] else []
+    return rows, found
 
 
 if __name__ == "__main__":

@@ -10,27 +10,31 @@ import socket
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 
-import msgspec
-
 from bench import bodies
-from soak.calls import HOOK, PATIENCE, Answer, Ehr, send
+from bench.servers import family
+from service.cds.catalogue import BY_ID
+from soak.calls import HOOK, PATIENCE, Answer, Ehr, cards_of, decoded, send, statuses
 from soak.certificates import HERE
-from soak.load import Load, Outcome, caller, percentiles, running
+from soak.chart import VIEW
+from soak.load import Caller, Load, Outcome, caller, percentiles, running
 from soak.report import Report
-from soak.world import Replica, World, descendants
+from soak.world import Replica, World
 
 SAMPLE = 2.0  # s between looks at memory and descriptors
-WARM = 0.25  # of the time, in which caches and pools fill
+SHORTEST = 0.5  # minutes
+APART = 0.5  # of the time and the calls lie between the quarters that are compared
 MEMORY_GROWTH = 10.0  # MB, beyond what remembered JWT ids take
 REMEMBERED, JTI_MB = 50_000, 0.0005  # per replica (service/store/store.py), and MB for each
 MORE_DESCRIPTORS = 10
+FHIR = "FHIR server"
+READS_AT_ONCE = 3 * len(BY_ID[VIEW].prefetch)  # by the callers below who leave reading to the service
 STORED_BOUND = 10.0  # s
 PAUSE = 0.02  # s between the calls of one caller
 # What comes from outside and must be refused in words: name → (body, statuses that are right).
@@ -46,27 +50,51 @@ GARBAGE: Mapping[str, tuple[bytes, set[int]]] = MappingProxyType(
         "much": (b'{"hook": "' + b"x" * 6_000_000 + b'"}', {413}),
     }
 )
+NO_TOKEN = "a valid body without a token"
 
 
 @dataclass
 class Samples:
-    """Memory (PSS, MB) and open file descriptors of one replica with its workers, as time goes by."""
+    """Memory (PSS, MB) and open file descriptors by kind, of one replica with its workers, as time goes by."""
 
     memory: list[float] = field(default_factory=list)
-    descriptors: list[int] = field(default_factory=list)
+    descriptors: list[Counter[str]] = field(default_factory=list)
 
-    def take(self, replica: Replica) -> None:
-        """One look."""
-        pids = descendants(replica.server.process.pid)
+    def take(self, replica: Replica, peers: Mapping[int, str]) -> None:
+        """One look; `peers` names what listens on which port of this machine."""
+        pids = family(replica.server.process.pid)
         self.memory.append(sum(map(_pss, pids)))
-        self.descriptors.append(sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids))
+        self.descriptors.append(kinds(pids, {**peers, replica.port: "callers"}))
+
+    @property
+    def numbers(self) -> list[int]:
+        """Descriptors at each look, but for connections to the FHIR server that a crowd of reads leaves behind.
+
+        Those are kept for the next reads, as many as ever were in use at one time: their number follows the largest
+        crowd so far. Beyond what the callers here can use at one time they are counted, since then they leak.
+        """
+        return [sum(each.values()) - min(each[FHIR], READS_AT_ONCE) for each in self.descriptors]
 
     def growth(self, calls: int) -> list[str]:
         """Why these are not flat, after so many calls."""
-        allowed = MEMORY_GROWTH + JTI_MB * min(calls, REMEMBERED)
-        memory, descriptors = (last - first for first, last in (ends(self.memory), ends(self.descriptors)))
-        reasons = [f"memory grew by {memory:.1f} MB, more than {allowed:.1f}"] if memory > allowed else []
-        return reasons + ([f"{descriptors:.0f} more descriptors"] if descriptors > MORE_DESCRIPTORS else [])
+        (first, last), (fewer, more) = ends(self.memory), ends(self.numbers)
+        reasons = []
+        if last - first > allowed(calls):
+            reasons.append(f"memory grew by {last - first:.1f} MB, more than {allowed(calls):.1f}")
+        if more - fewer > MORE_DESCRIPTORS:
+            reasons.append(f"{more - fewer:.0f} more descriptors: {self._named()}")
+        return reasons
+
+    def _named(self) -> str:
+        """Which kinds there are more of at the end."""
+        kinds = set[str]().union(*self.descriptors)
+        pairs = {kind: ends([each[kind] for each in self.descriptors]) for kind in kinds}
+        return ", ".join(f"{kind} {a:.0f} → {b:.0f}" for kind, (a, b) in sorted(pairs.items()) if b > a)
+
+
+def allowed(calls: int) -> float:
+    """MB by which memory may grow between the two quarters that are compared, after so many calls in all."""
+    return MEMORY_GROWTH + JTI_MB * min(calls * APART, REMEMBERED)
 
 
 def run(world: World, report: Report, minutes: float) -> None:
@@ -75,6 +103,7 @@ def run(world: World, report: Report, minutes: float) -> None:
     replicas, ehr = world.two_replicas(), world.ehr()
     ehr.learn(replicas[0].port)
     samples = {replica.port: Samples() for replica in replicas}
+    peers = {world.fhir.proxy.port: FHIR, world.database.proxy.port: "PostgreSQL"}
     callers = [
         caller(ehr, "all", "half", "feedback", "all", pause=PAUSE), caller(ehr, "none", "all", pause=PAUSE),
         caller(ehr, "all", "none", "feedback", keep=False, pause=PAUSE), _garbage(ehr), _half_sent(ehr), _slow(ehr),
@@ -85,7 +114,7 @@ def run(world: World, report: Report, minutes: float) -> None:
         while time.monotonic() < end:
             time.sleep(SAMPLE)
             for replica in replicas:
-                samples[replica.port].take(replica)
+                samples[replica.port].take(replica, peers)
     _kinds(report, load)
     _flatness(report, load, samples)
     missing = world.ledger.await_stored(world.database_url, STORED_BOUND)
@@ -102,27 +131,71 @@ def _kinds(report: Report, load: Load) -> None:
     for kind in sorted({each.kind for each in load.outcomes}):
         found = [each for each in load.outcomes if each.kind == kind]
         times = percentiles([each.answer.seconds for each in found])
-        statuses = " ".join(sorted({str(each.answer.status or each.answer.words) for each in found}))
         reasons = Counter(each.fault for each in found if each.fault)
         verdict = report.check(f"steady, {kind}", *(f"{number} × {why}" for why, number in reasons.items()))
-        report.row(names.get(kind, kind), len(found), statuses, *(f"{ms:.0f}" for ms in times.values()), verdict)
+        report.row(
+            names.get(kind, kind),
+            len(found),
+            statuses(each.answer for each in found),
+            *(f"{ms:.0f}" for ms in times.values()),
+            verdict,
+        )
     report.line("")
 
 
 def _flatness(report: Report, load: Load, samples: Mapping[int, Samples]) -> None:
     """Memory and descriptors of each replica."""
-    report.table("replica", "calls", "memory MB, warm", "at the end", "descriptors, warm", "at the end", "verdict")
+    report.table(
+        "replica", "calls", "memory MB, 2nd quarter", "4th", "descriptors, 2nd quarter", "4th",
+        "most connections to the FHIR server", "smallest leak seen: kB per call", "one descriptor in calls", "verdict",
+    )  # fmt: skip
     for number, (port, taken) in enumerate(samples.items(), 1):
         calls = sum(each.port == port for each in load.outcomes)
-        shown = [f"{value:.0f}" for value in (*ends(taken.memory), *ends(taken.descriptors))]
-        report.row(number, calls, *shown, report.check(f"steady, replica {number}", *taken.growth(calls)))
+        shown = [f"{value:.0f}" for value in (*ends(taken.memory), *ends(taken.numbers))]
+        to_fhir = max(each[FHIR] for each in taken.descriptors)
+        verdict = report.check(f"steady, replica {number}", *taken.growth(calls))
+        report.row(number, calls, *shown, to_fhir, *_smallest_leak(calls), verdict)
+    report.line(
+        f"\nCompared are the medians of the second and of the last quarter of the time. Connections to the FHIR server "
+        f"are kept, as many as were ever in use at one time: counted beyond {READS_AT_ONCE} alone."
+    )
 
 
-def ends(taken: list[float] | list[int]) -> tuple[float, float]:
-    """The medians of the first and of the last quarter of what was seen after the warm-up."""
-    warm = taken[int(len(taken) * WARM) :]
-    part = max(1, len(warm) // 4)
-    return statistics.median(warm[:part]), statistics.median(warm[-part:])
+def _smallest_leak(calls: int) -> tuple[str, str]:
+    """What would be seen: kB for each call, and calls for each descriptor."""
+    between = max(1.0, calls * APART)
+    return f"{1000 * MEMORY_GROWTH / between:.1f}", f"{between / MORE_DESCRIPTORS:.0f}"
+
+
+def ends(taken: Sequence[float]) -> tuple[float, float]:
+    """The medians of the second and of the last quarter: what fills in the beginning is no leak, a leak goes on."""
+    part = max(1, len(taken) // 4)
+    return statistics.median(taken[part : 2 * part] or taken), statistics.median(taken[-part:])
+
+
+def kinds(pids: Iterable[int], peers: Mapping[int, str]) -> Counter[str]:
+    """Open descriptors of these processes: files, pipes …, and connections by who is at the other end, or at ours."""
+    pairs, found = _connections(), Counter[str]()
+    for pid in pids:
+        with suppress(OSError):  # ended meanwhile
+            for entry in os.scandir(f"/proc/{pid}/fd"):
+                with suppress(OSError):  # closed meanwhile
+                    found[_kind(os.readlink(entry.path), pairs, peers)] += 1
+    return found
+
+
+def _kind(target: str, pairs: Mapping[str, tuple[int, int]], peers: Mapping[int, str]) -> str:
+    what, _, number = target.partition(":")
+    if what != "socket":
+        return "file" if target.startswith("/") else what
+    ours, theirs = pairs.get(number.strip("[]"), (0, 0))
+    return peers.get(theirs) or peers.get(ours) or "other sockets"
+
+
+def _connections() -> dict[str, tuple[int, int]]:
+    """The ports at both ends of the TCP connections of this machine, by the inode of the socket; proc(5)."""
+    rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return {row[9]: (int(row[1].rpartition(":")[2], 16), int(row[2].rpartition(":")[2], 16)) for row in rows}
 
 
 def _pss(pid: int) -> float:
@@ -134,39 +207,43 @@ def _pss(pid: int) -> float:
 # ---- callers that do not behave --------------------------------------------------------------------------------------
 
 
-def _garbage(ehr: Ehr) -> Callable[[Load], None]:
+def _garbage(ehr: Ehr) -> Caller:
     """Bodies that are no requests, and requests without a token: refused with an OperationOutcome, never a 5xx."""
 
     def calls(load: Load) -> None:
-        for number, (name, (body, right)) in enumerate(itertools.cycle(GARBAGE.items())):
+        sent = {**GARBAGE, NO_TOKEN: (ehr.body("all"), {401})}
+        for number, (name, (body, right)) in enumerate(itertools.cycle(sent.items())):
             if load.over.is_set():
                 break
             port = load.ports[number % 2]
-            token, expected = (ehr.token(), right) if number % 3 else ("", right | {401})
-            found = send(port, HOOK, body, token)
-            fault = ehr.fault_of(found, expected) if found.status != 200 else "garbage was answered with 200"
-            load.outcomes.append(Outcome("garbage", port, found, f"{name}: {fault}" if fault else "", ""))
+            bare = name == NO_TOKEN or number // len(sent) % 3 == 0
+            found = send(port, HOOK, body, "" if bare else ehr.token())
+            expected = right | {401} if bare else right
+            fault = ehr.fault_of(found, expected) if found.status != 200 else "was answered with 200"
+            load.outcomes.append(Outcome("garbage", port, found.bare(), f"{name}: {fault}" if fault else "", ""))
             time.sleep(PAUSE)
 
-    return calls
+    return Caller(("garbage",), calls)
 
 
-def _half_sent(ehr: Ehr) -> Callable[[Load], None]:
+def _half_sent(ehr: Ehr) -> Caller:
     """Requests whose sender leaves in the middle, or does not wait for the answer: nobody is there to be answered."""
 
     def calls(load: Load) -> None:
         for number in itertools.count():
             if load.over.is_set():
                 break
-            whole = _request(ehr)
-            with suppress(OSError), socket.create_connection((HERE, load.ports[number % 2]), PATIENCE) as wire:
-                wire.sendall(whole if number % 3 == 2 else whole[: len(whole) // (1 + number % 3 * 20)])
+            port, whole, began = load.ports[number % 2], _request(ehr), time.monotonic()
+            with suppress(OSError), socket.create_connection((HERE, port), PATIENCE) as wire:
+                wire.sendall(whole[: len(whole) // (2, 20, 1)[number % 3]])
                 load.over.wait(0.5 if number % 3 else 0.0)
+                gone = Answer(0, time.monotonic() - began, None, "left", began)
+                load.outcomes.append(Outcome("sender leaves", port, gone, "", ""))
 
-    return calls
+    return Caller(("sender leaves",), calls)
 
 
-def _slow(ehr: Ehr) -> Callable[[Load], None]:
+def _slow(ehr: Ehr) -> Caller:
     """A sender that needs two seconds for its request gets its card all the same."""
 
     def calls(load: Load) -> None:
@@ -181,13 +258,13 @@ def _slow(ehr: Ehr) -> Callable[[Load], None]:
                         time.sleep(0.1)
                     got = http.client.HTTPResponse(wire)
                     got.begin()
-                    found = Answer(got.status, time.monotonic() - began, msgspec.json.decode(got.read()), "", began)
+                    found = Answer(got.status, time.monotonic() - began, decoded(got.read()), "", began)
             except (OSError, http.client.HTTPException) as error:
                 found = Answer(0, time.monotonic() - began, None, type(error).__name__, began)
             ehr.ledger.shown(found)
-            load.outcomes.append(Outcome("slow sender", port, found, ehr.fault_of(found), ""))
+            load.outcomes.append(Outcome("slow sender", port, found.bare(), ehr.fault_of(found), ""))
 
-    return calls
+    return Caller(("slow sender",), calls)
 
 
 def _request(ehr: Ehr) -> bytes:
@@ -197,7 +274,7 @@ def _request(ehr: Ehr) -> bytes:
     return f"{head}Authorization: Bearer {ehr.token()}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def _large(ehr: Ehr) -> Callable[[Load], None]:
+def _large(ehr: Ehr) -> Caller:
     """A long chart (1.5 MB) now and then; there is always something to say about it."""
     body = bodies.large(datetime.now(UTC))
 
@@ -207,8 +284,11 @@ def _large(ehr: Ehr) -> Callable[[Load], None]:
                 break
             port = load.ports[number % 2]
             found = ehr.ledger.shown(send(port, HOOK, body, ehr.token()))
-            cards = found.body.get("cards") if isinstance(found.body, dict) else None
-            fault = "" if found.status == 200 and cards else f"answered {found.status or found.words} without a card"
-            load.outcomes.append(Outcome("large chart", port, found, fault, ""))
+            fault = (
+                ""
+                if found.status == 200 and cards_of(found)
+                else f"answered {found.status or found.words} without a card"
+            )
+            load.outcomes.append(Outcome("large chart", port, found.bare(), fault, ""))
 
-    return calls
+    return Caller(("large chart",), calls)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +20,7 @@ from types import MappingProxyType
 import msgspec
 
 from bench.postgres import postgres, programs
-from bench.servers import Server, free_port, running
+from bench.servers import Server, family, fetched, free_port, running
 from soak import certificates
 from soak.calls import OLD_KEY, PUBLIC, Ehr, Ledger, key_set
 from soak.certificates import HERE, Papers
@@ -28,6 +31,8 @@ ISSUER = "https://ehr.soak.example"
 SERVE = [sys.executable, "-m", "service", "serve"]
 UPGRADE = [sys.executable, "-m", "service", "db", "upgrade"]
 NOTHING: Mapping[str, str] = MappingProxyType({})
+MEMORY_BOUND = 512  # MB, the limit of a pod in deploy/base/deployment.yaml
+MARKS = MappingProxyType({"a patient, user or access token": MARK, "a bearer token": "eyJ", "a birth date": BORN})
 NOT_THERE = "no PostgreSQL on this machine: initdb was not found (apt-get install postgresql)"
 
 
@@ -54,13 +59,15 @@ class Dependency:
                 self.proxy.inject(None)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Replica:
     """A running replica of the service."""
 
     server: Server
     log: Path
+    metrics: Path
     _life: ExitStack
+    told: float = 0.0  # time.monotonic() of when it was told to stop
 
     @property
     def port(self) -> int:
@@ -70,10 +77,18 @@ class Replica:
     @property
     def workers(self) -> list[int]:
         """The process ids of gunicorn's workers."""
-        return [pid for pid in descendants(self.server.process.pid) if pid != self.server.process.pid]
+        return sorted(family(self.server.process.pid) - {self.server.process.pid})
+
+    def scrape(self) -> None:
+        """Keep what /metrics says now; what was kept stays where nobody answers any more."""
+        words = fetched(self.port, "/metrics") if self.server.process.poll() is None else None
+        if words and b"# HELP" in words:
+            self.metrics.write_bytes(words)
 
     def stop(self) -> int:
-        """SIGTERM; the exit code."""
+        """A last look at its metrics, then SIGTERM; the exit code."""
+        self.scrape()
+        self.told = time.monotonic()
         self._life.close()
         return self.server.process.wait()
 
@@ -91,7 +106,8 @@ class World:
     life: ExitStack
     ledger: Ledger = field(default_factory=Ledger)
     replicas: list[Replica] = field(default_factory=list)
-    _number: int = 0
+    started: list[Replica] = field(default_factory=list)  # also those that have ended
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))  # replicas may start at the same time
 
     def ehr(self, issuer: str = ISSUER, jku: str = "", ledger: Ledger | None = None) -> Ehr:
         """A caller whose patients are in this world's FHIR server; `ledger` if its calls go to another database."""
@@ -104,8 +120,7 @@ class World:
 
     def start(self, site: str = "", mode: str = "production", log: Path | None = None, **environment: str) -> Replica:
         """A replica that is ready; without `site` it has the site file of a hospital with one EHR."""
-        self._number += 1
-        name, port = f"replica-{self._number}", free_port()
+        name, port = f"replica-{next(self._numbers)}", free_port()
         file = self.folder / f"{name}.toml"
         file.write_text(site or self.hospital(), encoding="utf-8")
         settings = {
@@ -115,7 +130,9 @@ class World:
         life, log = ExitStack(), log or self.folder / f"{name}.log"
         self.life.push(life)
         server = life.enter_context(running(SERVE, port, "/health/ready", settings, log))
-        return Replica(server, log, life)
+        replica = Replica(server, log, self.folder / f"{name}.metrics", life)
+        self.started.append(replica)
+        return replica
 
     def two_replicas(self) -> list[Replica]:
         """The replicas that all parts share; started when first asked for."""
@@ -191,49 +208,65 @@ def upgrade(url: str) -> subprocess.Popen[bytes]:
     )  # fmt: skip
 
 
-def descendants(leader: int) -> list[int]:
-    """The process and all that descend from it, PostgreSQL's in sessions of their own too."""
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # ended meanwhile
-            parents[int(entry.parent.name)] = int(entry.read_text().rpartition(")")[2].split()[1])
-    family = [leader]
-    for member in family:  # grows while it is walked
-        family += [child for child, parent in parents.items() if parent == member]
-    return family
-
-
 def _signal(leader: int, number: signal.Signals) -> None:
-    for pid in descendants(leader):
+    for pid in family(leader):
         with suppress(ProcessLookupError):
             os.kill(pid, number)
 
 
 class Memory:
-    """The highest resident memory of some processes since this was made, in MB."""
+    """The highest resident memory of replicas since this was made: of master and worker together, as a pod counts it.
 
-    def __init__(self, pids: Iterable[int]) -> None:
-        self._pids = list(pids)
-        for pid in self._pids:
+    Pages that both use are counted twice, and the peaks of both need not be at one time: never too little.
+    """
+
+    def __init__(self, replicas: Iterable[Replica]) -> None:
+        self._families = {replica: _members(replica) for replica in replicas}
+        for pid in set[int]().union(*self._families.values()):
             Path(f"/proc/{pid}/clear_refs").write_text("5")  # proc(5): forget the peak
 
     def peak(self) -> int:
-        """Of the one that had the most."""
-        found = [0]
-        for pid in self._pids:
-            with suppress(OSError):  # ended meanwhile
-                found.append(int(Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0]))
-        return max(found) // 1024
+        """MB, of the replica that had the most."""
+        return max(sum(map(_highest, pids)) for pids in self._families.values()) // 1024
+
+    def reasons(self) -> list[str]:
+        """Why a pod would not have lived: too much memory, or a process that has been killed already."""
+        ended = any(_members(replica) != pids for replica, pids in self._families.items())
+        peak = self.peak()
+        over = f"a replica took {peak} MB of memory, more than the {MEMORY_BOUND} MB of its pod"
+        return [over] * (peak > MEMORY_BOUND) + ["a worker ended"] * ended
+
+
+def _members(replica: Replica) -> set[int]:
+    return family(replica.server.process.pid)
+
+
+def _highest(pid: int) -> int:
+    """kB."""
+    with suppress(OSError):  # ended meanwhile
+        return int(Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0])
+    return 0
 
 
 def traces(folder: Path) -> list[str]:
-    """Where in the logs of the replicas something of a patient or a token stands."""
-    marks = {"a patient, user or access token": MARK, "a bearer token": "eyJ", "a birth date": BORN}
+    """Where in what the replicas wrote (logs, metrics, tables in SQLite) something of a patient or a token stands."""
+    texts = {file.name: file.read_text(encoding="utf-8", errors="replace").splitlines() for file in written(folder)}
+    texts |= {file.name: _dumped(file) for file in folder.glob("*.sqlite3")}
     found = []
-    for log in sorted(folder.glob("*.log")):
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-        for name, mark in marks.items():
+    for name, lines in sorted(texts.items()):
+        for what, mark in MARKS.items():
             numbers = [number for number, line in enumerate(lines, 1) if mark in line]
             if numbers:
-                found.append(f"{log.name}, line {numbers[0]} and {len(numbers) - 1} more: {name}")
+                found.append(f"{name}, line {numbers[0]} and {len(numbers) - 1} more: {what}")
     return found
+
+
+def written(folder: Path) -> list[Path]:
+    """The logs and the metrics of the replicas."""
+    return [*folder.glob("*.log"), *folder.glob("*.metrics")]
+
+
+def _dumped(file: Path) -> list[str]:
+    """Every row of an SQLite database."""
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
+        return list(connection.iterdump())

@@ -158,13 +158,12 @@ def _plain(url: str) -> str:
 
 def _check_signature(token: _Token, tenant: Tenant, keys: KeyCache) -> None:
     sources = _sources(token.header, tenant)
-    found = keys.find(sources, token.header.kid)
-    if not found:
-        raise Unauthorised(f"no such key of {tenant.name} is known")
-    if not _verified(token, found):
-        newer = keys.find(sources, token.header.kid, tried=found)  # a rotation that kept the kid
-        if not _verified(token, newer):
-            raise Unauthorised("the signature does not hold")
+    tried: tuple[PublicKey, ...] = ()
+    while found := keys.find(sources, token.header.kid, tried):  # again: another source, or a rotation, kept the kid
+        if _verified(token, found):
+            return
+        tried += found
+    raise Unauthorised("the signature does not hold" if tried else f"no such key of {tenant.name} is known")
 
 
 def _sources(header: _Header, tenant: Tenant) -> tuple[Source, ...]:

@@ -13,6 +13,7 @@ import msgspec
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import RequestTimeout, UnsupportedMediaType
 
+from service.api import room
 from service.errors import BadRequest, TooLarge
 
 JSON_TYPES = {"", "application/json", "application/fhir+json", "application/json+fhir", "text/json"}
@@ -95,23 +96,32 @@ def _whole() -> bytes:
     """The body, whether or not its length was stated."""
     limit = int(flask.current_app.config["MAX_CONTENT_LENGTH"])
     stated = flask.request.content_length
-    if stated is None:
-        flask.request.max_content_length = limit + 1
-        data = flask.request.get_data(cache=False)
+    if (stated or 0) <= limit:
+        data = _in_chunks(limit) if stated is None else _exactly(stated)
         if len(data) <= limit:
             return data
-    elif stated <= limit:
-        return _exactly(stated)
     _discard(DISCARDED * limit if stated is None else min(stated, DISCARDED * limit))
     raise TooLarge(f"the body is larger than {limit} bytes")
 
 
 def _exactly(length: int) -> bytes:
     """A body of known length in one piece; Flask would read it in small ones and copy each several times."""
+    room.admit(length)
     data: bytes = flask.request.environ["wsgi.input"].read(length)
     if len(data) < length:
         raise BadRequest("the body ended before the length that was stated")
     return data
+
+
+def _in_chunks(limit: int) -> bytes:
+    """A body of unknown length, read until it is over or past the limit."""
+    data, stream = bytearray(), flask.request.environ["wsgi.input"]
+    if not flask.request.environ.get("wsgi.input_terminated"):
+        return b""  # neither length nor chunks: no body
+    while len(data) <= limit and (part := stream.read(65_536)):
+        data += part
+        room.admit(len(data))
+    return bytes(data)
 
 
 def _discard(left: int) -> None:

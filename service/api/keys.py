@@ -82,16 +82,15 @@ class KeyCache:
             self._ask(source, held, RETRY_S)
 
     def _wait_for(self, sources: Sequence[Source], kid: str, tried: Sequence[PublicKey]) -> tuple[PublicKey, ...]:
+        """All sources are asked at once, so that one that hangs does not use up the patience for the others."""
         ends = time.monotonic() + PATIENCE_S
-        for source in sources:
-            held = self._held[source]
+        asked = [self._held[source] for source in sources]
+        for source, held in zip(sources, asked, strict=True):
             failed = held.read_at < held.asked_at
             self._ask(source, held, AGAIN_S if failed else RETRY_S)
-            while held.fetching and not self._known(sources, kid, tried) and self._wait(ends):
-                pass
-            if found := self._known(sources, kid, tried):
-                return found
-        return ()
+        while not self._known(sources, kid, tried) and any(held.fetching for held in asked) and self._wait(ends):
+            pass
+        return self._known(sources, kid, tried)
 
     def _wait(self, ends: float) -> bool:
         """Let others go on until something changes; False if there is no time or no room to wait."""

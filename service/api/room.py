@@ -57,20 +57,23 @@ class Gate:
             self.__enter__()
 
 
-def admit_long_bodies(app: flask.Flask) -> None:
-    """Long bodies wait until there is room, before they are read; Busy (503) if that takes too long."""
-    slots = Semaphore(LONG_AT_ONCE)
+_EXTENSION = "long-bodies"
 
-    @app.before_request
-    def admit() -> None:
-        length = flask.request.content_length
-        if flask.request.method != "POST" or (length is not None and length <= LONG):
-            return
-        if not slots.acquire(timeout=PATIENCE):
-            raise Busy("too many long requests at one time; try again", retry_after=1)
-        flask.g.long_body = True
+
+def watch_long_bodies(app: flask.Flask) -> None:
+    """Give the app its places for long bodies, each free again once its request is answered."""
+    slots = app.extensions[_EXTENSION] = Semaphore(LONG_AT_ONCE)
 
     @app.teardown_request
     def leave(_error: BaseException | None) -> None:
         if flask.g.pop("long_body", False):
             slots.release()
+
+
+def admit(length: int) -> None:
+    """Before so much of a body is read: a long one waits until there is a place; Busy (503) if that takes too long."""
+    if length <= LONG or flask.g.get("long_body"):
+        return
+    if not flask.current_app.extensions[_EXTENSION].acquire(timeout=PATIENCE):
+        raise Busy("too many long requests at one time; try again", retry_after=1)
+    flask.g.long_body = True

@@ -13,9 +13,10 @@ import logging
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -26,12 +27,13 @@ from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError
 from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
+from urllib3.util import Timeout
 
 from service.errors import FhirReadFailed
+from service.fhir.crew import Crew
 from service.fhir.paging import is_enough
 from service.net.peer import ForbiddenPeerError, Permit, new_connections, pools
 from service.net.timed import TimedResponse
-from service.net.turns import Turns
 
 # Every sentence this module can say. None names a patient, a token, an address or a word of the answer.
 WORDING: Mapping[str, str] = MappingProxyType(
@@ -48,7 +50,7 @@ WORDING: Mapping[str, str] = MappingProxyType(
         "5xx": "the FHIR server had an error of its own",
         "???": "the FHIR server answered with an unknown status",
         "timeout": "the FHIR server did not answer in time",
-        "busy": "too many other calls were reading from FHIR servers",
+        "busy": "the time to read it was used up by other calls of this service",
         "no-thread": "this service could not start another read",
         "connect-timeout": "no connection to the FHIR server in time",
         "name": "the name of the FHIR server could not be resolved",
@@ -72,10 +74,6 @@ REPORTING_SECONDS = 0.03
 RETRY_SECONDS = 0.1
 LONGEST_RETRY_SECONDS = 1.0
 CHUNK_BYTES = 65_536
-CALLS_AT_ONCE = 8
-"""From one server. A crowd while a server is slow: a few calls are answered in full, instead of all of them in part."""
-CALLS_TOGETHER = 16
-"""From all servers. A pod has 512 MB, of which each call may fill 8 MB with answers and 17 threads with work."""
 _LOGGERS_NAMING_URLS = ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry")
 
 
@@ -97,36 +95,27 @@ class Limits:
     max_url: int = 2000
 
 
-def call_turns() -> Turns:
-    """The turns of one process, whatever the number of its readers."""
-    return Turns(CALLS_AT_ONCE, CALLS_TOGETHER)
-
-
 class FhirReader:
     """Safe to share between threads; holds connections, never a token or an answer.
 
-    `workers` is the largest number of requests at one time to one server. Each server has threads of its own, so a
-    server that hangs delays nobody but itself. `ca_file` names a PEM file of certificate authorities to trust instead
-    of the public ones: hospitals sign their own certificates. `permit` is asked about the IP address of every new
-    connection before a byte is sent, since a name may lead anywhere. `turns` are those of the calls that read; the
-    readers of a process share them.
+    `ca_file` names a PEM file of certificate authorities to trust instead of the public ones: hospitals sign their own
+    certificates. `permit` is asked about the IP address of every new connection before a byte is sent, since a name may
+    lead anywhere. The readers of a process share their `crew`. A call keeps its turn until the last of its reads is
+    over, so that a server that hangs, or whose name cannot be looked up, holds half of the turns and threads at most;
+    two hold three quarters, and what is left serves the others.
     """
 
     def __init__(
         self,
-        workers: int = 16,
         limits: Limits = Limits(),
         *,
         ca_file: str | None = None,
         permit: Permit = bool,  # any address
-        turns: Turns | None = None,
+        crew: Crew | None = None,
     ) -> None:
-        self._workers = workers
-        self._turns = turns or call_turns()
+        self._crew = crew or Crew()
         self._limits = limits
-        self._http = _Adapter(workers, ca_file, permit)
-        self._threads: dict[_Origin | None, ThreadPoolExecutor] = {}
-        self._lock = threading.Lock()
+        self._http = _Adapter(self._crew.size, ca_file, permit)
         for name in _LOGGERS_NAMING_URLS:
             logging.getLogger(name).addFilter(_drop)
 
@@ -146,51 +135,30 @@ class FhirReader:
         Never raises for what a server does: each key has its `Pages` or its `FhirReadFailed`.
         """
         urls = {key: f"{base.rstrip('/')}/{query}" for key, query in queries.items()}
-        if not any(allowed(url.partition("?")[0]) for url in urls.values()):  # naming a server starts no threads
+        if not any(allowed(url.partition("?")[0]) for url in urls.values()):  # takes no turn
             return {key: FhirReadFailed(WORDING["not-allowed"]) for key in urls}
         server, budget = _origin(base), _Budget(self._limits.max_bytes)
         calls = {key: _Call(url, token, deadline, allowed, budget, trace) for key, url in urls.items()}
-        with self._turns.turn(server, deadline) as ours:
-            if not ours:
-                return {key: FhirReadFailed(WORDING["busy"]) for key in urls}
-            reads = {key: self._start(server, call) for key, call in calls.items()}
-            wait(reads.values(), timeout=max(0.0, deadline - time.monotonic()))
-            return {key: _outcome(read) for key, read in reads.items()}
+        if deadline <= time.monotonic() or not self._crew.turns.begin(server, deadline):
+            return {key: FhirReadFailed(WORDING["busy"]) for key in urls}
+        reads = {key: self._start(call) for key, call in calls.items()}
+        _after_the_last(reads.values(), partial(self._crew.turns.end, server))
+        wait(reads.values(), timeout=max(0.0, deadline - time.monotonic()))
+        return {key: _outcome(read) for key, read in reads.items()}
 
     def close(self) -> None:
-        """Close the connections and let go of the threads; running reads end by their own deadline."""
-        with self._lock:
-            for threads in self._threads.values():
-                threads.shutdown(wait=False, cancel_futures=True)
-            self._threads.clear()
+        """Close the connections and let go of the crew, which reads for nobody any more; running reads end in time."""
+        self._crew.close()
         self._http.close()
 
-    def _start(self, server: _Origin | None, call: _Call) -> Future[Pages | FhirReadFailed]:
+    def _start(self, call: _Call) -> Future[Pages | FhirReadFailed]:
         """A read in a thread, or one that has failed where the system or `close` allows no more threads."""
-        threads = self._threads_for(server)
         try:
-            return threads.submit(self._read_one, call)
+            return self._crew.submit(partial(self._read_one, call))
         except RuntimeError:
-            self._retire(server, threads)
             failed: Future[Pages | FhirReadFailed] = Future()
             failed.set_result(FhirReadFailed(WORDING["no-thread"]))
             return failed
-
-    def _retire(self, server: _Origin | None, threads: ThreadPoolExecutor) -> None:
-        """An executor that once failed to start a thread miscounts its idle ones for ever: the next read gets another.
-
-        Its threads finish what they were given.
-        """
-        with self._lock:
-            if self._threads.get(server) is threads:
-                del self._threads[server]
-        threads.shutdown(wait=False)
-
-    def _threads_for(self, server: _Origin | None) -> ThreadPoolExecutor:
-        with self._lock:
-            if server not in self._threads:
-                self._threads[server] = ThreadPoolExecutor(self._workers, thread_name_prefix="fhir-read")
-            return self._threads[server]
 
     def _read_one(self, call: _Call) -> Pages | FhirReadFailed:
         bodies: list[bytes] = []
@@ -260,7 +228,8 @@ class FhirReader:
         if remaining <= 0:
             raise _Stopped("timeout")
         try:
-            timeout = (min(CONNECT_SECONDS, remaining), remaining)
+            # requests takes it, its type hints do not know; a pair would begin anew once there is a connection.
+            timeout: Any = Timeout(connect=min(CONNECT_SECONDS, remaining), total=remaining)
             with self._http.send(request, stream=True, timeout=timeout) as response:
                 if response.status_code != requests.codes.ok:
                     raise _status(response)
@@ -313,6 +282,18 @@ class _Stopped(Exception):
         self.words = words or WORDING[kind]
         self.broken = kind == "broken"
         self.retry_after = 0.0 if self.broken else retry_after
+
+
+def _after_the_last(reads: Collection[Future[Any]], then: Callable[[], None]) -> None:
+    """`then`, in whichever thread is the last to be over; also where nobody waits for it any more."""
+    others = iter(range(len(reads) - 1))  # each takes one, which is a single step to all threads
+
+    def over(_read: Future[Any]) -> None:
+        if next(others, None) is None:
+            then()
+
+    for read in reads:
+        read.add_done_callback(over)
 
 
 def _outcome(read: Future[Pages | FhirReadFailed]) -> Pages | FhirReadFailed:
@@ -413,17 +394,17 @@ def _joined(page: str, link: str) -> str:
         raise _Stopped("next-elsewhere") from None
 
 
-_Origin = tuple[str, str | None, int | None, str | None]
+_Origin = tuple[str, str, int | None, str | None]
 
 
 def _origin(url: str) -> _Origin | None:
-    """Scheme, host, port and user of a URL: the server it is on; None if it is no URL."""
+    """Scheme, host, port and user of a URL: the server it is on, in one spelling; None if it is no URL."""
     try:
         parts = urlsplit(url)
         port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     except ValueError:
         return None
-    return parts.scheme, parts.hostname, port, parts.username
+    return parts.scheme, (parts.hostname or "").removesuffix("."), port, parts.username
 
 
 # ── the connection ───────────────────────────────────────────────────────────────────────────────────────────────────

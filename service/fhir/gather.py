@@ -8,6 +8,7 @@ further page are asked of the FHIR server.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
@@ -39,8 +40,17 @@ class Gathered:
     states: dict[str, str] = field(default_factory=dict)  # key -> present, none, failed, incomplete, absent
     unavailable: dict[str, str] = field(default_factory=dict)  # key -> why
     issues: list[DataIssue] = field(default_factory=list)
-    next_urls: dict[str, str] = field(default_factory=dict)  # key -> the page after what was sent
-    held: set[str] = field(default_factory=set)  # keys of which some resource came
+
+
+@dataclass(slots=True)
+class _Key:
+    """What has come of one key so far, from whatever number of values and pages."""
+
+    read: bool = False  # some of it
+    held: bool = False  # a resource
+    counted: bool = False  # there are some, says a total
+    next_url: str = ""  # the page after what was sent
+    flaw: str = ""  # the first reason why it is not whole
 
 
 def gather(
@@ -53,36 +63,33 @@ def gather(
 ) -> Gathered:
     """Read what was sent and fetch what was not; `fetch` is None without access to the FHIR server at `base`."""
     gathered = Gathered()
+    came: defaultdict[str, _Key] = defaultdict(_Key)
     ours = {theirs: key for key, names in aliases.items() for theirs in names}
     for sent, raw in prefetch.items():
         key = ours.get(sent, sent)
-        _take(gathered, key, _first_page(_sent(raw, f"$.prefetch.{sent}"), templates.get(key, "")))
-    missing = _queries({key: query for key, query in templates.items() if key not in gathered.states}, context)
+        _take(gathered, came[key], _first_page(_sheaf(raw, f"$.prefetch.{sent}", sent=True), templates.get(key, "")))
+    missing = _queries({key: query for key, query in templates.items() if key not in came}, context)
     if fetch is not None:
-        wanted = missing | _further_pages(gathered.next_urls, base)
+        wanted = missing | _further_pages({key: found.next_url for key, found in came.items()}, base)
         for key, answer in fetch(wanted).items() if wanted else ():
-            _take_fetched(gathered, key, answer)
+            _take_fetched(gathered, key, came[key], answer)
+    for key, found in came.items():
+        _settle(gathered, key, found)
     for key in templates:
-        if key not in gathered.states:
+        if key not in came:
             gathered.states[key] = "absent"
             if key in missing:  # without an encounter there is none to miss
                 gathered.unavailable[key] = NOT_SENT
     return gathered
 
 
-def _sent(raw: bytes, where: str) -> Sheaf:
+def _sheaf(raw: bytes, where: str, *, sent: bool) -> Sheaf:
+    """A value of prefetch or a page; raises TooLarge for what the caller itself `sent`."""
     try:
         return read_sheaf(raw, where, MOST_ENTRIES)
-    except TooLarge:
-        raise
-    except BadRequest:
-        return Sheaf(odd=[where])
-
-
-def _fetched(raw: bytes, where: str) -> Sheaf:
-    try:
-        return read_sheaf(raw, where, MOST_ENTRIES)
-    except BadRequest:
+    except BadRequest as error:
+        if sent and isinstance(error, TooLarge):
+            raise
         return Sheaf(odd=[where])
 
 
@@ -95,28 +102,21 @@ def _first_page(sheaf: Sheaf, query: str) -> Sheaf:
     return sheaf
 
 
-def _take(gathered: Gathered, key: str, sheaf: Sheaf) -> None:
-    """File one value of prefetch, or one page, under the state it means."""
+def _take(gathered: Gathered, found: _Key, sheaf: Sheaf) -> None:
+    """File one value of prefetch, or one page."""
     gathered.resources += sheaf.resources
-    if sheaf.resources:
-        gathered.held.add(key)
     gathered.issues += [DataIssue(place, Text("Not a FHIR resource: not read.")) for place in sheaf.odd]
-    grave = any(_severity(outcome) & _GRAVE for outcome in sheaf.outcomes)
+    found.held = found.held or bool(sheaf.resources)
+    found.counted = found.counted or sheaf.total > 0
+    found.next_url = sheaf.next_url or found.next_url
     if sheaf.outcomes and not sheaf.is_bundle:
-        _note(gathered, key, "failed", FAILED_AT_EHR)
+        found.flaw = found.flaw or FAILED_AT_EHR
     elif sheaf.odd and not sheaf.resources:
-        _note(gathered, key, "failed", UNREADABLE)
-    elif grave or sheaf.next_url or (sheaf.total > 0 and key not in gathered.held):
-        _note(gathered, key, "incomplete", INCOMPLETE)
-        if sheaf.next_url:
-            gathered.next_urls[key] = sheaf.next_url
+        found.flaw = found.flaw or UNREADABLE
     else:
-        gathered.states[key] = "present" if key in gathered.held else "none"
-
-
-def _note(gathered: Gathered, key: str, state: str, why: str) -> None:
-    gathered.states[key] = state
-    gathered.unavailable[key] = why
+        found.read = True
+        if any(_severity(outcome) & _GRAVE for outcome in sheaf.outcomes):
+            found.flaw = found.flaw or INCOMPLETE
 
 
 def _severity(outcome: OperationOutcome) -> set[str]:
@@ -129,19 +129,25 @@ def _further_pages(next_urls: Mapping[str, str], base: str) -> dict[str, str]:
     return {key: url.removeprefix(root) for key, url in next_urls.items() if base and url.startswith(root)}
 
 
-def _take_fetched(gathered: Gathered, key: str, answer: Pages | FhirReadFailed) -> None:
+def _take_fetched(gathered: Gathered, key: str, found: _Key, answer: Pages | FhirReadFailed) -> None:
     if isinstance(answer, FhirReadFailed):
-        _note(gathered, key, "incomplete" if key in gathered.next_urls else "failed", str(answer))
+        found.flaw = found.flaw or str(answer) or FAILED_AT_EHR
         return
-    gathered.unavailable.pop(key, None)
-    sheaves = [_fetched(body, f"{key} page {number}") for number, body in enumerate(answer.bodies, 1)]
-    if any(sheaf.resources for sheaf in sheaves):  # each page states the total of all
-        gathered.held.add(key)
-    for sheaf in sheaves:
-        sheaf.next_url = ""  # the reader has followed it
-        _take(gathered, key, sheaf)
+    for number, body in enumerate(answer.bodies, 1):
+        _take(gathered, found, _sheaf(body, f"{key} page {number}", sent=False))
+    found.next_url = ""  # the reader has followed it
     if not answer.complete:
-        _note(gathered, key, "incomplete", answer.note or INCOMPLETE)
+        found.flaw = found.flaw or answer.note or INCOMPLETE
+
+
+def _settle(gathered: Gathered, key: str, found: _Key) -> None:
+    """The state of a key, once all of it has come; each page states the total of all."""
+    more = found.next_url or (found.counted and not found.held)
+    if flaw := found.flaw or (INCOMPLETE if more else ""):
+        gathered.states[key] = "incomplete" if found.read or found.held else "failed"
+        gathered.unavailable[key] = flaw
+    else:
+        gathered.states[key] = "present" if found.held else "none"
 
 
 def _queries(templates: Mapping[str, str], context: Mapping[str, str]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from msgspec import Raw
 
 from service.errors import BadRequest, TooLarge
 from service.fhir import total
-from service.fhir.resources import AnyResource, Bundle, CodeableConcept, OperationOutcome, Other, Resource
+from service.fhir.resources import AnyResource, Bundle, CodeableConcept, Entry, OperationOutcome, Other, Resource
 
 __all__ = [
     "NO_CONCEPT", "Coding", "Concept", "Resource", "Sheaf", "concept", "concepts", "contained", "given", "mend", "one",
@@ -84,8 +84,13 @@ def _mended_resource(raw: bytes | Raw) -> Any:
 
 
 def _mended_items(raw: bytes | Raw, kind: Any) -> list[Any] | None:
-    """The items that fit; a lone value where an array belongs is one item; None stays where items may be None."""
+    """The items that fit; a lone value where an array belongs is one item; None stays where items may be None.
+
+    Of an array inside a resource that is as long as no chart nothing is kept: looking at each item would take seconds.
+    """
     listed = _decoded(raw, list[Raw])
+    if len(listed or ()) > MOST_ENTRIES and Entry not in get_args(kind):
+        return None
     items = [mend(item, kind) for item in ([raw] if listed is None else listed)]
     kept = items if NoneType in get_args(kind) else [item for item in items if item is not None]
     return kept if kept or listed is not None else None
@@ -194,6 +199,7 @@ class Sheaf:
     next_url: str = ""
     total: int = 0  # of resources there are, as the Bundle says
     odd: list[str] = field(default_factory=list)  # places of entries that are no resources
+    entries: int = 0  # of a Bundle and of those within it
 
 
 def read_sheaf(raw: bytes | Raw, where: str = "$", most: int | None = None) -> Sheaf:
@@ -202,16 +208,19 @@ def read_sheaf(raw: bytes | Raw, where: str = "$", most: int | None = None) -> S
     Raises BadRequest only if the bytes are not JSON, and TooLarge for a Bundle with more than `most` entries.
     """
     try:
-        found = _read(raw, most)
+        return _sheaf(raw, where, most)
     except _UNREADABLE as error:
         raise BadRequest("not readable as JSON", where) from error
     except _TooManyError as error:
         raise TooLarge(f"more than {most} entries", f"{where}.entry") from error
-    sheaf = Sheaf()
+
+
+def _sheaf(raw: bytes | Raw, where: str, most: int | None) -> Sheaf:
+    found, sheaf = _read(raw, most), Sheaf()
     if isinstance(found, Bundle):
         sheaf.is_bundle = True
         sheaf.next_url = next((link.url for link in found.link or () if link.relation == "next" and link.url), "")
-        _file(sheaf, found, where)
+        _file(sheaf, found, where, most)
     elif found is not None:
         _put(sheaf, found, where)
     elif bytes(raw).strip() != b"null":
@@ -225,9 +234,8 @@ def _read(raw: bytes | Raw, most: int | None) -> Resource | None:
         found = _decoder(AnyResource).decode(raw)
     except msgspec.ValidationError:
         _decoder(Raw).decode(raw)  # JSON to its end?
-        _count(_decoded(raw, _Entries), most)
+        _count(len(getattr(_decoded(raw, _Entries), "entry", None) or ()), most)  # before any of them is looked at
         found = mend(raw, AnyResource)
-    _count(found, most)
     return found
 
 
@@ -239,21 +247,22 @@ class _Entries(msgspec.Struct):
     entry: list[Raw] | None = None
 
 
-def _count(found: object, most: int | None) -> None:
-    """Before anything is done for each entry."""
-    if most is not None and isinstance(found, Bundle | _Entries) and len(found.entry or ()) > most:
+def _count(entries: int, most: int | None) -> None:
+    if most is not None and entries > most:
         raise _TooManyError
 
 
-def _file(sheaf: Sheaf, bundle: Bundle, where: str) -> None:
-    """File each entry; a Bundle within a Bundle (a batch response) is opened."""
+def _file(sheaf: Sheaf, bundle: Bundle, where: str, most: int | None) -> None:
+    """File each entry; a Bundle within a Bundle (a batch response) is opened, and its entries count as well."""
+    sheaf.entries += len(bundle.entry or ())
+    _count(sheaf.entries, most)
     sheaf.total += one(bundle.total, int) or 0
     for number, entry in enumerate(bundle.entry or ()):
         resource = entry.resource if entry else None
         if entry is None or resource is None:
             sheaf.odd.append(f"{where}.entry[{number}]")
         elif isinstance(resource, Bundle):
-            _file(sheaf, resource, f"{where}.entry[{number}]")
+            _file(sheaf, resource, f"{where}.entry[{number}]", most)
         else:
             _put(sheaf, resource, entry.fullUrl or f"{where}.entry[{number}]")
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from service.errors import SettingsError
 from service.logic.model import Analyte
@@ -137,19 +139,23 @@ def _database_url(environ: Mapping[str, str], mode: Mode, problems: list[str]) -
         problems.append("DATABASE_URL: production needs it (or DATABASE_URL_FILE) to be set")
     if url and not re.match(r"(sqlite:///|postgres(ql(\+psycopg)?)?://)", url):
         problems.append("DATABASE_URL: must begin with sqlite:/// or postgresql://")
-    elif mode is Mode.PRODUCTION and url.startswith("postgres") and not _tls_decided(url, environ):
-        problems.append(
-            "DATABASE_URL: production needs sslmode to be stated: verify-full (with sslrootcert), or less by choice"
-        )
+    elif url and mode is Mode.PRODUCTION:
+        problems += _in_clear_text(url, environ)
     return url or "sqlite:///var/magnesium-cds.sqlite3"
 
 
-def _tls_decided(url: str, environ: Mapping[str, str]) -> bool:
-    """False where PostgreSQL's default would send passwords and rows in clear text without a word."""
-    parts = urlsplit(url)
-    said = parse_qs(parts.query)
-    host = parts.hostname or next(iter(said.get("host", ())), "")
-    return "sslmode" in said or bool(environ.get("PGSSLMODE")) or not host or host.startswith("/") or is_loopback(host)
+def _in_clear_text(url: str, environ: Mapping[str, str]) -> list[str]:
+    """A problem where PostgreSQL's default would send passwords and rows in clear text without a word."""
+    try:
+        parts = make_url(url)
+    except (ArgumentError, ValueError):
+        return ["DATABASE_URL: cannot be read; what is special in a password is written as %40, %2F …"]
+    said = parts.query.get("host") or parts.query.get("hostaddr") or environ.get("PGHOST") or ""
+    host = parts.host or (said if isinstance(said, str) else said[0])
+    here = not host or host.startswith("/") or is_loopback(host)
+    if parts.drivername.startswith("sqlite") or here or "sslmode" in parts.query or environ.get("PGSSLMODE"):
+        return []
+    return ["DATABASE_URL: production needs sslmode to be stated: verify-full (with sslrootcert), or less by choice"]
 
 
 def _traces(environ: Mapping[str, str], problems: list[str]) -> bool:

@@ -128,7 +128,7 @@ class Store:
         return self._ask(self._slow, "summary", SUMMARY_DEADLINE, lambda at: summarise(at, since, until))
 
     def ping(self, deadline: float = 1.0) -> None:
-        """Raises StoreUnavailable unless the tables can be read and written within `deadline` seconds."""
+        """Raises StoreUnavailable unless the tables answer within `deadline` seconds and are not read-only."""
         self._ask(self._slow, "ping", deadline, _try_out)
 
     def purge(self, now: datetime) -> int:

@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from service.errors import FhirReadFailed
-from service.fhir.client import WORDING, FhirReader, Limits, Pages
+from service.fhir.client import WORDING, FhirReader, Limits, Pages, _origin
+from service.fhir.crew import Crew
 from service.net import peer
 from tests.fhir import servers
 from tests.fhir.servers import (
@@ -210,42 +211,26 @@ def test_a_slow_key_costs_only_itself(reader):
     assert results["magnesium"] == Pages((servers.EMPTY,), complete=True)
 
 
-def test_a_hanging_server_delays_no_other_and_itself_only_until_the_deadline():
-    reader = FhirReader(workers=2)
+def test_of_a_call_with_more_queries_than_there_are_threads_the_rest_waits_until_the_deadline():
+    reader = FhirReader(crew=Crew(reads=2, together=1))
     queries = {str(number): "Patient/1" for number in range(6)}
-    with serving(servers.silence) as hanging, serving(reply()) as well:
-        slow = threading.Thread(target=reader.read, args=(hanging.base, TOKEN, queries, time.monotonic() + 1, anywhere))
-        slow.start()
-        start = time.monotonic()
-        assert isinstance(read(reader, well.base), Pages)
-        assert time.monotonic() - start < 0.5
-        slow.join()
-        assert len(hanging.seen) == 2
-        read(reader, hanging.base, seconds=0.3)
-        assert len(hanging.seen) == 3  # a thread was free again
-    reader.close()
-
-
-def test_a_call_that_finds_all_threads_busy_still_ends_by_its_own_deadline():
-    reader = FhirReader(workers=1)
     with serving(servers.silence) as server:
-        other = threading.Thread(target=read, args=(reader, server.base), kwargs={"seconds": 1.0})
-        other.start()
-        start = time.monotonic()
-        assert words(read(reader, server.base, seconds=0.3)) == WORDING["timeout"]
-        assert time.monotonic() - start < 0.5
-        other.join()
+        results = reader.read(server.base, TOKEN, queries, time.monotonic() + 0.5, anywhere)
+        assert {words(result) for result in results.values()} == {WORDING["timeout"]}
+        assert len(server.seen) == 2
+        read(reader, server.base, seconds=0.3)
+        assert len(server.seen) == 3  # a thread was free again
     reader.close()
 
 
 def test_a_deadline_in_the_past_asks_nobody(reader):
     with serving(reply()) as server:
-        assert words(read(reader, server.base, seconds=-1)) == WORDING["timeout"]
+        assert words(read(reader, server.base, seconds=-1)) == WORDING["busy"]  # its time went elsewhere
     assert server.seen == []
 
 
 def test_closing_while_reads_wait_ends_them_as_failures_not_as_errors():
-    reader = FhirReader(workers=1)
+    reader = FhirReader(crew=Crew(reads=1, together=1))
     results = {}
 
     def call():
@@ -565,6 +550,28 @@ def test_a_next_link_to_another_server_is_not_followed_even_if_that_one_is_allow
     assert other.connections == 0
 
 
+class SlowHandshakes(ssl.SSLContext):
+    """A server that takes its time before it greets."""
+
+    def wrap_socket(self, *args, **kwargs):
+        time.sleep(0.6)
+        return super().wrap_socket(*args, **kwargs)
+
+
+def test_a_page_that_hangs_behind_a_slow_connection_leaves_the_pages_before_it(certificate):
+    tls = SlowHandshakes(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
+    pages = {}
+    reader = FhirReader(ca_file=str(certificate))
+    with serving(lambda request, sock: by_target(pages)(request, sock), tls) as server:
+        first = bundle("a", f"{server.base}?page=b")
+        pages |= {"page=a": then_close(reply(first, connection="close")), "page=b": servers.silence}
+        expected = Pages((first,), complete=False, note=WORDING["timeout"])
+        tries = (read(reader, server.base, "Observation?page=a", seconds=2.5) for _ in range(3))
+        assert any(found == expected for found in tries)  # one may be late, on a machine with other work
+    reader.close()
+
+
 def test_a_page_that_hangs_leaves_the_pages_before_it(reader, paging):
     answer, server = paging
     answer.pages = {"page=a": reply(bundle("a", f"{server.base}?page=b")), "page=b": servers.silence}
@@ -584,6 +591,11 @@ def test_the_size_limit_counts_all_pages_of_a_query(paging):
 # ── where it may go ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_a_name_is_the_same_server_however_it_is_written():
+    assert _origin("https://FHIR.example.:443/r4") == _origin("https://fhir.example/other")
+    assert _origin("https://fhir.example./r4") != _origin("https://other.example./r4")
+
+
 def test_an_address_that_is_not_allowed_is_never_asked(reader):
     asked = []
 
@@ -594,7 +606,6 @@ def test_an_address_that_is_not_allowed_is_never_asked(reader):
         assert words(read(reader, server.base, "Patient/1", allowed=nowhere)) == WORDING["not-allowed"]
     assert server.connections == 0
     assert asked[0] == f"{server.base}/Patient/1"
-    assert reader._threads == {}  # naming a server starts no threads
 
 
 def test_one_query_that_is_not_allowed_does_not_stop_the_others(reader):

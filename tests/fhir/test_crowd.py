@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from socket import socket
+from typing import Any
 
 import pytest
 
 from service.errors import FhirReadFailed
-from service.fhir.client import CALLS_AT_ONCE, CALLS_TOGETHER, WORDING, FhirReader, Limits, Pages
+from service.fhir.client import WORDING, FhirReader, Limits, Pages
+from service.fhir.crew import CALLS_TOGETHER, Crew
 from service.net.turns import Turns
 from tests.fhir import servers
 from tests.fhir.servers import Answer, Request, after, by_target, reply, serving
@@ -28,8 +30,8 @@ def anywhere(_url: str) -> bool:
 
 
 @contextmanager
-def reading(workers: int = 24, **members: object) -> Iterator[FhirReader]:
-    reader = FhirReader(workers, **members)  # type: ignore[arg-type]
+def reading(together: int = CALLS_TOGETHER, **members: Any) -> Iterator[FhirReader]:
+    reader = FhirReader(**{"crew": Crew(together=together)} | members)
     yield reader
     reader.close()
 
@@ -71,27 +73,27 @@ class Busiest:
 
 
 @pytest.mark.parametrize(
-    ("hosts", "each", "together", "most"),
-    [(1, 2, 9, 2), (1, 9, 9, 8), (2, 2, 9, 4), (2, 8, 3, 3)],
-    ids=["of one server", "no more than there are", "of each of two servers", "of all servers"],
+    ("hosts", "together", "most"),
+    [(1, 1, 1), (1, 4, 2), (1, 99, 8), (2, 4, 3), (4, 4, 4)],
+    ids=["one", "half of all", "no more than there are", "of two servers", "of all servers"],
 )
-def test_so_many_calls_read_at_one_time_and_in_the_end_all_have_read(hosts, each, together, most):
+def test_so_many_calls_read_at_one_time_and_in_the_end_all_have_read(hosts, together, most):
     busiest = Busiest()
     with ExitStack() as life, ThreadPoolExecutor(8) as callers:
         bases = [life.enter_context(serving(busiest)).base for _ in range(hosts)]
-        reader = life.enter_context(reading(turns=Turns(each, together)))
+        reader = life.enter_context(reading(together))
         calls = [callers.submit(read, reader, bases[number % hosts]) for number in range(8)]
         assert all(call.result() == dict.fromkeys(QUERIES, ALL) for call in calls)
     assert 0 < busiest.most <= most * len(QUERIES)
 
 
 def test_readers_of_one_process_share_their_turns():
-    turns = Turns(1, 1)
+    crew = Crew(together=1)
     with (
         serving(servers.silence) as hanging,
         serving(reply()) as well,
-        reading(turns=turns) as one,
-        reading(turns=turns) as other,
+        reading(crew=crew) as one,
+        reading(crew=crew) as other,
         ThreadPoolExecutor(1) as caller,
     ):
         first = caller.submit(read, one, hanging.base, seconds=1.5)
@@ -102,7 +104,7 @@ def test_readers_of_one_process_share_their_turns():
 
 
 def test_a_call_without_a_turn_asks_nobody_and_ends_by_its_own_deadline():
-    with serving(servers.silence) as hanging, serving(reply()) as well, reading(turns=Turns(1, 2)) as reader:
+    with serving(servers.silence) as hanging, serving(reply()) as well, reading(together=2) as reader:
         with ThreadPoolExecutor(1) as caller:
             first = caller.submit(read, reader, hanging.base, seconds=2.0)
             until(lambda: len(hanging.seen) == len(QUERIES))
@@ -115,27 +117,29 @@ def test_a_call_without_a_turn_asks_nobody_and_ends_by_its_own_deadline():
 
 
 def test_the_newest_of_those_who_wait_is_called_first():
-    turns, order = Turns(1, 1), []
+    turns, order = Turns(1), []
 
     def take(name: str) -> None:
-        with turns.turn("server", time.monotonic() + 10) as had:
-            order.append((name, had))
+        order.append((name, turns.begin("server", time.monotonic() + 10)))
+        turns.end("server")
 
-    with ThreadPoolExecutor(3) as callers, turns.turn("server", 0.0) as first:
+    with ThreadPoolExecutor(3) as callers:
+        assert turns.begin("server", 0.0)
         for number, name in enumerate(("oldest", "middle", "newest"), 1):
             callers.submit(take, name)
             until(lambda number=number: len(turns._waiting) == number)
-        assert first
+        turns.end("server")
     assert order == [("newest", True), ("middle", True), ("oldest", True)]
 
 
 def test_a_crowd_leaves_no_turn_taken_and_nobody_waiting():
-    turns = Turns(2, 3)
+    turns = Turns(4)
 
     def take(number: int) -> bool:
-        with turns.turn(number % 3, time.monotonic() + number % 5 / 500) as had:
-            time.sleep(0.001 * had)
-            return had
+        if had := turns.begin(number % 3, time.monotonic() + number % 5 / 500):
+            time.sleep(0.001)
+            turns.end(number % 3)
+        return had
 
     with ThreadPoolExecutor(16) as callers:
         had = list(callers.map(take, range(400)))
@@ -143,12 +147,56 @@ def test_a_crowd_leaves_no_turn_taken_and_nobody_waiting():
     assert (turns._taken, turns._waiting) == ({}, [])
 
 
-def test_by_default_a_few_calls_have_turns():
-    assert 0 < CALLS_AT_ONCE < CALLS_TOGETHER
-    with ExitStack() as held, reading() as reader:
-        bases = ("a", "b", "c")
-        had = {base: [held.enter_context(reader._turns.turn(base, 0.0)) for _ in range(20)] for base in bases}
-    assert [sum(had[base]) for base in bases] == [CALLS_AT_ONCE, CALLS_TOGETHER - CALLS_AT_ONCE, 0]
+def test_servers_that_hang_leave_turns_to_the_others():
+    turns = Crew().turns
+    had = [sum(turns.begin(server, 0.0) for _ in range(20)) for server in "abcdef"]
+    assert had == [8, 4, 2, 1, 1, 0]
+    assert sum(had) == CALLS_TOGETHER
+
+
+def test_a_turn_that_ends_may_make_room_for_two():
+    turns, begun = Turns(6), []
+
+    def take(server: str) -> None:
+        begun.append(turns.begin(server, time.monotonic() + 10))
+
+    assert [sum(turns.begin(server, 0.0) for _ in range(number)) for server, number in (("a", 2), ("b", 2))] == [2, 2]
+    assert not turns.begin("a", 0.0)  # 2 of 6 are free
+    with ThreadPoolExecutor(2) as callers:
+        for number, server in enumerate("ab", 1):
+            callers.submit(take, server)
+            until(lambda number=number: len(turns._waiting) == number)
+        turns.end("a")
+    assert begun == [True, True]
+    assert turns._taken == {"a": 2, "b": 3}
+
+
+def test_calls_of_hung_servers_do_not_delay_a_call_of_another():
+    with ExitStack() as life, serving(reply()) as well, reading() as reader, ThreadPoolExecutor(32) as callers:
+        hung = [life.enter_context(serving(servers.silence)) for _ in range(2)]
+        calls = [
+            callers.submit(read, reader, server.base, seconds=4.0) for server in hung for _ in range(CALLS_TOGETHER)
+        ]
+        until(lambda: all(server.seen for server in hung) and len(reader._crew.turns._waiting) > CALLS_TOGETHER)
+        assert read(reader, well.base) == dict.fromkeys(QUERIES, ALL)
+        assert not any(call.done() for call in calls)
+
+
+def test_a_call_whose_reads_do_not_end_gives_its_turn_back_when_they_have():
+    looked_up = threading.Event()
+
+    def slowly(_url: str) -> bool:
+        """Does in the threads that read what looking up a name may do: last longer than any deadline."""
+        return not threading.current_thread().name.startswith("fhir-read") or looked_up.wait(20)
+
+    with serving(reply()) as server, serving(reply()) as well, reading(together=2) as reader:
+        first = reader.read(server.base, None, QUERIES, time.monotonic() + 0.3, slowly)
+        assert said(first) == {WORDING["timeout"]}
+        assert said(read(reader, server.base, seconds=0.3)) == {WORDING["busy"]}
+        assert read(reader, well.base) == dict.fromkeys(QUERIES, ALL)
+        looked_up.set()
+        assert read(reader, server.base) == dict.fromkeys(QUERIES, ALL)
+        until(lambda: reader._crew.turns._taken == {})
 
 
 # ── threads ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -165,14 +213,49 @@ def no_more_threads() -> Iterator[None]:
 
 
 def test_without_a_thread_each_key_fails_at_once_and_the_next_call_reads():
-    with serving(reply()) as server, reading(turns=Turns(1, 1)) as reader:
+    with serving(reply()) as server:
         for _ in range(3):
-            with no_more_threads():
-                start = time.monotonic()
-                assert said(read(reader, server.base)) == {WORDING["no-thread"]}
-                assert time.monotonic() - start < 5
-            assert read(reader, server.base) == dict.fromkeys(QUERIES, ALL)
-            reader.close()  # its threads
+            with reading(together=1) as reader:
+                with no_more_threads():
+                    start = time.monotonic()
+                    assert said(read(reader, server.base)) == {WORDING["no-thread"]}
+                    assert time.monotonic() - start < 5
+                assert read(reader, server.base) == dict.fromkeys(QUERIES, ALL)
+                assert reader._crew.turns._taken == {}
+
+
+def readers_at_work() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("fhir-read")}
+
+
+def test_there_are_no_more_threads_however_many_servers_are_read():
+    before = readers_at_work()
+    with ExitStack() as life:
+        crew = Crew(reads=len(QUERIES), together=2)
+        readers = [life.enter_context(reading(crew=crew)) for _ in range(2)]
+        for number in range(8):
+            server = life.enter_context(serving(after(0.05, reply())))
+            assert read(readers[number % 2], server.base) == dict.fromkeys(QUERIES, ALL)
+        assert len(QUERIES) <= len(readers_at_work() - before) <= crew.size
+
+
+def test_after_closing_no_thread_is_started():
+    before = readers_at_work()
+    with serving(reply()) as server, reading() as reader:
+        reader.close()
+        assert said(read(reader, server.base)) == {WORDING["no-thread"]}
+        assert readers_at_work() <= before
+    assert server.seen == []
+
+
+def test_a_read_that_finds_its_threads_retired_by_another_call_asks_the_next_ones():
+    crew = Crew()
+    with ThreadPoolExecutor(4) as callers:
+        reads = [callers.submit(lambda: crew.submit(int).result()) for _ in range(400)]
+        while not all(read.done() for read in reads):
+            crew._retire(crew._threads)
+    crew.close()
+    assert [read.result() for read in reads] == [0] * 400
 
 
 def test_with_too_few_threads_some_keys_are_read_and_later_all_at_the_same_moment():

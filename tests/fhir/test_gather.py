@@ -12,9 +12,10 @@ from service.cds.cards import Presentation
 from service.cds.catalogue import BY_ID
 from service.cds.wording import Wording
 from service.decide import Call, decide_call
-from service.errors import DataNeeded
+from service.errors import DataNeeded, FhirReadFailed
 from service.fhir.client import Pages
-from service.fhir.gather import gather
+from service.fhir.gather import Fetch, gather
+from service.fhir.wire import MOST_ENTRIES
 from service.logic.model import Hook
 from tests.fhir.charts import NOW, SITE, observation
 
@@ -77,19 +78,70 @@ def test_each_page_states_the_total_of_all(pages: list[Any], state: str, sent: i
     assert len(found.resources) == (state == "present")
 
 
+ERROR = {"resource": {"resourceType": "OperationOutcome", "issue": [{"severity": "error"}]}}
+UNREADABLE = b"<html>"
+TOO_MANY = b'{"resourceType":"Bundle","entry":[' + b",".join([b"{}"] * (MOST_ENTRIES + 1)) + b"]}"
+FLAWED = {
+    "an error, then nothing": ([searchset(ERROR, **NEXT), searchset()], "incomplete"),
+    "an error, then something": ([searchset(ERROR, **NEXT), searchset(FOUND)], "incomplete"),
+    "something, then an error": ([searchset(FOUND, **NEXT), searchset(ERROR)], "incomplete"),
+    "something, then an error alone": ([searchset(FOUND, **NEXT), ERROR["resource"]], "incomplete"),
+    "something, then nothing readable": ([searchset(FOUND, **NEXT), UNREADABLE], "incomplete"),
+    "entries that are none, then nothing": ([searchset(5, **NEXT), searchset()], "incomplete"),
+    "an error, and no more": ([searchset(ERROR, **NEXT), FhirReadFailed("gone")], "incomplete"),
+    "entries that are none, and no more": ([searchset(5, **NEXT), FhirReadFailed("gone")], "failed"),
+    "something, then as much": ([searchset(FOUND, **NEXT), searchset(FOUND)], "present"),
+}
+FLAWED_IF_FETCHED = {
+    "nothing readable, then something": ([UNREADABLE, searchset(FOUND)], "incomplete"),
+    "nothing readable, then nothing": ([UNREADABLE, searchset()], "incomplete"),
+    "too much, then nothing": ([TOO_MANY, searchset()], "incomplete"),
+    "an error alone, then nothing": ([ERROR["resource"], searchset()], "incomplete"),
+    "nothing readable at all": ([UNREADABLE, UNREADABLE], "failed"),
+}
+
+
+def encoded(page: Any) -> bytes:
+    return page if isinstance(page, bytes) else msgspec.json.encode(page)
+
+
+@pytest.mark.parametrize(("pages", "state"), FLAWED.values(), ids=FLAWED)
+def test_what_was_wrong_with_a_sent_page_stays_wrong_when_the_next_one_has_come(pages: list[Any], state: str) -> None:
+    rest = pages[1] if isinstance(pages[1], FhirReadFailed) else Pages((encoded(pages[1]),), complete=True)
+    found = gather(KEY, {"key": encoded(pages[0])}, {}, {}, lambda _: {"key": rest}, "https://fhir.example/r4")
+    assert found.states["key"] == state
+    assert bool(found.unavailable) is (state != "present")
+
+
+@pytest.mark.parametrize(("pages", "state"), (FLAWED | FLAWED_IF_FETCHED).values(), ids=FLAWED | FLAWED_IF_FETCHED)
+def test_a_page_with_something_wrong_makes_all_fetched_pages_incomplete(pages: list[Any], state: str) -> None:
+    bodies = tuple(encoded(page) for page in pages if not isinstance(page, FhirReadFailed))
+    answer = Pages(bodies, complete=len(bodies) == len(pages), note="gone")
+    found = gather(KEY, {}, {}, {}, lambda _: {"key": answer})
+    assert found.states["key"] == state
+    assert bool(found.unavailable) is (state != "present")
+
+
+def test_one_key_sent_under_two_names_is_as_good_as_the_worse_of_them() -> None:
+    sent = {"key": msgspec.json.encode(searchset(FOUND)), "theirs": UNREADABLE}
+    found = gather(KEY, sent, {}, {"key": ["theirs"]}, None)
+    assert (found.states, len(found.resources)) == ({"key": "incomplete"}, 1)
+
+
 # ── what clinicians read ─────────────────────────────────────────────────────────────────────────────────────────────
 
 VIEW = BY_ID["magnesium-patient-view"]
 
 
-def details(prefetch: Mapping[str, Any]) -> str:
+def details(prefetch: Mapping[str, Any], fetch: Fetch | None = None) -> str:
     """The text of the cards of a patient with low magnesium and nothing else on file."""
     usual = dict.fromkeys(VIEW.prefetch, searchset(total=0)) | {
         "patient": {"resourceType": "Patient", "id": "p", "birthDate": "1950-01-01"},
         "magnesium": searchset(FOUND),
     }
     sent = {key: msgspec.json.encode(value) for key, value in (usual | prefetch).items()}
-    call = Call(Hook.PATIENT_VIEW, NOW, {"patientId": "p"}, VIEW.prefetch, sent)
+    access: dict[str, Any] = {"fetch": fetch, "fhir_server": "https://fhir.example/r4"}
+    call = Call(Hook.PATIENT_VIEW, NOW, {"patientId": "p"}, VIEW.prefetch, sent, **access)
     decision = decide_call(call, SITE, Presentation(Wording("en", SITE.zone)))
     return "\n".join(str(card.body["detail"]) for card in decision.cards)
 
@@ -97,6 +149,14 @@ def details(prefetch: Mapping[str, Any]) -> str:
 def test_a_count_alone_is_named_on_the_card() -> None:
     assert "potassium" not in details({}).partition("Not known")[2]
     assert "potassium" in details({"potassium": searchset(total=3)}).partition("Not known")[2]
+
+
+def test_an_error_of_the_ehr_is_named_on_the_card_though_the_next_page_came_and_is_empty() -> None:
+    def fetch(queries: Mapping[str, str]) -> Mapping[str, Pages | FhirReadFailed]:
+        return dict.fromkeys(queries, Pages((msgspec.json.encode(searchset()),), complete=True))
+
+    shown = details({"potassium": searchset(ERROR, **NEXT)}, fetch)
+    assert "potassium" in shown.partition("Not known")[2]
 
 
 @pytest.mark.parametrize("key", ["patient", "magnesium"])

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 from msgspec import Raw
 
-from service.errors import BadRequest
+from service.errors import BadRequest, TooLarge
 from service.fhir.resources import Dosage, MedicationAdministration, Observation, Quantity, ReferenceRange, Specimen
-from service.fhir.wire import concept, concepts, given, mend, one, read_sheaf
+from service.fhir.wire import MOST_ENTRIES, concept, concepts, given, mend, one, read_sheaf
 from tests.fhir.charts import bundle, observation
 
 
@@ -115,6 +115,16 @@ def test_a_bundle_within_a_bundle_is_opened() -> None:
     assert (found.id, found.where) == ("o1", "$.entry[0].entry[0]")
 
 
+@pytest.mark.parametrize("odd", [[], [5]], ids=["clean", "odd"])
+def test_the_entries_of_bundles_within_a_bundle_count_as_well(odd: list[object]) -> None:
+    inner = {"resourceType": "Bundle", "entry": [{"resource": observation()}] * 3 + odd}
+    outer = msgspec.json.encode({"resourceType": "Bundle", "entry": [{"resource": inner}] * 2})
+    entries = 2 * (1 + 3 + len(odd))
+    assert len(read_sheaf(outer, "$", entries).resources) == 6
+    with pytest.raises(TooLarge, match=f"more than {entries - 1} entries"):
+        read_sheaf(outer, "$", entries - 1)
+
+
 def test_the_next_page_and_the_outcomes_are_kept_apart() -> None:
     sent = {
         "resourceType": "Bundle",
@@ -169,3 +179,16 @@ def test_given(sent: bytes, is_given: bool) -> None:
 def test_a_kind_is_never_mistaken_for_another() -> None:
     (found,) = read_sheaf(b'{"id": 5, "code": {"text": "x"}, "resourceType": "Specimen"}').resources
     assert type(found) is Specimen
+
+
+@pytest.mark.parametrize(("number", "kept"), [(MOST_ENTRIES, MOST_ENTRIES), (MOST_ENTRIES + 1, 0)])
+def test_an_odd_array_inside_a_resource_is_mended_unless_it_is_as_long_as_no_chart(number: int, kept: int) -> None:
+    notes = [{"text": "x"}] * (number - 1) + [{"text": 5}]
+    (found,) = read_sheaf(msgspec.json.encode(observation(note=notes))).resources
+    assert isinstance(found, Observation)
+    assert len(found.note or ()) == kept
+
+
+def test_a_bundle_that_is_read_without_a_limit_keeps_all_its_entries_although_one_is_odd() -> None:
+    entries = [{"resource": observation()}] * MOST_ENTRIES + [5]
+    assert len(read_sheaf(msgspec.json.encode({"resourceType": "Bundle", "entry": entries})).resources) == MOST_ENTRIES

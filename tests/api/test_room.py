@@ -1,0 +1,80 @@
+"""Turns of calls that work: so many at one time, first come, first served."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
+from time import monotonic, sleep
+
+import pytest
+
+from service.api.room import Gate
+
+
+@contextmanager
+def inside(gate: Gate, arrived: list[int], number: int) -> Iterator[Event]:
+    """Another thread that goes through the gate, and stays until its event is set."""
+    leave = Event()
+
+    def work() -> None:
+        with gate:
+            arrived.append(number)
+            leave.wait(10)
+
+    thread = Thread(target=work)
+    thread.start()
+    try:
+        yield leave
+    finally:
+        leave.set()
+        thread.join(10)
+
+
+def eventually(arrived: list[int], expected: set[int]) -> bool:
+    until = monotonic() + 10
+    while set(arrived) != expected and monotonic() < until:
+        sleep(0.01)
+    sleep(0.05)  # and nobody else
+    return set(arrived) == expected
+
+
+def test_whoever_came_first_is_let_in_first_as_soon_as_there_is_a_place() -> None:
+    gate, arrived = Gate(2), list[int]()
+    with inside(gate, arrived, 1) as first, inside(gate, arrived, 2) as second:
+        assert eventually(arrived, {1, 2})
+        with inside(gate, arrived, 3), waiting(gate, 1), inside(gate, arrived, 4), waiting(gate, 2):
+            assert eventually(arrived, {1, 2})
+            second.set()
+            assert eventually(arrived, {1, 2, 3})
+            first.set()
+            assert eventually(arrived, {1, 2, 3, 4})
+
+
+@contextmanager
+def waiting(gate: Gate, number: int) -> Iterator[None]:
+    """Once so many wait at the gate."""
+    until = monotonic() + 10
+    while len(gate._queue) != number and monotonic() < until:
+        sleep(0.01)
+    yield
+
+
+def test_a_call_that_steps_aside_leaves_its_place_to_another_and_gets_one_back() -> None:
+    gate, arrived = Gate(1), list[int]()
+    with gate, inside(gate, arrived, 1) as other:
+        assert eventually(arrived, set())
+        with gate.aside():
+            assert eventually(arrived, {1})
+            other.set()
+    with gate:
+        pass
+
+
+def test_a_call_that_fails_gives_its_place_back() -> None:
+    gate = Gate(1)
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError), gate, gate.aside():
+            raise ZeroDivisionError
+    with gate:
+        pass
