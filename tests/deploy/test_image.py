@@ -127,7 +127,7 @@ def container(image: str, site: Path, tmp_path_factory: pytest.TempPathFactory) 
     shutil.chown(data, 10001, 10001)
     port = free_port()
     options = (
-        *("--network", "host", "--memory", "512m", "--pids-limit", "128", *CONFINED),
+        *("--network", "host", "--memory", "512m", "--pids-limit", "512", *CONFINED),
         *("-v", f"{site}:/etc/magnesium-cds:ro", "-v", f"{data}:/data"),
         *("-e", f"PORT={port}", "-e", "HOST=127.0.0.1", "-e", "DATABASE_URL_FILE=/etc/magnesium-cds/url"),
     )
