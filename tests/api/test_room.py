@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from threading import Event, Thread
 from time import monotonic, sleep
 
+import flask
 import pytest
 
-from service.api.room import Gate
+from service.api.room import LONG, LONG_AT_ONCE, Gate, admit, watch_long_bodies
 
 
 @contextmanager
@@ -78,3 +79,14 @@ def test_a_call_that_fails_gives_its_place_back() -> None:
             raise ZeroDivisionError
     with gate:
         pass
+
+
+@pytest.mark.parametrize(("length", "takes"), [(LONG - 1, False), (LONG, False), (LONG + 1, True)])
+def test_a_body_takes_a_place_only_if_it_is_long_and_gives_it_back(length: int, takes: bool) -> None:
+    app = flask.Flask("room")
+    watch_long_bodies(app)
+    for _ in range(LONG_AT_ONCE + 1):
+        with app.test_request_context():
+            admit(length)
+            admit(length)  # of a body in chunks, told again: still one place
+            assert ("long_body" in flask.g) is takes
