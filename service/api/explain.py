@@ -8,9 +8,19 @@ from typing import Any
 from service.api.knowledge import citation_body
 from service.cds.cards import Presentation
 from service.decide import Decision
-from service.logic.evaluate import Judgement
+from service.logic.evaluate import RuleResult
 from service.logic.knowledge import VERSION, Knowledge
-from service.logic.model import Failed, Finding, LabResult, Lacking, Medication, NotMet, PatientSnapshot, When, Withheld
+from service.logic.model import (
+    Failed,
+    Finding,
+    LabResult,
+    Medication,
+    MissingInputs,
+    NotMet,
+    PatientSnapshot,
+    When,
+    Withheld,
+)
 
 Json = dict[str, Any]
 
@@ -34,7 +44,7 @@ def explain(decision: Decision, knowledge: Knowledge, how: Presentation) -> Json
     }
 
 
-def _finding(judgement: Judgement, shown: bool, knowledge: Knowledge, how: Presentation) -> Json:
+def _finding(judgement: RuleResult, shown: bool, knowledge: Knowledge, how: Presentation) -> Json:
     body: Json = {"rule": judgement.rule.id, "name": judgement.rule.name}
     outcome = judgement.outcome
     if isinstance(outcome, Finding):
@@ -42,7 +52,7 @@ def _finding(judgement: Judgement, shown: bool, knowledge: Knowledge, how: Prese
     if isinstance(outcome, Withheld):
         told = _told(outcome.finding, judgement.rule.id, knowledge, how)
         return body | {"outcome": "withheld", "gate": outcome.gate, "shown": False} | _without_doses(told)
-    if isinstance(outcome, Lacking):
+    if isinstance(outcome, MissingInputs):
         return body | {"outcome": "lacking", "lacking": list(outcome.inputs), "shown": False}
     if isinstance(outcome, Failed):
         return body | {"outcome": "failed", "error": outcome.error, "shown": shown}

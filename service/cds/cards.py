@@ -12,7 +12,7 @@ from uuid import UUID
 
 from service.cds.reasons import override_reasons
 from service.cds.wording import Wording
-from service.logic.evaluate import Assessment, Judgement
+from service.logic.evaluate import Assessment, RuleResult
 from service.logic.knowledge import VERSION, Knowledge
 from service.logic.model import Analyte, Dose, Failed, Finding, Indicator, Problem, Withheld
 from service.logic.rules.rule import ORDER_HOOKS
@@ -78,16 +78,16 @@ def to_cards(assessment: Assessment, knowledge: Knowledge, how: Presentation, or
     return [card]
 
 
-def _finding(judgement: Judgement) -> Finding:
+def _finding(judgement: RuleResult) -> Finding:
     assert isinstance(judgement.outcome, Finding)  # noqa: S101  only findings are chosen
     return judgement.outcome
 
 
-def _place(judgement: Judgement) -> tuple[bool, int, str]:
+def _place(judgement: RuleResult) -> tuple[bool, int, str]:
     return _finding(judgement).context_only, judgement.rule.priority, judgement.rule.id
 
 
-def _doubtful(assessment: Assessment, reasons: Sequence[Judgement]) -> list[Judgement]:
+def _doubtful(assessment: Assessment, reasons: Sequence[RuleResult]) -> list[RuleResult]:
     """The integrity findings that make the serum magnesium unusable; they stand alone."""
     unusable = isinstance(assessment.outcome("R-002"), Finding) or not isinstance(assessment.outcome("R-010"), Finding)
     return [
@@ -97,11 +97,11 @@ def _doubtful(assessment: Assessment, reasons: Sequence[Judgement]) -> list[Judg
     ]
 
 
-def _quoted(judgements: Iterable[Judgement]) -> list[Judgement]:
+def _quoted(judgements: Iterable[RuleResult]) -> list[RuleResult]:
     return [j for j in judgements if j.rule.id in _QUOTED and isinstance(j.outcome, Finding)]
 
 
-def _context(lines: Sequence[Judgement]) -> list[Judgement]:
+def _context(lines: Sequence[RuleResult]) -> list[RuleResult]:
     """Lines that give context: eGFR, corrected calcium, classes that no other line already states."""
     stated = {j.rule.id for j in lines}
     graded = stated & {"R-005", "R-011", "R-013", "R-014", "R-021"}
@@ -117,8 +117,8 @@ def _context(lines: Sequence[Judgement]) -> list[Judgement]:
 
 
 def _card(
-    chosen: Sequence[Judgement],
-    failed: Sequence[Judgement],
+    chosen: Sequence[RuleResult],
+    failed: Sequence[RuleResult],
     assessment: Assessment,
     knowledge: Knowledge,
     how: Presentation,
@@ -140,7 +140,7 @@ def _card(
     return Card(body, MappingProxyType(stated))
 
 
-def _lead(chosen: Sequence[Judgement]) -> Judgement | None:
+def _lead(chosen: Sequence[RuleResult]) -> RuleResult | None:
     """The judgement whose sentence is the summary: of the most urgent ones, the value itself, else by priority."""
     if not chosen:
         return None
@@ -156,7 +156,7 @@ _FAILED = Text("Some magnesium rules could not be evaluated; this is not an all-
 _SUMMARY_LENGTH = 139  # CDS Hooks: a summary has fewer than 140 characters
 
 
-def _summary(lead: Judgement | None, how: Presentation) -> str:
+def _summary(lead: RuleResult | None, how: Presentation) -> str:
     """The sentence of the lead; where it is too long, the last items of its list are counted, not named."""
     text: Text | None = _finding(lead).text if lead else _FAILED
     said = ""
@@ -181,7 +181,7 @@ def _shorter(text: Text) -> Text | None:
     return None
 
 
-def _indicator(chosen: Sequence[Judgement], assessment: Assessment) -> Indicator:
+def _indicator(chosen: Sequence[RuleResult], assessment: Assessment) -> Indicator:
     """The highest of the lines that are a reason for this card; on order hooks only order rules count."""
     ordering = assessment.patient.hook in ORDER_HOOKS
     counted = [j for j in chosen if not ordering or assessment.patient.hook in j.rule.hooks]
@@ -193,8 +193,8 @@ def _indicator(chosen: Sequence[Judgement], assessment: Assessment) -> Indicator
 
 
 def _detail(
-    chosen: Sequence[Judgement],
-    failed: Sequence[Judgement],
+    chosen: Sequence[RuleResult],
+    failed: Sequence[RuleResult],
     assessment: Assessment,
     knowledge: Knowledge,
     how: Presentation,
@@ -213,7 +213,7 @@ def _detail(
     return "\n\n".join(block for block in blocks if block)
 
 
-def _gives(judgement: Judgement) -> bool:
+def _gives(judgement: RuleResult) -> bool:
     """True for a treatment: it stands under "What to do", not among the findings."""
     return judgement.rule.treatment and bool(_finding(judgement).proposals)
 
@@ -230,7 +230,7 @@ def _sentence(line: str) -> str:
     return line[0].upper() + line[1:] if line[1:2].islower() else line
 
 
-def _line(judgement: Judgement, knowledge: Knowledge, how: Presentation) -> str:
+def _line(judgement: RuleResult, knowledge: Knowledge, how: Presentation) -> str:
     """One finding: its sentence, why, and a word on weak evidence."""
     finding = _finding(judgement)
     parts = [finding.text, *([finding.why] if finding.why else []), *_weak(judgement.rule.id, knowledge)]
@@ -253,7 +253,7 @@ def _weak(rule: str, knowledge: Knowledge) -> list[Text]:
     return [_WEAK[kinds[0]]] if kinds and all(kind in _WEAK for kind in kinds) else []
 
 
-def _todo(chosen: Sequence[Judgement], assessment: Assessment, knowledge: Knowledge) -> Iterator[Text]:
+def _todo(chosen: Sequence[RuleResult], assessment: Assessment, knowledge: Knowledge) -> Iterator[Text]:
     """Doses first, with reason, source, gate and rate beside them; then advice, the general one of severity last.
 
     A card that has nothing but laboratory orders to offer says them too: not every EHR shows suggestions.
@@ -271,7 +271,7 @@ def _todo(chosen: Sequence[Judgement], assessment: Assessment, knowledge: Knowle
         yield Text("Measure {tests}.", tests=tests)
 
 
-def _proposed(judgement: Judgement, knowledge: Knowledge) -> Iterator[Text]:
+def _proposed(judgement: RuleResult, knowledge: Knowledge) -> Iterator[Text]:
     finding = _finding(judgement)
     for number, proposal in enumerate(finding.proposals):
         if proposal.dose.amount is None:
@@ -296,7 +296,7 @@ _GATES = {
 }
 
 
-def _withheld(chosen: Sequence[Judgement], assessment: Assessment) -> tuple[Text, ...]:
+def _withheld(chosen: Sequence[RuleResult], assessment: Assessment) -> tuple[Text, ...]:
     """Why a low magnesium that is graded on this card comes without a dose."""
     if "R-011" not in {j.rule.id for j in chosen}:
         return ()
@@ -311,7 +311,7 @@ def _dose_conditions(doses: Sequence[Dose], assessment: Assessment) -> Text:
     return Text("For doses: {gate}.", gate=gate)
 
 
-def _gaps(assessment: Assessment, failed: Sequence[Judgement]) -> Iterator[Text]:
+def _gaps(assessment: Assessment, failed: Sequence[RuleResult]) -> Iterator[Text]:
     """What could not be read or evaluated, so that silence is not taken for normal."""
     if missing := _words(assessment.patient.unavailable):
         yield Text("Could not be read, so not judged: {things}.", things=missing)
@@ -349,7 +349,7 @@ _KEY_WORDS = {
 }
 
 
-def _sources(chosen: Sequence[Judgement], knowledge: Knowledge, how: Presentation) -> str:
+def _sources(chosen: Sequence[RuleResult], knowledge: Knowledge, how: Presentation) -> str:
     cited = [c.source for j in chosen if not _finding(j).context_only for c in rule_citations(j.rule.id, knowledge)]
     labels = tuple(_label(source, knowledge) for source in dict.fromkeys(cited))
     rules = ", ".join(j.rule.id for j in chosen)
@@ -388,7 +388,7 @@ def rule_citations(rule: str, knowledge: Knowledge) -> Sequence[Any]:
 # ---- source, extension, suggestions ---------------------------------------------------------------------------------
 
 
-def _source(lead: Judgement | None, knowledge: Knowledge, how: Presentation) -> Json:
+def _source(lead: RuleResult | None, knowledge: Knowledge, how: Presentation) -> Json:
     source: Json = {"label": SOURCE}
     if how.base_url:
         source["url"] = f"{how.base_url}/v1/references"
@@ -397,7 +397,7 @@ def _source(lead: Judgement | None, knowledge: Knowledge, how: Presentation) -> 
     return source | {"topic": {"system": RULE_SYSTEM, "code": rule.replace("-", ""), "display": title}}
 
 
-def _extension(stated: Mapping[str, str], chosen: Sequence[Judgement], assessment: Assessment) -> Json:
+def _extension(stated: Mapping[str, str], chosen: Sequence[RuleResult], assessment: Assessment) -> Json:
     resources = dict.fromkeys(reference for j in chosen for reference in _finding(j).evidence)
     basis: Json = {"asOf": _instant(assessment.patient.as_of), "staleAfter": _instant(assessment.stale_after)}
     if resources:
@@ -409,14 +409,14 @@ def _instant(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _wanted(chosen: Sequence[Judgement], assessment: Assessment) -> list[Analyte]:
+def _wanted(chosen: Sequence[RuleResult], assessment: Assessment) -> list[Analyte]:
     """The tests worth having that are not already ordered."""
     tests = dict.fromkeys(test for j in chosen for test in _finding(j).tests)
     return [test for test in tests if test not in assessment.patient.pending]
 
 
 def _suggestions(
-    chosen: Sequence[Judgement], assessment: Assessment, how: Presentation, order: Order
+    chosen: Sequence[RuleResult], assessment: Assessment, how: Presentation, order: Order
 ) -> Iterator[Json]:
     """A laboratory order for each wanted test for which the site has a code; one action each."""
     for test in _wanted(chosen, assessment):

@@ -18,7 +18,7 @@ from service.fhir.order import pending_tests, read_order
 from service.fhir.person import birth, inpatient, sex
 from service.fhir.resources import Encounter, Meta, Observation, Patient, Prescribed, Resource, ServiceRequest, Specimen
 from service.fhir.wire import one
-from service.logic.case import LOOKS_BACK, LOOKS_BACK_USUALLY
+from service.logic.case.results import LOOKS_BACK, LOOKS_BACK_USUALLY
 from service.logic.knowledge import Knowledge
 from service.logic.model import (
     Analyte,

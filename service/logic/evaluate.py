@@ -16,7 +16,7 @@ from service.logic.text import Text
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class RuleResult:
     """What one rule says about one patient."""
 
     rule: Rule
@@ -28,7 +28,7 @@ class Assessment:
     """All judgements, the kidney gate under which they stand, and until when."""
 
     patient: PatientSnapshot
-    judgements: tuple[Judgement, ...]
+    judgements: tuple[RuleResult, ...]
     gate: str
     stale_after: datetime
 
@@ -42,7 +42,7 @@ def evaluate(
 ) -> Assessment:
     """Judge one patient by every rule; rules in `off` are not asked."""
     case = Case(patient, knowledge)
-    judgements = tuple(Judgement(rule, _judge(rule, case, off)) for rule in rules)
+    judgements = tuple(RuleResult(rule, _judge(rule, case, off)) for rule in rules)
     return Assessment(patient, judgements, case.gate, _stale_after(case))
 
 
@@ -59,7 +59,7 @@ def _judge(rule: Rule, case: Case, off: frozenset[str]) -> Outcome:
     if case.patient.hook not in rule.asked_on:
         return NotMet(Text("Not asked on this hook."))
     try:
-        answer = rule.ask(case)
+        answer = rule.evaluate(case)
         return _gated(rule, answer, case) if isinstance(answer, Finding) else answer
     except Exception as error:  # noqa: BLE001  the one broad catch: a fault in a rule is said, not hidden
         return Failed(f"{type(error).__name__} in {rule.id}")

@@ -287,7 +287,7 @@ class NotMet:
 
 
 @dataclass(frozen=True, slots=True)
-class Lacking:
+class MissingInputs:
     """An input is missing; each is named."""
 
     inputs: tuple[str, ...]
@@ -308,4 +308,4 @@ class Failed:
     error: str
 
 
-Outcome = Finding | NotMet | Lacking | Withheld | Failed
+Outcome = Finding | NotMet | MissingInputs | Withheld | Failed

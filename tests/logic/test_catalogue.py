@@ -404,7 +404,7 @@ def _reads(rule: Rule) -> set[str]:
     """Every parameter, dose and profile that the rule looked up for any of the patients."""
     known, seen = _recording()
     for patient in _situations(rule):
-        rule.ask(Case(patient, known))
+        rule.evaluate(Case(patient, known))
     return seen
 
 

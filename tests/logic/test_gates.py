@@ -111,7 +111,9 @@ def test_no_row_is_open_on_a_value_that_must_not_be_treated(row: str, labs: tupl
 
 
 def _everything(case: Case) -> Answer:
-    proposals = tuple(Proposal(dose, Text("Give {row}.", row=f"row:{dose.id}.")) for dose in case.know.doses.values())
+    proposals = tuple(
+        Proposal(dose, Text("Give {row}.", row=f"row:{dose.id}.")) for dose in case.knowledge.doses.values()
+    )
     return Finding("everything", Indicator.WARNING, Text("Everything is proposed."), proposals=proposals)
 
 
@@ -144,9 +146,9 @@ def test_a_careless_rule_gets_no_row_onto_a_card_from_an_unusable_value(labs: tu
 def test_a_careless_treatment_falls_with_its_row(row: str) -> None:
     def ask(case: Case) -> Answer:
         text = Text("row:{row}.", row=row)
-        return Finding(row, Indicator.CRITICAL, text, proposals=(Proposal(case.know.doses[row], text),))
+        return Finding(row, Indicator.CRITICAL, text, proposals=(Proposal(case.knowledge.doses[row], text),))
 
-    careless = replace(ROGUE, ask=ask, treatment=True)
+    careless = replace(ROGUE, evaluate=ask, treatment=True)
     for person in (_patient(*state) for state in STATES):
         assessment = evaluate(person, KNOW, (*INNOCENT, careless))
         stands = closed_gate(Case(person, KNOW), KNOW.doses[row]) is None
@@ -174,7 +176,7 @@ def test_only_rules_write_proposals_and_only_treatments_with_an_amount() -> None
         for call in _calls(path, "Proposal"):
             assert path.parent == SERVICE / "logic/rules", path
             if path.name not in WITH_AMOUNTS:
-                assert ast.unparse(call.args[0]) == f"case.know.doses['{WITHOUT_AMOUNT}']", path
+                assert ast.unparse(call.args[0]) == f"case.knowledge.doses['{WITHOUT_AMOUNT}']", path
     assert "amount" not in ROWS[WITHOUT_AMOUNT]
 
 

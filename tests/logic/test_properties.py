@@ -17,7 +17,17 @@ from hypothesis import strategies as st
 from service.cds.wording import Wording
 from service.fhir.snapshot import read_snapshot
 from service.logic.evaluate import Assessment
-from service.logic.model import Analyte, Exposure, Failed, Finding, LabResult, Lacking, PatientSnapshot, Quantity, When
+from service.logic.model import (
+    Analyte,
+    Exposure,
+    Failed,
+    Finding,
+    LabResult,
+    MissingInputs,
+    PatientSnapshot,
+    Quantity,
+    When,
+)
 from service.logic.units import convert
 from tests.vignettes.files import read
 from tests.vignettes.patients import KNOW, cards, doses, highest, judged, patient, told
@@ -500,7 +510,7 @@ def test_without_a_birth_date_no_amount_is_given(given_chart: Chart) -> None:
 def test_without_any_magnesium_nothing_is_graded_or_treated(given_chart: Chart) -> None:
     assessment = judged(given_chart.patient(without=("mg",)))
     for rule in ("R-010", "R-011", "R-012", "R-013", "R-014", "R-021", "R-040", "R-043", "R-070", "R-080", "R-081"):
-        assert isinstance(assessment.outcome(rule), Lacking), rule
+        assert isinstance(assessment.outcome(rule), MissingInputs), rule
     assert list(doses(assessment)) == []
 
 
@@ -592,7 +602,7 @@ def test_what_has_grown_old_does_not_become_current_again(given_chart: Chart, ho
     snapshot = given_chart.patient()
     late = [judged(replace(snapshot, as_of=snapshot.as_of + timedelta(hours=h))) for h in sorted(hours)]
     for rule in FADING:
-        lacking = [isinstance(assessment.outcome(rule), Lacking) for assessment in (judged(snapshot), *late)]
+        lacking = [isinstance(assessment.outcome(rule), MissingInputs) for assessment in (judged(snapshot), *late)]
         assert lacking == sorted(lacking), rule
 
 

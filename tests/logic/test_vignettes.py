@@ -10,7 +10,7 @@ import pytest
 
 from service.cds.cards import Card
 from service.logic.evaluate import Assessment
-from service.logic.model import Failed, Finding, Lacking
+from service.logic.model import Failed, Finding, MissingInputs
 from service.logic.rules import RULES
 from tests.vignettes.files import Vignette, read
 from tests.vignettes.patients import ANALYTES, cards, doses, highest, judged, told
@@ -55,7 +55,7 @@ def _outcomes(vignette: Vignette, assessment: Assessment) -> Iterator[str]:
             yield f"{rule} is {result}, must be silent"
         if (gate := expected["withheld"].get(rule)) and not result.startswith(f"withheld by {gate}:"):
             yield f"{rule} is {result}, not withheld by {gate}"
-        if (inputs := expected["lacking"].get(rule)) and outcome != Lacking(tuple(inputs.split(", "))):
+        if (inputs := expected["lacking"].get(rule)) and outcome != MissingInputs(tuple(inputs.split(", "))):
             yield f"{rule} is {result}, must lack {inputs}"
     given = set(doses(assessment))
     if given != set(vignette.expected.get("gives", given)):

@@ -22,8 +22,8 @@ from service.logic.model import (
     Indicator,
     Ingredient,
     LabResult,
-    Lacking,
     Medication,
+    MissingInputs,
     NotMet,
     Order,
     Outcome,
@@ -244,7 +244,7 @@ def told(outcome: Outcome) -> str:
             return outcome.result
         case NotMet():
             return "not met"
-        case Lacking():
+        case MissingInputs():
             return "lacking " + ", ".join(outcome.inputs)
         case Withheld():
             return f"withheld by {outcome.gate}: {outcome.finding.result}"

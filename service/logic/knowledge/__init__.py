@@ -114,7 +114,7 @@ class Knowledge:
         """A parameter's value in its first unit."""
         return self.parameters[parameter].first
 
-    def span(self, parameter: str) -> timedelta:
+    def duration(self, parameter: str) -> timedelta:
         """A time parameter."""
         return _span(self.parameters[parameter])
 

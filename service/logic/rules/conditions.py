@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from service.logic.case import NEUROPSYCHIATRIC, Case
-from service.logic.model import Analyte, Finding, Hook, Indicator, Lacking, NotMet, Proposal
+from service.logic.case import Case
+from service.logic.case.person import NEUROPSYCHIATRIC
+from service.logic.model import Analyte, Finding, Hook, Indicator, MissingInputs, NotMet, Proposal
 from service.logic.rules.erythrocyte import latent_deficiency
 from service.logic.rules.rule import Answer, Rule
 from service.logic.rules.words import dated, references
@@ -29,9 +30,9 @@ _EXPLAINING = frozenset(
 _ANTACIDS = frozenset({"mg_containing_antacid"})
 
 
-def _low(case: Case) -> Lacking | NotMet | None:
+def _low(case: Case) -> MissingInputs | NotMet | None:
     if case.mg is None or not case.mg_is_current:
-        return Lacking((Analyte.SERUM_MAGNESIUM.value,))
+        return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
     return None if case.mg_low else NotMet()
 
 
@@ -42,12 +43,14 @@ def _of(case: Case, *tags: str) -> tuple[str, ...]:
 def testing_indicated(case: Case) -> Answer:
     """R-060: no serum magnesium for a year, and a reason to know it."""
     if case.newest_mg is None and "magnesium" in case.patient.unavailable:
-        return Lacking((Analyte.SERUM_MAGNESIUM.value,))
-    window = case.span("test-indication-window")
+        return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
+    window = case.duration("test-indication-window")
     if case.newest_mg is not None and case.age_of(case.newest_mg) <= window:
         return NotMet()
     reasons = case.tags & (NEUROPSYCHIATRIC | {"alcohol", "antacid_long_use"})
-    antacids = [m for m in case.active(_ANTACIDS) if m.start and case.now - m.start.start >= case.span("ppi-possible")]
+    antacids = [
+        m for m in case.active(_ANTACIDS) if m.start and case.now - m.start.start >= case.duration("ppi-possible")
+    ]
     if not reasons and not antacids:
         return NotMet()
     return Finding(
@@ -67,9 +70,9 @@ def cause_unknown(case: Case) -> Answer:
     if answer := _low(case):
         return answer
     if not case.medications_known:
-        return Lacking(("medications",))
+        return MissingInputs(("medications",))
     explained = case.wasting or case.tags & _EXPLAINING or case.pseudo or case.gate_closed
-    if explained or case.current(Analyte.URINE_MAGNESIUM, case.span("urine-window")) or _collected(case):
+    if explained or case.current(Analyte.URINE_MAGNESIUM, case.duration("urine-window")) or _collected(case):
         return NotMet()
     return Finding(
         result="cause-unknown",
@@ -84,13 +87,13 @@ def cause_unknown(case: Case) -> Answer:
 
 
 def _collected(case: Case) -> bool:
-    return case.current(Analyte.URINE_MAGNESIUM_24H, case.span("urine-window")) is not None
+    return case.current(Analyte.URINE_MAGNESIUM_24H, case.duration("urine-window")) is not None
 
 
 def pregnancy(case: Case) -> Answer:
     """R-062: what pregnancy changes: dilution, no CKD-EPI, supplement limit, intravenous only for an indication."""
     if case.mg is None:
-        return Lacking((Analyte.SERUM_MAGNESIUM.value,))
+        return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
     if not case.pregnant:
         return NotMet()
     return Finding(
@@ -143,7 +146,7 @@ def type_2_diabetes(case: Case) -> Answer:
 def migraine(case: Case) -> Answer:
     """R-065: migraine with a low or latently low magnesium: information on an adjunct, small trials."""
     if case.mg is None or not case.mg_is_current:
-        return Lacking((Analyte.SERUM_MAGNESIUM.value,))
+        return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
     low = case.mg_low or isinstance(latent_deficiency(case), Finding)
     if "migraine" not in case.tags or not low:
         return NotMet()
@@ -155,7 +158,7 @@ def migraine(case: Case) -> Answer:
         why=Text(
             "Not in the Russian prophylaxis guideline of 2024; IV magnesium there only for prolonged aura in hospital."
         ),
-        proposals=(Proposal(case.know.doses["migraine-oral"], trials),),
+        proposals=(Proposal(case.knowledge.doses["migraine-oral"], trials),),
         evidence=references(case.mg) + _of(case, "migraine"),
     )
 

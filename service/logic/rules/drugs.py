@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from service.logic.case import CNI_MTOR, EGFR_ANTIBODY, LOOP_OR_THIAZIDE, NEPHROTOXIC, PLATINUM, PPI, Case
-from service.logic.model import Analyte, Finding, Hook, Indicator, Lacking, Medication, NotMet, Proposal
+from service.logic.case import Case
+from service.logic.case.drugs import CNI_MTOR, EGFR_ANTIBODY, LOOP_OR_THIAZIDE, NEPHROTOXIC, PLATINUM, PPI
+from service.logic.model import Analyte, Finding, Hook, Indicator, Medication, MissingInputs, NotMet, Proposal
 from service.logic.rules.rule import Answer, Rule
 from service.logic.rules.words import dated, drugs, last_magnesium, references
 from service.logic.text import Text
 
 
-def _needs(case: Case) -> Lacking | None:
+def _needs(case: Case) -> MissingInputs | None:
     """What rules on "drug and low magnesium" lack: the magnesium, or the medication list."""
     if case.mg is None or not case.mg_is_current:
-        return Lacking((Analyte.SERUM_MAGNESIUM.value,))
-    return None if case.medications_known else Lacking(("medications",))
+        return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
+    return None if case.medications_known else MissingInputs(("medications",))
 
 
 def diuretic(case: Case) -> Answer:
@@ -80,9 +81,9 @@ def _ppi_likelihood(case: Case) -> tuple[str, Text]:
     duration = ppi_duration(case)
     if duration is None:
         return "duration-unknown", Text("duration unknown")
-    if duration >= case.span("ppi-typical"):
+    if duration >= case.duration("ppi-typical"):
         return "typical", Text("over a year, typical")
-    if duration >= case.span("ppi-possible"):
+    if duration >= case.duration("ppi-possible"):
         return "possible", Text("3 to 12 months, possible")
     return "unlikely", Text("under 3 months, unlikely: look for another cause")
 
@@ -100,7 +101,7 @@ def platinum(case: Case) -> Answer:
             "Platinum likely contributes (renal loss, can last months): {drugs}.", drugs=drugs(case.platinums, 2)
         ),
         advice=(Text("FEMg, potassium and calcium before the next cycle."),),
-        proposals=(Proposal(case.know.doses["correct-with"], Text("Magnesium in the hydration, by protocol.")),),
+        proposals=(Proposal(case.knowledge.doses["correct-with"], Text("Magnesium in the hydration, by protocol.")),),
         evidence=references(case.mg, *case.platinums),
     )
 
@@ -125,10 +126,10 @@ def monitoring_gap(case: Case) -> Answer:
     if case.mg_unreadable or case.contradiction:
         return NotMet()
     if case.newest_mg is None and "magnesium" in case.patient.unavailable:
-        return Lacking((Analyte.SERUM_MAGNESIUM.value,))
+        return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
     due = list(_due(case))
     if not due:
-        return NotMet() if case.medications_known else Lacking(("medications",))
+        return NotMet() if case.medications_known else MissingInputs(("medications",))
     serious = len(case.wasting_groups) >= 2 or case.digoxin or any(d.classes & _LASTING for d in due)
     return Finding(
         result="monitoring-gap",
@@ -168,11 +169,11 @@ _LASTING = PLATINUM | EGFR_ANTIBODY  # their effect, and their monitoring, outla
 def _intervals(case: Case) -> Iterator[tuple[frozenset[str], timedelta]]:
     """How often each group of drugs asks for a serum magnesium, among the drugs that this patient takes."""
     combined = bool(case.digoxin) or len(case.wasting_groups) >= 2
-    yield LOOP_OR_THIAZIDE, case.span("monitor-diuretic-risk" if combined else "monitor-diuretic")
+    yield LOOP_OR_THIAZIDE, case.duration("monitor-diuretic-risk" if combined else "monitor-diuretic")
     if case.ppis and _long_ppi(case, combined):
-        yield PPI, case.span("monitor-ppi")
+        yield PPI, case.duration("monitor-ppi")
     for classes, name in _INTERVALS:
-        yield classes, case.span(name)
+        yield classes, case.duration(name)
 
 
 _INTERVALS = (
@@ -185,9 +186,9 @@ _INTERVALS = (
 
 def _long_ppi(case: Case, combined: bool) -> bool:
     duration = ppi_duration(case)
-    if duration is None or duration >= case.span("ppi-typical"):
+    if duration is None or duration >= case.duration("ppi-typical"):
         return True
-    return combined and duration >= case.span("ppi-possible")
+    return combined and duration >= case.duration("ppi-possible")
 
 
 GROUPS = {
@@ -203,7 +204,7 @@ GROUPS = {
 def combined_risk(case: Case) -> Answer:
     """R-055: two or more groups of magnesium-wasting drugs together."""
     if not case.medications_known:
-        return Lacking(("medications",))
+        return MissingInputs(("medications",))
     groups = case.wasting_groups
     if len(groups) < 2:
         return NotMet()
@@ -218,7 +219,7 @@ def combined_risk(case: Case) -> Answer:
 def arrhythmia_risk(case: Case) -> Answer:
     """R-056: low magnesium with digoxin, an arrhythmia, torsades or a long QTc."""
     if case.mg is None or not case.mg_is_current:
-        return Lacking((Analyte.SERUM_MAGNESIUM.value,))
+        return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
     rhythm = case.tags & {"arrhythmia", "atrial_fibrillation", "long_qt", "torsades", "vt"}
     if not case.mg_low or not (rhythm or case.digoxin or case.qtc_long):
         return NotMet()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from service.logic.case import LOOP_OR_THIAZIDE, NEUROPSYCHIATRIC, Case
-from service.logic.model import Analyte, Finding, Indicator, LabResult, Lacking, NotMet, Proposal
+from service.logic.case import Case
+from service.logic.case.drugs import LOOP_OR_THIAZIDE
+from service.logic.case.person import NEUROPSYCHIATRIC
+from service.logic.model import Analyte, Finding, Indicator, LabResult, MissingInputs, NotMet, Proposal
 from service.logic.rules.rule import Answer, Rule
 from service.logic.rules.words import amount, dated, limits, references
 from service.logic.text import Text
@@ -14,7 +16,7 @@ def rbc_class(case: Case) -> Answer:
     """R-020: erythrocyte magnesium by the laboratory's range, else the labelled default; never by a serum range."""
     rbc = _rbc(case)
     if rbc is None:
-        return Lacking((Analyte.RBC_MAGNESIUM.value,))
+        return MissingInputs((Analyte.RBC_MAGNESIUM.value,))
     grade = case.classify(rbc)
     said = {
         "low": Text("Erythrocyte magnesium {dated} is low.", dated=dated(rbc)),
@@ -47,9 +49,9 @@ def latent_deficiency(case: Case) -> Answer:
     """R-021: erythrocyte magnesium low, serum magnesium normal and reliable, collected within 14 days."""
     rbc, mg = _rbc(case), case.mg
     if rbc is None:
-        return Lacking((Analyte.RBC_MAGNESIUM.value,))
+        return MissingInputs((Analyte.RBC_MAGNESIUM.value,))
     if mg is None or not case.mg_is_current:
-        return Lacking((Analyte.SERUM_MAGNESIUM.value,))
+        return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
     if not case.mg_normal or case.classify(rbc) != "low" or not _paired(case, rbc, mg):
         return NotMet()
     trial = Text("Consider a trial of oral magnesium; repeat erythrocyte magnesium after 8 to 12 weeks.")
@@ -59,7 +61,7 @@ def latent_deficiency(case: Case) -> Answer:
         text=Text("Erythrocyte magnesium {rbc} low, serum normal: latent deficiency likely.", rbc=amount(rbc)),
         why=Text("With serum magnesium {serum}. Evidence is moderate: it supports, not proves.", serum=dated(mg)),
         advice=() if case.gate_closed else (_LOOK_FOR_CAUSES,),
-        proposals=(Proposal(case.know.doses["oral-trial"], trial),),
+        proposals=(Proposal(case.knowledge.doses["oral-trial"], trial),),
         evidence=references(rbc, mg),
     )
 
@@ -70,7 +72,7 @@ _LOOK_FOR_CAUSES = Text("Look for losses and low intake; magnesium-rich diet.")
 def suggest_rbc(case: Case) -> Answer:
     """R-022: serum normal, no erythrocyte magnesium for 180 days, and a reason to look into the cells."""
     if case.mg is None or not case.mg_is_current:
-        return Lacking((Analyte.SERUM_MAGNESIUM.value,))
+        return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
     if not case.mg_normal or (case.labs.get(Analyte.RBC_MAGNESIUM) and _rbc(case)):
         return NotMet()
     if not case.tags & NEUROPSYCHIATRIC and not _unexplained(case):
@@ -88,14 +90,14 @@ def suggest_rbc(case: Case) -> Answer:
 
 
 def _rbc(case: Case) -> LabResult | None:
-    return case.current(Analyte.RBC_MAGNESIUM, case.span("rbc-window"))
+    return case.current(Analyte.RBC_MAGNESIUM, case.duration("rbc-window"))
 
 
 def _paired(case: Case, rbc: LabResult, mg: LabResult) -> bool:
     assert rbc.taken is not None  # noqa: S101  a case holds dated results only
     assert mg.taken is not None  # noqa: S101  a case holds dated results only
     gap = max(rbc.taken.start - mg.taken.end, mg.taken.start - rbc.taken.end)
-    return gap <= case.span("rbc-pair")
+    return gap <= case.duration("rbc-pair")
 
 
 def _unexplained(case: Case) -> bool:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from service.logic.case import OBSTETRIC, Case, above, magnesium_route
-from service.logic.model import Analyte, Finding, Indicator, Lacking, Medication, NotMet
+from service.logic.case import Case
+from service.logic.case.drugs import magnesium_route
+from service.logic.case.person import OBSTETRIC
+from service.logic.case.results import above
+from service.logic.model import Analyte, Finding, Indicator, Medication, MissingInputs, NotMet
 from service.logic.rules.magnesium import excess_tier
 from service.logic.rules.rule import Answer, Rule
 from service.logic.rules.words import GATE, dated, drugs, references
@@ -13,7 +16,7 @@ from service.logic.text import Text, Value
 def source(case: Case) -> Answer:
     """R-080: hypermagnesaemia: stop what supplies magnesium, or ask for what the chart does not know."""
     if case.mg is None or not case.mg_is_current:
-        return Lacking((Analyte.SERUM_MAGNESIUM.value,))
+        return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
     if excess_tier(case) in {None, "protocol-range"}:
         return NotMet()
     products = list(dict.fromkeys([*case.magnesium_products, *case.recent_iv_magnesium]))
@@ -37,7 +40,7 @@ def source(case: Case) -> Answer:
 def antidote(case: Case) -> Answer:
     """R-081: calcium for a severe tier, a moderate one with symptoms, or an obstetric value above its ceiling."""
     if case.mg is None or not case.mg_is_current:
-        return Lacking((Analyte.SERUM_MAGNESIUM.value,))
+        return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
     tier = excess_tier(case)
     if tier is None or tier == "protocol-range":
         return NotMet()
@@ -88,12 +91,12 @@ def product_without_safety_data(case: Case) -> Answer:
             case,
             products,
         )
-    old = case.age_years is not None and case.age_years >= case.know.value("excess-age")
-    fresh = case.mg is not None and case.age_of(case.mg) <= case.span("excess-monitor")
+    old = case.age_years is not None and case.age_years >= case.knowledge.value("excess-age")
+    fresh = case.mg is not None and case.age_of(case.mg) <= case.duration("excess-monitor")
     if fresh or not (old or case.gate == "reduced"):
         return NotMet()
     if case.newest_mg is None and "magnesium" in case.patient.unavailable:
-        return Lacking((Analyte.SERUM_MAGNESIUM.value,))
+        return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
     text = Text("Magnesium product without a level for 90 days: {drugs}.", drugs=drugs(products, 2))
     return _product("no-level", Indicator.INFO, text, case, products)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from service.logic.case import Case, ended_before, magnesium_route
-from service.logic.model import Analyte, Finding, Indicator, LabResult, Lacking, NotMet, Problem
+from service.logic.case import Case
+from service.logic.case.drugs import ended_before, magnesium_route
+from service.logic.model import Analyte, Finding, Indicator, LabResult, MissingInputs, NotMet, Problem
 from service.logic.rules.rule import Answer, Rule
 from service.logic.rules.words import ANALYTE, amount, dated, limits, named_and_dated, references
 from service.logic.text import Text
@@ -20,12 +21,12 @@ def unit_missing(case: Case) -> Answer:
     for result in (case.mg_unreadable, _newest_rbc(case)):
         if result is not None and result.problem in _UNIT_PROBLEMS:
             return _not_interpreted(result)
-    return NotMet() if case.newest_mg else Lacking((Analyte.SERUM_MAGNESIUM.value,))
+    return NotMet() if case.newest_mg else MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
 
 
 def _newest_rbc(case: Case) -> LabResult | None:
     newest = next(iter(case.labs.get(Analyte.RBC_MAGNESIUM, ())), None)
-    return newest if newest and case.age_of(newest) <= case.span("rbc-window") else None
+    return newest if newest and case.age_of(newest) <= case.duration("rbc-window") else None
 
 
 def _not_interpreted(result: LabResult) -> Finding:
@@ -57,7 +58,7 @@ def implausible(case: Case) -> Answer:
         return _doubtful("range-impossible", text, why, result)
     if case.contradiction is not None:
         return _contradictory(*case.contradiction)
-    return NotMet() if case.newest_mg else Lacking((Analyte.SERUM_MAGNESIUM.value,))
+    return NotMet() if case.newest_mg else MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
 
 
 def _contradictory(one: LabResult, other: LabResult) -> Finding:
@@ -78,7 +79,7 @@ def _doubtful(result: str, text: Text, why: Text, *results: LabResult) -> Findin
 def specimen_problem(case: Case) -> Answer:
     """R-003: haemolysis raises magnesium; EDTA carry-over lowers magnesium and calcium and raises potassium."""
     if case.mg is None or not case.mg_is_current:
-        return Lacking((Analyte.SERUM_MAGNESIUM.value,))
+        return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
     if case.edta is not None:
         return _edta(case.mg, *case.edta)
     if not case.haemolysed:
@@ -137,7 +138,7 @@ def low_albumin(case: Case) -> Answer:
     """R-004: part of serum magnesium is bound to protein; a low albumin lowers the total, not the ionised part."""
     albumin = case.albumin
     if albumin is None:
-        return Lacking((Analyte.ALBUMIN.value,))
+        return MissingInputs((Analyte.ALBUMIN.value,))
     total = case.current(Analyte.CALCIUM)
     low_total = total is not None and case.classify(total) == "low"
     if not case.albumin_low or not (case.mg_low or low_total):
@@ -165,7 +166,7 @@ def time_problem(case: Case) -> Answer:
     """R-005: a serum magnesium that is too old to grade, or taken too soon after intravenous magnesium."""
     mg = case.mg
     if mg is None:
-        return Lacking((Analyte.SERUM_MAGNESIUM.value,))
+        return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
     if not case.mg_is_current:
         days = case.age_of(mg).days
         return Finding(
@@ -182,14 +183,14 @@ def time_problem(case: Case) -> Answer:
 
 def _worth_repeating(case: Case, mg: LabResult) -> bool:
     """An old value is a reason for a card only if it was abnormal, and not longer ago than a year."""
-    return case.mg_class != "normal" and case.age_of(mg) <= case.span("test-indication-window")
+    return case.mg_class != "normal" and case.age_of(mg) <= case.duration("test-indication-window")
 
 
 def _after_infusion(case: Case, mg: LabResult) -> Answer:
     assert mg.taken is not None  # noqa: S101  a case holds dated results only
     infusions = [m for m in case.patient.medications if "mg_preparation" in m.classes and magnesium_route(m) == "iv"]
     for drug, end in ended_before(infusions, mg.taken.end):
-        if timedelta(0) <= mg.taken.end - end < case.span("after-iv") and not mg.taken.date_only:
+        if timedelta(0) <= mg.taken.end - end < case.duration("after-iv") and not mg.taken.date_only:
             return Finding(
                 result="after-infusion",
                 indicator=Indicator.INFO,

@@ -6,8 +6,20 @@ from datetime import timedelta
 from decimal import Decimal
 
 from service.logic import formulas
-from service.logic.case import LOOP_OR_THIAZIDE, MAGNESIUM_PRODUCT, Case, above, below, is_fluid, magnesium_route
-from service.logic.model import Analyte, Exposure, Finding, Indicator, LabResult, Lacking, Medication, NotMet, Order
+from service.logic.case import Case
+from service.logic.case.drugs import LOOP_OR_THIAZIDE, MAGNESIUM_PRODUCT, is_fluid, magnesium_route
+from service.logic.case.results import above, below
+from service.logic.model import (
+    Analyte,
+    Exposure,
+    Finding,
+    Indicator,
+    LabResult,
+    Medication,
+    MissingInputs,
+    NotMet,
+    Order,
+)
 from service.logic.rules.rule import Answer, Rule
 from service.logic.rules.words import GATE, drugs, named_and_dated, references
 from service.logic.text import Text, Value
@@ -19,7 +31,7 @@ def egfr(case: Case) -> Answer:
     if case.dialysis or case.pregnant:
         return NotMet(Text("eGFR is not computed on dialysis or in pregnancy."))
     if case.egfr is None:
-        return Lacking(_egfr_lacks(case))
+        return MissingInputs(_egfr_lacks(case))
     value = rounded(case.egfr, 1)
     source = case.creatinine or case.reported_egfr
     assert source is not None  # noqa: S101  an eGFR comes from one of them
@@ -121,16 +133,16 @@ def fractional_excretion(case: Case) -> Answer:
     """R-032: FEMg from a urine spot pair and serum within 24 hours; graded only with a low magnesium and open gate."""
     urine_mg = case.current(Analyte.URINE_MAGNESIUM, case.mg_window)
     if urine_mg is None:
-        return Lacking((Analyte.URINE_MAGNESIUM.value,))
-    urine_cr = _near(case, urine_mg, Analyte.URINE_CREATININE, case.span("urine-spot-pair"))
-    serum_mg = _near(case, urine_mg, Analyte.SERUM_MAGNESIUM, case.span("urine-serum-pair"))
-    serum_cr = _near(case, urine_mg, Analyte.CREATININE, case.span("urine-serum-pair"))
+        return MissingInputs((Analyte.URINE_MAGNESIUM.value,))
+    urine_cr = _near(case, urine_mg, Analyte.URINE_CREATININE, case.duration("urine-spot-pair"))
+    serum_mg = _near(case, urine_mg, Analyte.SERUM_MAGNESIUM, case.duration("urine-serum-pair"))
+    serum_cr = _near(case, urine_mg, Analyte.CREATININE, case.duration("urine-serum-pair"))
     if urine_cr is None or serum_mg is None or serum_cr is None:
         names = (Analyte.URINE_CREATININE, Analyte.SERUM_MAGNESIUM, Analyte.CREATININE)
         found = (urine_cr, serum_mg, serum_cr)
-        return Lacking(tuple(name.value for name, result in zip(names, found, strict=True) if result is None))
+        return MissingInputs(tuple(name.value for name, result in zip(names, found, strict=True) if result is None))
     if case.mg is None:
-        return Lacking((Analyte.SERUM_MAGNESIUM.value,))
+        return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
     values = (_canonical(r) for r in (urine_mg, serum_mg, urine_cr, serum_cr))
     femg = rounded(formulas.fractional_excretion(*values), 2)
     return _femg_finding(case, femg, (urine_mg, urine_cr, serum_mg, serum_cr))
@@ -167,11 +179,11 @@ def femg_grade(case: Case, femg: Decimal, serum_mg: LabResult) -> str:
         return "value-only"
     if case.gate == "unknown":
         return "not-interpretable"
-    if femg > case.know.value("femg-renal"):
+    if femg > case.knowledge.value("femg-renal"):
         return "renal"
-    if femg >= case.know.value("femg-borderline"):
+    if femg >= case.knowledge.value("femg-borderline"):
         return "borderline"
-    return "indeterminate" if femg >= case.know.value("femg-extrarenal") else "extrarenal"
+    return "indeterminate" if femg >= case.knowledge.value("femg-extrarenal") else "extrarenal"
 
 
 def current_femg(case: Case) -> Decimal | None:
@@ -207,9 +219,9 @@ def urine_24h(case: Case) -> Answer:
     """R-033: 24-hour urine magnesium with a low serum value, or the excretion of an infused load with a normal one."""
     urine = case.current(Analyte.URINE_MAGNESIUM_24H, case.mg_window)
     if urine is None or urine.value is None:
-        return Lacking((Analyte.URINE_MAGNESIUM_24H.value,))
+        return MissingInputs((Analyte.URINE_MAGNESIUM_24H.value,))
     if case.mg is None or not case.mg_is_current:
-        return Lacking((Analyte.SERUM_MAGNESIUM.value,))
+        return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
     if case.gate_closed:
         return NotMet(Text("Urine magnesium is not interpreted with this kidney function."))
     if case.mg_low:
@@ -244,7 +256,7 @@ def loading_infusion(case: Case, urine: LabResult) -> tuple[Medication, Decimal]
         if not given or grams is None or drug.end is None:
             continue
         if begun <= drug.end.end <= urine.taken.end:
-            return drug, grams * case.know.value("mgso4-elemental")
+            return drug, grams * case.knowledge.value("mgso4-elemental")
     return None
 
 
@@ -257,12 +269,12 @@ def _iv_grams(drug: Medication) -> Decimal | None:
 
 def _loading_test(case: Case, urine: LabResult, mg: Decimal, drug: Medication, infused: Decimal) -> Finding:
     share = rounded(formulas.loading_test(mg, infused), 2)
-    if share >= case.know.value("loading-normal"):
+    if share >= case.knowledge.value("loading-normal"):
         grade, text = (
             "load-normal",
             Text("Magnesium loading test: {share} % excreted, stores normal.", share=rounded(share, 1)),
         )
-    elif share < case.know.value("loading-definite"):
+    elif share < case.knowledge.value("loading-definite"):
         grade, text = (
             "load-deficient",
             Text("Magnesium loading test: {share} % excreted, definite deficiency.", share=rounded(share, 1)),

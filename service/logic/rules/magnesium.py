@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from service.logic.case import (
-    EMERGENCY,
-    NEUROPSYCHIATRIC,
-    OBSTETRIC,
-    ONCOLOGY,
-    Case,
-    above,
-    at_least,
-    below,
-    magnesium_route,
-)
-from service.logic.model import Analyte, Finding, Indicator, LabResult, Lacking, NotMet
+from service.logic.case import Case
+from service.logic.case.drugs import ONCOLOGY, magnesium_route
+from service.logic.case.person import EMERGENCY, NEUROPSYCHIATRIC, OBSTETRIC
+from service.logic.case.results import above, at_least, below
+from service.logic.model import Analyte, Finding, Indicator, LabResult, MissingInputs, NotMet
 from service.logic.rules.kidney import magnesium_orders
 from service.logic.rules.rule import Answer, Rule
 from service.logic.rules.words import amount, dated, limits, magnesium_values, other_units, references
 from service.logic.text import Text
 from service.logic.units import to_unit
 
-_NEEDS_MG = Lacking((Analyte.SERUM_MAGNESIUM.value,))
+_NEEDS_MG = MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
 
 
 def serum_class(case: Case) -> Answer:
@@ -127,7 +120,7 @@ def _grade(case: Case, mg: LabResult, side: str, scale: str) -> int:
     steps = {"hypo": (2, 3, 4), "hyper": (3, 4)}[side]
     grade = 1
     for step in steps:
-        limit = case.know.limit(f"ctcae-{side}-{step}", scale, mg.analyte)
+        limit = case.knowledge.limit(f"ctcae-{side}-{step}", scale, mg.analyte)
         beyond = value < limit if side == "hypo" else value > limit
         edge = value == limit and mg.comparator == ("<" if side == "hypo" else ">")
         grade = step if beyond or edge else grade
@@ -152,7 +145,7 @@ def below_optimum(case: Case) -> Answer:
         text=Text("Serum magnesium {dated}: in range, below the proposed optimum.", dated=dated(case.mg)),
         why=Text(
             "Proposed optimum {limit} mmol/L; with: {risks}. Expert opinion, not a treatment target.",
-            limit=case.know.value("mg-optimum"),
+            limit=case.knowledge.value("mg-optimum"),
             risks=risks,
         ),
         advice=() if case.gate_closed else (_OPTIMUM,),
@@ -242,7 +235,7 @@ def ionised(case: Case) -> Answer:
     """R-015: ionised magnesium by its own range; a low one beside a normal total may be a deficiency."""
     result = case.current(Analyte.IONISED_MAGNESIUM, case.mg_window)
     if result is None:
-        return Lacking((Analyte.IONISED_MAGNESIUM.value,))
+        return MissingInputs((Analyte.IONISED_MAGNESIUM.value,))
     grade = case.classify(result)
     said = {
         "low": Text("Ionised magnesium {dated} is low.", dated=dated(result)),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from service.logic.case import CNI_MTOR, Case, below
-from service.logic.model import Analyte, Finding, Indicator, Lacking, NotMet
+from service.logic.case import Case
+from service.logic.case.drugs import CNI_MTOR
+from service.logic.case.results import below
+from service.logic.model import Analyte, Finding, Indicator, MissingInputs, NotMet
 from service.logic.rules.rule import Answer, Rule
 from service.logic.rules.words import dated, drugs, references
 from service.logic.text import Text
@@ -12,7 +14,7 @@ from service.logic.text import Text
 def dialysis(case: Case) -> Answer:
     """R-100: on dialysis the dialysate decides serum magnesium."""
     if case.mg is None:
-        return Lacking((Analyte.SERUM_MAGNESIUM.value,))
+        return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
     if not case.dialysis:
         return NotMet()
     conditions = case.condition("dialysis")
@@ -35,7 +37,7 @@ def dialysis(case: Case) -> Answer:
 def transplant(case: Case) -> Answer:
     """R-101: a low magnesium after kidney transplantation is associated with new-onset diabetes."""
     if case.mg is None or not case.mg_is_current:
-        return Lacking((Analyte.SERUM_MAGNESIUM.value,))
+        return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
     low = case.mg_reliable and below(case.mg, case.limit("transplant-mg", case.mg))
     if "kidney_transplant" not in case.tags or not low:
         return NotMet()
@@ -56,13 +58,13 @@ def ckd_prognosis(case: Case) -> Answer:
     if not case.patient.research:
         return NotMet(Text("Research rules are off."))
     if case.mg is None or not case.mg_is_current:
-        return Lacking((Analyte.SERUM_MAGNESIUM.value,))
+        return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
     if case.dialysis or case.pregnant:
         return NotMet()
     if case.egfr is None:
-        return Lacking((Analyte.CREATININE.value,))
+        return MissingInputs((Analyte.CREATININE.value,))
     low = case.mg_reliable and below(case.mg, case.limit("ckd-mg", case.mg))
-    if case.egfr >= case.know.value("egfr-normal") or not low:
+    if case.egfr >= case.knowledge.value("egfr-normal") or not low:
         return NotMet()
     return Finding(
         "ckd-prognosis",

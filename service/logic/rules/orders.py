@@ -7,21 +7,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 
-from service.logic.case import (
+from service.logic.case import Case
+from service.logic.case.drugs import (
     CNI_MTOR,
     EGFR_ANTIBODY,
     LOOP_OR_THIAZIDE,
     MAGNESIUM_PRODUCT,
     NEPHROTOXIC,
-    NEUROPSYCHIATRIC,
-    OBSTETRIC,
     PLATINUM,
-    UNSTABLE_RHYTHM,
-    Case,
-    below,
     is_fluid,
     magnesium_route,
 )
+from service.logic.case.person import NEUROPSYCHIATRIC, OBSTETRIC, UNSTABLE_RHYTHM
+from service.logic.case.results import below
 from service.logic.knowledge import Interaction
 from service.logic.model import Analyte, Finding, Hook, Indicator, Medication, NotMet, Order, Proposal
 from service.logic.rules.drugs import ppi_duration
@@ -100,9 +98,9 @@ def _companions(case: Case) -> Iterator[Analyte]:
         yield Analyte.CALCIUM
     if case.albumin is None:
         yield Analyte.ALBUMIN
-    if case.tags & NEUROPSYCHIATRIC and case.current(Analyte.RBC_MAGNESIUM, case.span("rbc-window")) is None:
+    if case.tags & NEUROPSYCHIATRIC and case.current(Analyte.RBC_MAGNESIUM, case.duration("rbc-window")) is None:
         yield Analyte.RBC_MAGNESIUM
-    if case.mg_low and case.current(Analyte.URINE_MAGNESIUM, case.span("urine-window")) is None:
+    if case.mg_low and case.current(Analyte.URINE_MAGNESIUM, case.duration("urine-window")) is None:
         yield Analyte.URINE_MAGNESIUM
         yield Analyte.URINE_CREATININE
 
@@ -152,7 +150,7 @@ def _low_before(case: Case, ordered: list[Medication]) -> Finding:
         Indicator.CRITICAL if severe else Indicator.WARNING,
         text=Text("Magnesium {dated} is low before {drugs}.", dated=dated(case.mg), drugs=drugs(ordered, 2)),
         why=Text("The drug lowers magnesium further."),
-        proposals=(Proposal(case.know.doses["correct-with"], first),),
+        proposals=(Proposal(case.knowledge.doses["correct-with"], first),),
         tests=() if case.mg_is_current else (Analyte.SERUM_MAGNESIUM,),
         evidence=references(case.mg) + tuple(drug.reference for drug in ordered),
     )
@@ -165,11 +163,11 @@ def _baselines(case: Case) -> Iterator[tuple[Medication, timedelta, bool]]:
         if drug is None:
             continue
         if drug.classes & (PLATINUM | EGFR_ANTIBODY | NEPHROTOXIC):
-            yield drug, case.span("baseline-strong"), True
+            yield drug, case.duration("baseline-strong"), True
         elif drug.classes & (LOOP_OR_THIAZIDE | CNI_MTOR):
-            yield drug, case.span("baseline-usual"), False
+            yield drug, case.duration("baseline-usual"), False
         elif drug.classes & {"ppi"} and _ppi_matters(case, drug):
-            yield drug, case.span("baseline-ppi"), False
+            yield drug, case.duration("baseline-ppi"), False
 
 
 def _ppi_matters(case: Case, drug: Medication) -> bool:
@@ -177,7 +175,7 @@ def _ppi_matters(case: Case, drug: Medication) -> bool:
     if drug.start is not None and drug.end is not None:
         planned = drug.end.end - drug.start.start
     running = ppi_duration(case)
-    span = case.span("ppi-possible")
+    span = case.duration("ppi-possible")
     long = (planned is not None and planned >= span) or (running is not None and running >= span)
     beside = _ordered(case, LOOP_OR_THIAZIDE) or case.diuretics or case.digoxin
     return long or bool(beside)
@@ -269,7 +267,7 @@ def _level_issues(case: Case) -> Iterator[_Issue]:
 
 def _day_issues(case: Case, ordered: list[Medication]) -> Iterator[_Issue]:
     daily = sum((_grams_per_day(drug) for drug in _together(case, ordered)), Decimal(0))
-    if daily > case.know.value("iv-total") and not case.coded(*OBSTETRIC):
+    if daily > case.knowledge.value("iv-total") and not case.coded(*OBSTETRIC):
         yield _Issue("dose", Indicator.WARNING, Text("{grams} g in 24 h exceeds 8 g.", grams=rounded(daily, 1)))
 
 
@@ -279,7 +277,7 @@ def _kidney_issues(case: Case, ordered: list[Medication]) -> Iterator[_Issue]:
     else:
         yield from _elective_kidney_issues(case)
     grams = sum((_grams_ordered(drug) for drug in _together(case, ordered)), Decimal(0))
-    if case.gate_closed and grams > case.know.value("iv-total-kidney"):
+    if case.gate_closed and grams > case.knowledge.value("iv-total-kidney"):
         text = Text("Over 4 g although the kidneys cannot clear magnesium.")
         yield _Issue("dose-for-kidney", Indicator.CRITICAL, text)
 
@@ -311,7 +309,7 @@ _KIDNEY_SEVERE = Text("The kidneys cannot clear magnesium: at most 4 g over 4 to
 
 
 def _rate_issues(case: Case, drug: Medication) -> Iterator[_Issue]:
-    rate, usual = rate_mg_min(drug), case.know.value("iv-rate")
+    rate, usual = rate_mg_min(drug), case.knowledge.value("iv-rate")
     if magnesium_route(drug) != "iv":
         yield _Issue("route", Indicator.INFO, Text("Not intravenous: no rate to check."))
     elif rate is None:
@@ -328,13 +326,13 @@ def _child_issues(case: Case, drug: Medication) -> Iterator[_Issue]:
     """The other limits are an adult's: a child's dose is checked by weight, or said not to be."""
     if case.age_group != "child":
         return
-    weight, grams = case.current(Analyte.WEIGHT, case.span("child-weight-window")), _grams(drug)
+    weight, grams = case.current(Analyte.WEIGHT, case.duration("child-weight-window")), _grams(drug)
     if weight is None or not weight.value or grams is None:
         yield _Issue("child-unchecked", Indicator.WARNING, Text("Child: dose not checked (weight or dose not known)."))
         return
     per_kg = grams * 1000 / weight.value
-    high = case.know.doses["child"].amount
-    if grams * 1000 > case.know.value("child-dose-maximum") or (high and per_kg > high[1]):
+    high = case.knowledge.doses["child"].amount
+    if grams * 1000 > case.knowledge.value("child-dose-maximum") or (high and per_kg > high[1]):
         text = Text("Child: {dose} mg/kg; the range is 25 to 50 mg/kg, at most 2 g.", dose=rounded(per_kg, 0))
         yield _Issue("child-dose", Indicator.WARNING, text)
 
@@ -347,7 +345,7 @@ def _patient_issues(case: Case, drug: Medication) -> Iterator[_Issue]:
             Text("Heart block or myasthenia: contraindicated by the label."),
         )
     days = None if drug.duration_min is None else drug.duration_min / 1440
-    if case.pregnant and days is not None and days > case.know.value("iv-pregnancy-days"):
+    if case.pregnant and days is not None and days > case.knowledge.value("iv-pregnancy-days"):
         yield _Issue("pregnancy-duration", Indicator.WARNING, Text("Pregnancy: not continuously beyond 5 days."))
 
 
@@ -461,9 +459,9 @@ def _oral_issues(case: Case, daily: Decimal | None) -> Iterator[_Issue]:
         yield _Issue("kidney", Indicator.WARNING, Text("The kidneys cannot clear magnesium."))
     if case.gate == "unknown":
         yield _Issue("creatinine-missing", Indicator.WARNING, gate_unknown(case))
-    if daily is not None and daily > case.know.value("oral-maximum"):
+    if daily is not None and daily > case.knowledge.value("oral-maximum"):
         yield _Issue("dose", Indicator.WARNING, Text("{mg} mg elemental/day exceeds 1000 mg.", mg=rounded(daily, 0)))
-    elif daily is not None and daily > case.know.value("oral-supplement-limit") and not case.mg_low:
+    elif daily is not None and daily > case.knowledge.value("oral-supplement-limit") and not case.mg_low:
         yield _Issue(
             "dose-without-deficiency",
             Indicator.WARNING,
@@ -502,7 +500,7 @@ def _pairs(
     listed = list(others)
     for product in magnesium:
         for other in listed:
-            interaction = next((i for i in case.know.interactions if _applies(i, other, product)), None)
+            interaction = next((i for i in case.knowledge.interactions if _applies(i, other, product)), None)
             if interaction is not None and other.route in {"oral", ""}:
                 yield interaction, other, product
 
@@ -551,7 +549,7 @@ def potassium(case: Case) -> Answer:
             Indicator.WARNING,
             text=Text("Potassium ordered, magnesium {dated} low: potassium may not hold.", dated=dated(case.mg)),
             why=Text("Low magnesium keeps potassium low by renal loss."),
-            proposals=(Proposal(case.know.doses["correct-with"], Text("Correct both together.")),),
+            proposals=(Proposal(case.knowledge.doses["correct-with"], Text("Correct both together.")),),
             evidence=evidence,
         )
     if case.mg_reliable or Analyte.SERUM_MAGNESIUM in case.patient.pending:

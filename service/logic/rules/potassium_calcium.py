@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from service.logic.case import WASTING, Case, below
-from service.logic.model import Analyte, Finding, Indicator, LabResult, Lacking, NotMet, Proposal
+from service.logic.case import Case
+from service.logic.case.drugs import WASTING
+from service.logic.case.results import below
+from service.logic.model import Analyte, Finding, Indicator, LabResult, MissingInputs, NotMet, Proposal
 from service.logic.rules.kidney import current_femg
 from service.logic.rules.rule import Answer, Rule
 from service.logic.rules.words import dated, limits, named_and_dated, references
@@ -27,7 +29,7 @@ def low_potassium_low_magnesium(case: Case) -> Answer:
         ),
         why=Text("Potassium: {limits}.", limits=limits(case.range_of(case.potassium))),
         advice=(Text("Not potassium alone; ECG."),),
-        proposals=(Proposal(case.know.doses["correct-with"], Text("Correct magnesium together with potassium.")),),
+        proposals=(Proposal(case.knowledge.doses["correct-with"], Text("Correct magnesium together with potassium.")),),
         evidence=references(case.potassium, case.mg),
     )
 
@@ -35,7 +37,7 @@ def low_potassium_low_magnesium(case: Case) -> Answer:
 def low_potassium_magnesium_unknown(case: Case) -> Answer:
     """R-041: a low potassium, above all under replacement, asks for magnesium."""
     if case.potassium is None:
-        return Lacking((Analyte.POTASSIUM.value,))
+        return MissingInputs((Analyte.POTASSIUM.value,))
     if not case.potassium_low or case.mg_reliable or _magnesium_in_doubt(case):
         return NotMet()
     refractory = bool(case.potassium_products)
@@ -62,11 +64,11 @@ def _magnesium_in_doubt(case: Case) -> bool:
 def corrected_calcium(case: Case) -> Answer:
     """R-042: total calcium corrected to albumin; ionised or laboratory-adjusted calcium is used as it is."""
     if case.calcium is None:
-        return Lacking((Analyte.CALCIUM.value,))
+        return MissingInputs((Analyte.CALCIUM.value,))
     if case.calcium.analyte is not Analyte.CALCIUM:
         return NotMet(Text("Calcium is ionised or already adjusted; it is not corrected twice."))
     if case.calcium_corrected is None:
-        return Lacking((Analyte.ALBUMIN.value,))
+        return MissingInputs((Analyte.ALBUMIN.value,))
     mmol = rounded(case.calcium_corrected, 3)
     mg = rounded(to_unit(case.calcium_corrected, "mg/dL", Analyte.CALCIUM), 2)
     return Finding(
@@ -91,7 +93,7 @@ def low_calcium_low_magnesium(case: Case) -> Answer:
         text=Text("{calcium} with low magnesium: calcium alone will not hold.", calcium=_calcium(case)),
         why=_calcium_why(case),
         advice=(Text("Parathyroid hormone shows functional hypoparathyroidism."),),
-        proposals=(Proposal(case.know.doses["correct-with"], Text("Correct magnesium together with calcium.")),),
+        proposals=(Proposal(case.knowledge.doses["correct-with"], Text("Correct magnesium together with calcium.")),),
         tests=() if case.current(Analyte.PTH, case.mg_window) else (Analyte.PTH,),
         evidence=references(case.calcium, case.albumin, case.mg),
     )
@@ -100,7 +102,7 @@ def low_calcium_low_magnesium(case: Case) -> Answer:
 def low_calcium_magnesium_unknown(case: Case) -> Answer:
     """R-044: a low calcium without a current magnesium asks for it."""
     if case.calcium is None:
-        return Lacking((Analyte.CALCIUM.value,))
+        return MissingInputs((Analyte.CALCIUM.value,))
     if not case.calcium_low or case.mg_reliable or _magnesium_in_doubt(case):
         return NotMet()
     return Finding(
@@ -131,28 +133,28 @@ def _calcium_why(case: Case) -> Text:
     return Text("Calcium: {limits}.", limits=limits(case.range_of(case.calcium)))
 
 
-def _lacks(case: Case, partner: LabResult | None, analyte: Analyte) -> Lacking | None:
+def _lacks(case: Case, partner: LabResult | None, analyte: Analyte) -> MissingInputs | None:
     mg = () if case.mg is not None and case.mg_is_current else (Analyte.SERUM_MAGNESIUM.value,)
     other = () if partner is not None else (analyte.value,)
-    return Lacking((*mg, *other)) if mg or other else None
+    return MissingInputs((*mg, *other)) if mg or other else None
 
 
 def tubulopathy(case: Case) -> Answer:
     """R-045: the pattern of Gitelman syndrome, or of a familial hypomagnesaemia with hypocalcaemia in an infant."""
     if case.mg is None or not case.mg_is_current:
-        return Lacking((Analyte.SERUM_MAGNESIUM.value,))
+        return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
     if not case.mg_low:
         return NotMet()
     if not case.medications_known:
-        return Lacking(("medications",))
+        return MissingInputs(("medications",))
     if _infant(case):
         return _hsh(case)
     bicarbonate = case.current(Analyte.BICARBONATE)
     if bicarbonate is None and case.potassium_low:
-        return Lacking((Analyte.BICARBONATE.value,))
+        return MissingInputs((Analyte.BICARBONATE.value,))
     alkalosis = bicarbonate is not None and case.classify(bicarbonate) == "high"
     femg = current_femg(case)
-    renal = femg is None or femg >= case.know.value("femg-borderline")
+    renal = femg is None or femg >= case.knowledge.value("femg-borderline")
     other_cause = case.exposed(WASTING, "drug-exposure") or case.platinums or case.tags & {"alcohol", "vomiting"}
     if not (case.potassium_low and alkalosis and renal) or other_cause:
         return NotMet()
@@ -160,7 +162,7 @@ def tubulopathy(case: Case) -> Answer:
 
 
 def _infant(case: Case) -> bool:
-    young = case.age_years is not None and case.age_years < case.know.value("infant-age")
+    young = case.age_years is not None and case.age_years < case.knowledge.value("infant-age")
     return young and case.calcium_low and case.mg is not None and below(case.mg, case.limit("infant-mg", case.mg))
 
 

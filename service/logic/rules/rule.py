@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from service.logic.case import Case
-from service.logic.model import Finding, Hook, Lacking, NotMet
+from service.logic.model import Finding, Hook, MissingInputs, NotMet
 
-Answer = Finding | NotMet | Lacking
+Answer = Finding | NotMet | MissingInputs
 EVERY_CHART_HOOK = frozenset({Hook.PATIENT_VIEW, Hook.ENCOUNTER_START, Hook.ENCOUNTER_DISCHARGE})
 ORDER_HOOKS = frozenset({Hook.ORDER_SELECT, Hook.ORDER_SIGN})
 
@@ -23,7 +23,7 @@ class Rule:
 
     id: str
     name: str
-    ask: Callable[[Case], Answer]
+    evaluate: Callable[[Case], Answer]
     priority: int
     hooks: frozenset[Hook] = EVERY_CHART_HOOK
     asked_on: frozenset[Hook] = frozenset(Hook)

@@ -10,9 +10,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 
-from service.logic.case import EMERGENCY, OBSTETRIC, UNSTABLE_RHYTHM, Case
+from service.logic.case import Case
+from service.logic.case.person import EMERGENCY, OBSTETRIC, UNSTABLE_RHYTHM
 from service.logic.gates import closed_gate
-from service.logic.model import Analyte, Dose, Finding, Indicator, Ingredient, Lacking, Medication, NotMet, Proposal
+from service.logic.model import (
+    Analyte,
+    Dose,
+    Finding,
+    Indicator,
+    Ingredient,
+    Medication,
+    MissingInputs,
+    NotMet,
+    Proposal,
+)
 from service.logic.rules.drugs import sparing_diuretic_fits
 from service.logic.rules.kidney import current_femg, loading_infusion
 from service.logic.rules.rule import Answer, Rule
@@ -23,9 +34,9 @@ from service.logic.units import rounded, to_unit
 _SEVERE_SYMPTOMS = EMERGENCY | {"symptomatic_hypomg"}
 
 
-def _treatable(case: Case) -> Lacking | NotMet | None:
+def _treatable(case: Case) -> MissingInputs | NotMet | None:
     if case.mg is None or not case.mg_is_current:
-        return Lacking((Analyte.SERUM_MAGNESIUM.value,))
+        return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
     return None if case.mg_low else NotMet()
 
 
@@ -53,7 +64,7 @@ def route(case: Case) -> Answer:
         indicator=Indicator.CRITICAL if way == "iv-urgent" else Indicator.WARNING,
         text=words[way],
         advice=() if way == "oral" else tuple(_before_the_vein(case)),
-        proposals=(Proposal(case.know.doses[row], words[way]),),
+        proposals=(Proposal(case.knowledge.doses[row], words[way]),),
         evidence=references(
             case.mg,
             case.creatinine,
@@ -66,7 +77,7 @@ def route(case: Case) -> Answer:
 def _before_the_vein(case: Case) -> Iterator[Text]:
     if case.tags & {"heart_block", "myasthenia"}:
         yield Text("Heart block or myasthenia: contraindicated by the label.")
-    if case.age_group == "child" and case.current(Analyte.WEIGHT, case.span("child-weight-window")) is None:
+    if case.age_group == "child" and case.current(Analyte.WEIGHT, case.duration("child-weight-window")) is None:
         yield Text("Weigh the child: no dose is shown without a current weight.")
 
 
@@ -122,7 +133,7 @@ def inpatient_table(case: Case) -> Answer:
     if case.iv_magnesium:
         return NotMet(Text("Intravenous magnesium is already running."))
     mg_dl = rounded(to_unit(case.mg.value or Decimal(0), "mg/dL", case.mg.analyte), 1)
-    bands = [case.know.doses[name] for name in ("iv-band-severe", "iv-band-moderate", "iv-band-mild")]
+    bands = [case.knowledge.doses[name] for name in ("iv-band-severe", "iv-band-moderate", "iv-band-mild")]
     dose = next((d for d in bands if d.below_mg_dl is not None and mg_dl < d.below_mg_dl), None)
     if dose is None:
         return NotMet()
@@ -161,12 +172,12 @@ def emergency(case: Case) -> Answer:
         return NotMet(Text("Eclampsia: the obstetric protocol applies, not this table."))
     unstable = bool(case.tags & UNSTABLE_RHYTHM)
     row = "iv-torsades" if "torsades" in case.tags else "iv-unstable" if unstable else "iv-severe-symptoms"
-    dose = case.know.doses[row]
+    dose = case.knowledge.doses[row]
     if unstable:
         text = Text("Emergency, unstable: {dose} in 100 mL; repeat once if still unstable.", dose=infusion(dose))
     else:
         text = Text("Emergency, stable: {dose} in 50 to 100 mL.", dose=infusion(dose))
-    follow_on = case.know.doses["iv-follow-on"]
+    follow_on = case.knowledge.doses["iv-follow-on"]
     then = Text("Then {dose}, by level.", dose=infusion(follow_on))
     proposals = (Proposal(dose, text),) + (() if unstable else (Proposal(follow_on, then),))
     return Finding(
@@ -187,10 +198,10 @@ def child(case: Case) -> Answer:
         return answer
     if case.age_group != "child" or route_of(case) == "oral":
         return NotMet()
-    weight = case.current(Analyte.WEIGHT, case.span("child-weight-window"))
+    weight = case.current(Analyte.WEIGHT, case.duration("child-weight-window"))
     if weight is None or weight.value is None:
-        return Lacking((Analyte.WEIGHT.value,))
-    dose = case.know.doses["child-urgent" if case.tags & EMERGENCY else "child"]
+        return MissingInputs((Analyte.WEIGHT.value,))
+    dose = case.knowledge.doses["child-urgent" if case.tags & EMERGENCY else "child"]
     low, high = (_capped(case, per_kg * weight.value) for per_kg in _span(dose.amount))
     text = Text(
         "Child: magnesium sulfate {low} to {high} mg IV slowly (25 to 50 mg/kg, maximum 2 g).", low=low, high=high
@@ -207,7 +218,7 @@ def child(case: Case) -> Answer:
 
 
 def _capped(case: Case, mg: Decimal) -> Decimal:
-    return min(rounded(mg, 0), case.know.value("child-dose-maximum"))
+    return min(rounded(mg, 0), case.knowledge.value("child-dose-maximum"))
 
 
 def kidney_adjusted(case: Case) -> Answer:
@@ -222,7 +233,7 @@ def kidney_adjusted(case: Case) -> Answer:
         note = _AFTER_BOLUS if "torsades" in case.tags else _NOT_SEVERE
         return _kidney_note(case, "no-automatic-supplement", Indicator.INFO, note)
     symptoms = bool(case.tags & _SEVERE_SYMPTOMS)
-    dose = case.know.doses["kidney-severe-symptoms" if symptoms else "kidney-severe-oral"]
+    dose = case.knowledge.doses["kidney-severe-symptoms" if symptoms else "kidney-severe-oral"]
     if symptoms:
         text = Text("Kidney-adjusted: {dose}, no repeat before a level.", dose=infusion(dose))
     else:
@@ -252,8 +263,8 @@ def _kidney_note(case: Case, result: str, indicator: Indicator, text: Text) -> F
 def oral(case: Case) -> Answer:
     """R-075: the oral dose, and the elemental magnesium of every product that is already taken."""
     intake = elemental_per_day(case, case.oral_magnesium)
-    dose = case.know.doses["oral"]
-    enough = intake is not None and intake >= case.know.value("oral-maximum")
+    dose = case.knowledge.doses["oral"]
+    enough = intake is not None and intake >= case.knowledge.value("oral-maximum")
     wanted = case.mg_low and route_of(case) == "oral" and not enough
     if wanted and (intake is None or closed_gate(case, dose) is None):
         return _oral_dose(case, dose, intake)
@@ -318,7 +329,7 @@ def elemental_mg(case: Case, item: Ingredient) -> Decimal | None:
     if item.name == "magnesium":
         return item.mg_per_dose
     salt = next((s for s in _SALTS if item.name == f"magnesium {s}"), None)
-    return None if salt is None else item.mg_per_dose * case.know.value(f"salt-{salt}")
+    return None if salt is None else item.mg_per_dose * case.knowledge.value(f"salt-{salt}")
 
 
 def elemental_per_day(case: Case, products: list[Medication]) -> Decimal | None:
@@ -351,11 +362,11 @@ def adjunct(case: Case) -> Answer:
     """R-076: still low after four weeks of oral magnesium: what else may help, with how little evidence."""
     if answer := _treatable(case):
         return answer
-    long = [m for m in case.oral_magnesium if m.start and case.now - m.start.start >= case.span("oral-trial")]
+    long = [m for m in case.oral_magnesium if m.start and case.now - m.start.start >= case.duration("oral-trial")]
     if not long or case.pseudo:
         return NotMet()
     femg = current_femg(case)
-    if femg is not None and femg < case.know.value("femg-extrarenal"):
+    if femg is not None and femg < case.knowledge.value("femg-extrarenal"):
         return NotMet(Text("FEMg points to a loss outside the kidney: treat the gut, or give magnesium parenterally."))
     sparing = sparing_diuretic_fits(case)
     option = Text("Amiloride or triamterene may help (weak evidence; eGFR 60 or more, potassium not high).")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
-from service.logic.case import Case, Range
+from service.logic.case import Case
+from service.logic.case.ranges import Range
 from service.logic.model import Analyte, LabResult, Medication
 from service.logic.text import Text
 from service.logic.units import rounded, to_unit

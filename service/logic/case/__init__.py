@@ -1,0 +1,12 @@
+"""One patient as the rules see them, layer by layer: results, ranges, person, drugs, electrolytes, magnesium, kidney.
+
+Each layer may ask those beneath it; everything is lazy, pure and computed once.
+"""
+
+from __future__ import annotations
+
+from service.logic.case.kidney import Kidney
+
+
+class Case(Kidney):
+    """All layers together: what a rule is asked about."""

@@ -1,0 +1,155 @@
+"""What is taken now or was taken recently: wasting drugs, magnesium products, digoxin, potassium."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from functools import cached_property
+
+from service.logic.case.person import Person
+from service.logic.model import Exposure, Medication
+
+LOOP_OR_THIAZIDE = frozenset({"loop_diuretic", "thiazide", "thiazide_like"})
+PLATINUM = frozenset({"platinum"})
+PPI = frozenset({"ppi"})
+EGFR_ANTIBODY = frozenset({"anti_egfr_mab"})
+CNI_MTOR = frozenset({"calcineurin_inhibitor", "mtor_inhibitor"})
+NEPHROTOXIC = frozenset({"aminoglycoside", "mg_wasting_antimicrobial", "polypeptide_antitb"})
+OTHER_WASTING = EGFR_ANTIBODY | CNI_MTOR | NEPHROTOXIC | frozenset({"anti_egfr_tki", "her2", "osmotic_or_cai_diuretic"})
+WASTING = LOOP_OR_THIAZIDE | PPI | PLATINUM | OTHER_WASTING
+# The groups of R-055: two of them are a combined risk.
+WASTING_GROUPS: dict[str, frozenset[str]] = {
+    "diuretic": LOOP_OR_THIAZIDE,
+    "PPI": PPI,
+    "platinum": PLATINUM,
+    "EGFR inhibitor": EGFR_ANTIBODY | {"anti_egfr_tki"},
+    "calcineurin or mTOR inhibitor": CNI_MTOR,
+    "nephrotoxic anti-infective": NEPHROTOXIC,
+}
+ONCOLOGY = PLATINUM | EGFR_ANTIBODY | frozenset({"anti_egfr_tki", "her2"})
+MAGNESIUM_PRODUCT = frozenset({"mg_preparation", "mg_containing_antacid"})
+
+
+class Drugs(Person):
+    """A person and what they take."""
+
+    @cached_property
+    def active_medications(self) -> list[Medication]:
+        """Medications that are being taken now."""
+        return [m for m in self.patient.medications if self._is_active(m)]
+
+    def _is_active(self, drug: Medication) -> bool:
+        started = drug.start is None or drug.start.start <= self.now
+        ended = drug.end is not None and drug.end.end < self.now
+        return drug.exposure is Exposure.ACTIVE and started and not ended
+
+    def active(self, classes: frozenset[str]) -> list[Medication]:
+        """Active medications of these classes."""
+        return [m for m in self.active_medications if m.classes & classes]
+
+    def exposed(self, classes: frozenset[str], window: str) -> list[Medication]:
+        """Medications of these classes that are active, or whose last dose lies within the window."""
+        span = self.duration(window)
+        return [m for m in self.patient.medications if m.classes & classes and self._exposed(m, span)]
+
+    def _exposed(self, drug: Medication, span: timedelta) -> bool:
+        if self._is_active(drug):
+            return True
+        last = drug.end or (drug.start if drug.exposure is Exposure.ENDED else None)
+        stopped = drug.exposure is Exposure.ENDED or (drug.exposure is Exposure.ACTIVE and drug.end is not None)
+        return stopped and last is not None and timedelta(0) <= self.now - last.start and self.now - last.end <= span
+
+    @cached_property
+    def diuretics(self) -> list[Medication]:
+        """Active loop, thiazide and thiazide-like diuretics."""
+        return self.active(LOOP_OR_THIAZIDE)
+
+    @cached_property
+    def ppis(self) -> list[Medication]:
+        """Active proton pump inhibitors."""
+        return self.active(PPI)
+
+    @cached_property
+    def platinums(self) -> list[Medication]:
+        """Platinum compounds, active or recent."""
+        return self.exposed(PLATINUM, "platinum-exposure")
+
+    @cached_property
+    def other_wasting(self) -> list[Medication]:
+        """Other wasting drugs, active or recent."""
+        antibodies = self.exposed(EGFR_ANTIBODY, "egfr-exposure")
+        others = self.exposed(OTHER_WASTING - EGFR_ANTIBODY, "drug-exposure")
+        return [*antibodies, *(m for m in others if m not in antibodies)]
+
+    @cached_property
+    def wasting(self) -> list[Medication]:
+        """Every medication that wastes magnesium, active or recent by its class."""
+        return unique([*self.diuretics, *self.ppis, *self.platinums, *self.other_wasting])
+
+    @cached_property
+    def wasting_groups(self) -> list[str]:
+        """The wasting groups of R-055 that are present."""
+        classes = frozenset(c for m in self.wasting for c in m.classes)
+        return [name for name, members in WASTING_GROUPS.items() if members & classes]
+
+    @cached_property
+    def digoxin(self) -> list[Medication]:
+        """Active cardiac glycosides."""
+        return self.active(frozenset({"cardiac_glycoside"}))
+
+    @cached_property
+    def potassium_products(self) -> list[Medication]:
+        """Active potassium replacement; the potassium inside a diuretic's combination tablet is none."""
+        return [m for m in self.active(frozenset({"potassium_salt"})) if not m.classes & LOOP_OR_THIAZIDE]
+
+    @cached_property
+    def magnesium_products(self) -> list[Medication]:
+        """Every active magnesium product, by whatever route (an enema and a muscle absorb too)."""
+        return self.active(MAGNESIUM_PRODUCT)
+
+    @cached_property
+    def oral_magnesium(self) -> list[Medication]:
+        """Active magnesium products that are swallowed."""
+        return [m for m in self.magnesium_products if magnesium_route(m) == "oral" and not is_fluid(m)]
+
+    @cached_property
+    def iv_magnesium(self) -> list[Medication]:
+        """Active intravenous magnesium."""
+        return [m for m in self.magnesium_products if magnesium_route(m) == "iv" and not is_fluid(m)]
+
+    @cached_property
+    def recent_iv_magnesium(self) -> list[Medication]:
+        """Intravenous magnesium, active or ended within 48 hours."""
+        recent = self.exposed(MAGNESIUM_PRODUCT, "iv-mg-recent")
+        return [m for m in recent if magnesium_route(m) == "iv" and not is_fluid(m)]
+
+    @cached_property
+    def medications_known(self) -> bool:
+        """False if no medication list could be read: then "takes no such drug" may not be said."""
+        kinds = ("medicationRequests", "medicationStatements")
+        return bool(self.patient.medications) or not all(kind in self.patient.unavailable for kind in kinds)
+
+
+def magnesium_route(drug: Medication) -> str:
+    """The route of a magnesium product; sulfate without a stated route is read as intravenous, the graver reading."""
+    if drug.route:
+        return drug.route
+    return "iv" if any(item.name == "magnesium sulfate" for item in drug.ingredients) else "oral"
+
+
+def is_fluid(drug: Medication) -> bool:
+    """A nutrition, dialysis or balanced solution: it supplies magnesium, but is not a magnesium order."""
+    return len(drug.classes & {"calcium_parenteral", "potassium_salt", "phosphate_salt"}) >= 2
+
+
+def unique(items: Iterable[Medication]) -> list[Medication]:
+    """Each medication once, in order."""
+    return list({item.reference: item for item in items}.values())
+
+
+def ended_before(drugs: Iterable[Medication], moment: datetime) -> Iterator[tuple[Medication, datetime]]:
+    """Medications that were given, with a known end (or, for a single administration, start) not after the moment."""
+    for drug in drugs:
+        last = drug.end or drug.start
+        if drug.exposure in {Exposure.ACTIVE, Exposure.ENDED} and last is not None and last.end <= moment:
+            yield drug, last.end
