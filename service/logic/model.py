@@ -142,6 +142,15 @@ class Exposure(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Schedule(StrEnum):
+    """What kind of order a medication is (decision 14b)."""
+
+    SCHEDULED = "scheduled"  # given at set times, at a rate, or once
+    SCALE = "scale"  # by a level: a sliding scale, a replacement protocol, untimed intravenous magnesium
+    AS_NEEDED = "as needed"
+    UNSTATED = "unstated"
+
+
 @dataclass(frozen=True, slots=True)
 class Ingredient:
     """One active ingredient. `mg_per_dose` is milligrams of the named compound in one dose, if stated."""
@@ -166,6 +175,12 @@ class Medication:
     doses_per_day: Decimal | None = None
     duration_min: Decimal | None = None  # of one infusion
     rate_mg_min: Decimal | None = None  # as ordered, when the order states a rate rather than a duration
+    schedule: Schedule = Schedule.UNSTATED
+    once: bool = False  # one single dose
+    most_per_day: Decimal | None = None  # doses per day at most, of an as-needed product
+    ordered_at: When | None = None  # when a request was written
+    request: str = ""  # of an administration: the reference of the request that it fulfils
+    text: str = ""  # the words of the dosage, as written
 
     classes: frozenset[str] = field(init=False)  # class names as in drugs.toml
 
@@ -222,6 +237,7 @@ class PatientSnapshot:
     pending: frozenset[Analyte] = frozenset()  # tests already ordered, drafts included
     issues: tuple[DataIssue, ...] = ()
     unavailable: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # prefetch key -> why
+    unrecognised_medications: int = 0  # active ones that no vocabulary knows: "takes no such drug" may not be said
     incomplete: tuple[str, ...] = ()  # prefetch keys of which only a part could be read
     profile: str = "default"  # reference profile of the site
     research: bool = False
@@ -275,6 +291,7 @@ class Finding:
     tests: tuple[Analyte, ...] = ()  # laboratory orders worth suggesting
     values: Mapping[str, Decimal] = field(default_factory=lambda: MappingProxyType({}))
     evidence: tuple[str, ...] = ()  # references of the resources it rests on
+    action: Text | None = None  # a short imperative that joins the headline: "replace both"
     context_only: bool = False  # a line beside other findings, never a reason for a card
 
 
