@@ -28,7 +28,7 @@ from service.api.tools import Tools
 from service.cds.catalogue import PREFETCH_KEYS
 from service.errors import StoreUnavailable
 from service.fhir.client import FhirReader
-from service.fhir.crew import Crew
+from service.fhir.read_pool import ReadPool
 from service.fhir.snapshot import Site
 from service.logic.knowledge import VERSION, load
 from service.logic.rules import RULES
@@ -149,11 +149,11 @@ def _identify(settings: Settings, store: Store) -> Callable[[str | None, str, da
 def fhir_readers(settings: Settings) -> dict[tuple[Network, ...], FhirReader]:
     """A reader for each list of networks to which a tenant's FHIR servers are held."""
     ca, loopback = settings.service.ca_bundle, settings.mode is Mode.DEVELOPMENT
-    crew = Crew(reads=len(PREFETCH_KEYS))
+    pool = ReadPool(reads=len(PREFETCH_KEYS))
 
     def reader(networks: tuple[Network, ...]) -> FhirReader:
         permit = partial(address_allowed, networks=networks, loopback=loopback)
-        return FhirReader(ca_file=str(ca) if ca else None, permit=permit, crew=crew)
+        return FhirReader(ca_file=str(ca) if ca else None, permit=permit, pool=pool)
 
     lists = {tenant.fhir_networks for tenant in (*settings.tenants, settings.unproved)}
     return {networks: reader(networks) for networks in lists}

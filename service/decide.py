@@ -18,10 +18,11 @@ from service.cds.cards import Card, Presentation, to_cards
 from service.cds.catalogue import REQUIRED_KEYS
 from service.cds.orders import test_code
 from service.errors import DataNeeded
+from service.fhir.decode import Resource
 from service.fhir.gather import Fetch, gather
-from service.fhir.snapshot import FOREIGN_ONLY, UNIDENTIFIED, Chart, Site, read_snapshot
-from service.fhir.wire import Resource
-from service.fhir.write import laboratory_order
+from service.fhir.lab_order import laboratory_order
+from service.fhir.ownership import EvaluationInput
+from service.fhir.snapshot import ONLY_OTHER_PATIENT, UNIDENTIFIED, Site, read_snapshot
 from service.logic.evaluate import Assessment, evaluate
 from service.logic.model import Analyte, Failed, Hook, PatientSnapshot
 
@@ -30,7 +31,7 @@ Timed = Callable[[str], AbstractContextManager[object]]
 
 
 # Something came and was of no use. A card says so; where there is none, silence would read as "all is well".
-_CAME_TO_NOTHING = {FOREIGN_ONLY, UNIDENTIFIED}
+_CAME_TO_NOTHING = {ONLY_OTHER_PATIENT, UNIDENTIFIED}
 
 
 def _untimed(_stage: str) -> AbstractContextManager[object]:
@@ -71,7 +72,7 @@ def decide_call(call: Call, site: Site, how: Presentation, timed: Timed = _untim
     """A hook call: gather its data, then decide. Raises DataNeeded (412) without what no answer can do without."""
     with timed("gather"):
         gathered = gather(call.templates, call.prefetch, call.context, call.aliases, call.fetch, call.fhir_server)
-    chart = Chart(
+    chart = EvaluationInput(
         patient_id=call.context.get("patientId", ""),
         encounter_id=call.context.get("encounterId", ""),
         as_of=call.as_of,
@@ -89,7 +90,7 @@ def decide_call(call: Call, site: Site, how: Presentation, timed: Timed = _untim
 
 
 def decide(
-    chart: Chart,
+    chart: EvaluationInput,
     site: Site,
     how: Presentation,
     *,
@@ -116,7 +117,7 @@ def decide(
     return Decision(assessment, cards)
 
 
-def _order(test: Analyte, patient: PatientSnapshot, chart: Chart, how: Presentation) -> dict[str, Any] | None:
+def _order(test: Analyte, patient: PatientSnapshot, chart: EvaluationInput, how: Presentation) -> dict[str, Any] | None:
     """The draft order of a suggestion."""
     code = test_code(test, patient, how.local_orders)
     if code is None:

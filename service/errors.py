@@ -8,7 +8,6 @@ MagnesiumCdsError
 ├── Unauthorised          the caller did not prove who it is (no reason is given to it)
 ├── TooManyRequests       the caller exceeded its rate
 ├── SettingsError         configuration is wrong; carries every problem at once
-├── FhirReadFailed        one read from a FHIR server failed, with a reason fit for a support desk
 └── StoreUnavailable      the database did not answer in time
 """
 
@@ -71,10 +70,6 @@ class SettingsError(MagnesiumCdsError):
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
-
-
-class FhirReadFailed(MagnesiumCdsError):
-    """A read from a FHIR server failed; the message names the kind of failure, never the patient or the token."""
 
 
 class StoreUnavailable(MagnesiumCdsError):

@@ -11,8 +11,8 @@ from service.api import telemetry
 from service.api.auth import Caller
 from service.api.body import HookRequest
 from service.api.tools import Tools
-from service.errors import FhirReadFailed
 from service.fhir.client import Pages
+from service.fhir.failure import ReadFailure
 from service.fhir.gather import Fetch
 
 LOG = structlog.get_logger(__name__)
@@ -33,12 +33,12 @@ def fetch_for(request: HookRequest, patient: str, caller: Caller, tools: Tools) 
     deadline = time.monotonic() + min(allowed, _lifetime(request))
     reader, permitted, trace = tools.readers[caller.tenant.fhir_networks], caller.tenant.allowed, telemetry.trace()
 
-    def fetch(queries: Mapping[str, str]) -> Mapping[str, Pages | FhirReadFailed]:
+    def fetch(queries: Mapping[str, str]) -> Mapping[str, Pages | ReadFailure]:
         with tools.gate.aside():
             answers = reader.read(base, token, queries, deadline, lambda url: permitted(url) is not None, trace)
         for answer in answers.values():
-            if isinstance(answer, FhirReadFailed) or not answer.complete:
-                telemetry.count_fhir_failure(str(answer) if isinstance(answer, FhirReadFailed) else answer.note)
+            if failure := answer if isinstance(answer, ReadFailure) else answer.failure:
+                telemetry.count_fhir_failure(failure.kind)
         return answers
 
     return fetch

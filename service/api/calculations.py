@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from service.errors import BadRequest
-from service.fhir import total
+from service.fhir import primitives
 from service.logic import formulas
 from service.logic.knowledge import Knowledge
 from service.logic.model import Analyte
@@ -34,7 +34,7 @@ def _pair(body: Body, name: str) -> tuple[Decimal, str]:
     given = body.get(name)
     if not isinstance(given, dict):
         raise BadRequest('a quantity such as {"value": 0.9, "unit": "mg/dL"} is required', f"$.{name}")
-    value, unit = total.number(given.get("value")), given.get("unit")
+    value, unit = primitives.number(given.get("value")), given.get("unit")
     if value is None or isinstance(given.get("value"), str):
         raise BadRequest("a number is required", f"$.{name}.value")
     if not isinstance(unit, str) or not unit:
@@ -43,7 +43,7 @@ def _pair(body: Body, name: str) -> tuple[Decimal, str]:
 
 
 def _number(body: Body, name: str, low: Decimal, high: Decimal) -> Decimal:
-    value = total.number(body.get(name))
+    value = primitives.number(body.get(name))
     if value is None or isinstance(body.get(name), str) or not low <= value <= high:
         raise BadRequest(f"a number from {low} to {high} is required", f"$.{name}")
     return value

@@ -9,7 +9,7 @@ import msgspec
 from service.api.body import HookRequest, string
 from service.cds.catalogue import CONTEXT_TOKENS, Service
 from service.errors import BadRequest, DataNeeded
-from service.fhir.wire import MOST_ENTRIES, Resource, read_sheaf
+from service.fhir.decode import MAX_ENTRIES, Resource, read_bundle
 from service.logic.model import Hook
 from service.logic.rules.rule import ORDER_HOOKS
 
@@ -47,7 +47,7 @@ def drafts(raw: Mapping[str, msgspec.Raw], hook: Hook) -> list[Resource]:
     value = raw.get("draftOrders")
     if value is None or bytes(value) == b"null":
         raise DataNeeded({"draftOrders": DRAFTS_MISSING})
-    sheaf = read_sheaf(value, "$.context.draftOrders", MOST_ENTRIES)
+    sheaf = read_bundle(value, "$.context.draftOrders", MAX_ENTRIES)
     if not sheaf.is_bundle:
         raise BadRequest("draftOrders must be a Bundle", "$.context.draftOrders")
     return sheaf.resources

@@ -17,8 +17,8 @@ from service.logic.model import (
     Medication,
     MissingInputs,
     NotMet,
+    PartialDateTime,
     PatientSnapshot,
-    When,
     Withheld,
 )
 
@@ -120,7 +120,7 @@ def _medication(medication: Medication) -> Json:
     } | ({"route": medication.route} if medication.route else {})
 
 
-def _moment(when: When | None) -> str | None:
+def _moment(when: PartialDateTime | None) -> str | None:
     if when is None:
         return None
     return when.start.date().isoformat() if when.date_only else when.end.isoformat().replace("+00:00", "Z")

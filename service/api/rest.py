@@ -20,9 +20,9 @@ from service.api.tools import Tools
 from service.cds.wording import LANGUAGES
 from service.decide import decide
 from service.errors import BadRequest, UnknownThing
-from service.fhir import total
-from service.fhir.snapshot import Chart, sole_patient
-from service.fhir.wire import MOST_ENTRIES, Resource, Sheaf, read_sheaf
+from service.fhir import primitives
+from service.fhir.decode import MAX_ENTRIES, BundleContents, Resource, read_bundle
+from service.fhir.ownership import EvaluationInput, sole_patient
 from service.logic.knowledge import CHECKED_ON, VERSION
 from service.logic.model import DataIssue, Hook
 from service.logic.rules import RULES
@@ -134,11 +134,11 @@ def _site(request: EvaluateRequest, tools: Tools) -> Any:
     return replace(site, profile=profile, research=options.researchRules or site.research)
 
 
-def _chart(request: EvaluateRequest, tools: Tools) -> Chart:
+def _chart(request: EvaluateRequest, tools: Tools) -> EvaluationInput:
     context = request.context or EvaluateContext()
     sheaf = _bundle(bytes(request.bundle), "$.bundle")
     patient = context.patientId if context.patientId is not None else _patient(sheaf)
-    return Chart(
+    return EvaluationInput(
         patient_id=patient.removeprefix("Patient/"),
         encounter_id=(context.encounterId or "").removeprefix("Encounter/"),
         as_of=_as_of(request.asOf, tools),
@@ -146,18 +146,18 @@ def _chart(request: EvaluateRequest, tools: Tools) -> Chart:
         resources=tuple(sheaf.resources),
         drafts=tuple(_drafts(context)),
         selections=tuple(context.selections or ()),
-        issues=tuple(DataIssue(place, Text("Not a FHIR resource: not read.")) for place in sheaf.odd),
+        issues=tuple(DataIssue(place, Text("Not a FHIR resource: not read.")) for place in sheaf.invalid_entries),
     )
 
 
-def _bundle(raw: bytes, where: str) -> Sheaf:
-    sheaf = read_sheaf(raw, where, MOST_ENTRIES)
+def _bundle(raw: bytes, where: str) -> BundleContents:
+    sheaf = read_bundle(raw, where, MAX_ENTRIES)
     if not sheaf.is_bundle and not sheaf.resources and not sheaf.outcomes:
         raise BadRequest("a FHIR Bundle is expected", where)
     return sheaf
 
 
-def _patient(sheaf: Sheaf) -> str:
+def _patient(sheaf: BundleContents) -> str:
     found = sole_patient(sheaf.resources)
     if found is None:
         raise BadRequest("the Bundle holds several patients; name one in context.patientId", "$.context.patientId")
@@ -173,7 +173,7 @@ def _drafts(context: EvaluateContext) -> list[Resource]:
 def _as_of(wanted: str | None, tools: Tools) -> datetime:
     if wanted is None:
         return tools.clock()
-    moment = total.when(wanted, tools.site.zone)
+    moment = primitives.when(wanted, tools.site.zone)
     if moment is None:
         raise BadRequest("asOf must be a date or dateTime such as 2025-06-15T10:00:00Z", "$.asOf")
     return moment.end

@@ -10,17 +10,18 @@ import msgspec
 from service.cds.cards import Presentation
 from service.cds.wording import LANGUAGES, Wording
 from service.decide import decide
-from service.fhir.snapshot import Chart, Site
-from service.fhir.wire import read_sheaf
+from service.fhir.decode import read_bundle
+from service.fhir.ownership import EvaluationInput
+from service.fhir.snapshot import Site
 from service.logic.model import Hook
 
 
 def broken_rules(site: Site, now: datetime) -> list[str]:
     """The rules that break on the simplest of patients; none in a sound service."""
-    resources = tuple(read_sheaf(_patient(now)).resources)
+    resources = tuple(read_bundle(_patient(now)).resources)
     broken: set[str] = set()
     for hook, language in product(Hook, LANGUAGES):
-        chart = Chart("self-test", now, hook, resources=resources)
+        chart = EvaluationInput("self-test", now, hook, resources=resources)
         broken.update(decide(chart, site, Presentation(Wording(language, site.zone))).failed_rules)
     return sorted(broken)
 

@@ -20,7 +20,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from service import __version__
 from service.cds.catalogue import BY_ID, PREFETCH_KEYS
-from service.fhir.client import WORDING
+from service.fhir.failure import FailureKind
 from service.logic.knowledge import VERSION
 from service.logic.rules import RULES
 
@@ -225,13 +225,9 @@ def count_feedback(outcomes: Iterable[str]) -> None:
         FEEDBACK.labels(outcome).inc(number)
 
 
-_KINDS = {words: kind for kind, words in WORDING.items()}
-
-
-def count_fhir_failure(words: str) -> None:
-    """Count a failed or cut read by the row of `WORDING` that says why."""
-    kind = _KINDS.get(words) or _KINDS.get(re.sub(r" \(\d+\)$", "", words), OTHER)
-    FHIR_FAILURES.labels(kind).inc()
+def count_fhir_failure(kind: FailureKind) -> None:
+    """Count a failed or cut read by its kind."""
+    FHIR_FAILURES.labels(kind.value).inc()
 
 
 def exposition(waiting: int) -> bytes:

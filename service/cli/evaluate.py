@@ -14,8 +14,8 @@ from service.cli.report import report
 from service.cli.setup import Setup, judging_options, language_option, moment, prepare, site_option
 from service.decide import decide
 from service.errors import BadRequest
-from service.fhir.snapshot import Chart, sole_patient
-from service.fhir.wire import Resource, Sheaf, read_sheaf
+from service.fhir.decode import BundleContents, Resource, read_bundle
+from service.fhir.ownership import EvaluationInput, sole_patient
 from service.logic.model import DataIssue, Hook
 from service.logic.text import Text
 
@@ -53,7 +53,7 @@ def evaluate(
     _answer(chart, setup, as_json)
 
 
-def _answer(chart: Chart, setup: Setup, as_json: bool) -> None:
+def _answer(chart: EvaluationInput, setup: Setup, as_json: bool) -> None:
     decision = decide(chart, setup.site, setup.how, explain=True)
     body = explain(decision, setup.site.knowledge, setup.how)
     if as_json:
@@ -62,27 +62,27 @@ def _answer(chart: Chart, setup: Setup, as_json: bool) -> None:
         click.echo(report(body))
 
 
-def _chart(sheaf: Sheaf, drafts: list[Resource], patient: str, hook: Hook, as_of: datetime) -> Chart:
+def _chart(sheaf: BundleContents, drafts: list[Resource], patient: str, hook: Hook, as_of: datetime) -> EvaluationInput:
     found = patient.removeprefix("Patient/") or sole_patient(sheaf.resources)
     if found is None:
         raise click.ClickException("the Bundle holds several patients: name one with --patient")
-    return Chart(
+    return EvaluationInput(
         patient_id=found,
         as_of=as_of,
         hook=hook,
         resources=tuple(sheaf.resources),
         drafts=tuple(drafts),
-        issues=tuple(DataIssue(place, Text("Not a FHIR resource: not read.")) for place in sheaf.odd),
+        issues=tuple(DataIssue(place, Text("Not a FHIR resource: not read.")) for place in sheaf.invalid_entries),
     )
 
 
-def _bundle(file: str) -> Sheaf:
+def _bundle(file: str) -> BundleContents:
     """The resources of a Bundle, or a lone resource; ClickException if it is neither."""
     name = "standard input" if file == "-" else file
     raw = _bytes(file).removeprefix(_BOM)
     try:
         raw.decode("utf-8")
-        sheaf = read_sheaf(raw)
+        sheaf = read_bundle(raw)
     except UnicodeDecodeError as error:
         raise click.ClickException(f"{name}: not UTF-8 (byte {error.start})") from error
     except BadRequest as error:

@@ -16,7 +16,7 @@ from service.app import known, now, site_of
 from service.cds.cards import Presentation
 from service.cds.wording import LANGUAGES, Wording
 from service.errors import MagnesiumCdsError, SettingsError
-from service.fhir import total
+from service.fhir import primitives
 from service.fhir.snapshot import Site
 from service.logic.model import Hook
 from service.settings import SITE, Settings, load
@@ -76,7 +76,7 @@ def moment(wanted: str | None, site: Site) -> datetime:
     """The moment of evaluation: now, or the (end of the) time that was asked for."""
     if wanted is None:
         return now()
-    found = total.when(wanted, site.zone)
+    found = primitives.when(wanted, site.zone)
     if found is None:
         raise click.BadParameter("is a date or dateTime such as 2025-06-15T10:00:00Z", param_hint="--as-of")
     return found.end

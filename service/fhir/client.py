@@ -17,7 +17,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -29,61 +28,33 @@ from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionErro
 from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 from urllib3.util import Timeout
 
-from service.errors import FhirReadFailed
-from service.fhir.crew import Crew
+from service.fhir.failure import FailureKind, ReadFailure, of_status
 from service.fhir.paging import is_enough
+from service.fhir.read_pool import ReadPool
 from service.net.peer import ForbiddenPeerError, Permit, new_connections, pools
 from service.net.timed import TimedResponse
-
-# Every sentence this module can say. None names a patient, a token, an address or a word of the answer.
-WORDING: Mapping[str, str] = MappingProxyType(
-    {
-        "400": "the FHIR server did not understand the query (400)",
-        "401": "the FHIR server did not accept the access token (401)",
-        "403": "the access token does not cover this query; a scope is missing (403)",
-        "404": "the FHIR server knows no such resource or path (404)",
-        "410": "the resource was deleted on the FHIR server (410)",
-        "429": "the FHIR server asked for fewer requests (429)",
-        "2xx": "the FHIR server answered without content",
-        "3xx": "the FHIR server redirected the request, which is not followed",
-        "4xx": "the FHIR server refused the query",
-        "5xx": "the FHIR server had an error of its own",
-        "???": "the FHIR server answered with an unknown status",
-        "timeout": "the FHIR server did not answer in time",
-        "busy": "the time to read it was used up by other calls of this service",
-        "no-thread": "this service could not start another read",
-        "connect-timeout": "no connection to the FHIR server in time",
-        "name": "the name of the FHIR server could not be resolved",
-        "refused": "the FHIR server could not be reached",
-        "tls": "no secure connection to the FHIR server (TLS)",
-        "broken": "the FHIR server broke off the connection",
-        "not-allowed": "the address is not among the allowed FHIR servers",
-        "bad-request": "the address or the access token cannot be sent over HTTP",
-        "not-json": "the FHIR server did not answer with a JSON object",
-        "too-large": "the FHIR server sent more data than is read",
-        "next-elsewhere": "the next page is on an address that is not allowed",
-        "next-loop": "the pages of the FHIR server lead in a circle",
-        "too-many-pages": "the FHIR server has more pages than are read",
-    }
-)
 
 CONNECT_SECONDS = 1.0
 """A server in the same hospital connects in milliseconds; one that needs longer will not make the deadline either."""
 REPORTING_SECONDS = 0.03
 """A read stops this long before the deadline, so that the pages it already has still reach the caller."""
 RETRY_SECONDS = 0.1
-LONGEST_RETRY_SECONDS = 1.0
+MAX_RETRY_SECONDS = 1.0
 CHUNK_BYTES = 65_536
 _LOGGERS_NAMING_URLS = ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry")
 
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """What one query brought: the raw JSON of each page, or of a single resource; `note` says why not `complete`."""
+    """What one query brought: the raw JSON of each page, or of a single resource; `failure` says why not all of it."""
 
     bodies: tuple[bytes, ...]
-    complete: bool
-    note: str = ""
+    failure: ReadFailure | None = None
+
+    @property
+    def complete(self) -> bool:
+        """True if nothing is missing."""
+        return self.failure is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +82,11 @@ class FhirReader:
         *,
         ca_file: str | None = None,
         permit: Permit = bool,  # any address
-        crew: Crew | None = None,
+        pool: ReadPool | None = None,
     ) -> None:
-        self._crew = crew or Crew()
+        self._pool = pool or ReadPool()
         self._limits = limits
-        self._http = _Adapter(self._crew.size, ca_file, permit)
+        self._http = _Adapter(self._pool.size, ca_file, permit)
         for name in _LOGGERS_NAMING_URLS:
             logging.getLogger(name).addFilter(_drop)
 
@@ -127,47 +98,47 @@ class FhirReader:
         deadline: float,
         allowed: Callable[[str], bool],
         trace: str = "",
-    ) -> dict[str, Pages | FhirReadFailed]:
+    ) -> dict[str, Pages | ReadFailure]:
         """Every query of `queries` (key → relative URL such as `Patient/1`), answered or failed by `deadline`.
 
         `deadline` is a `time.monotonic()` value; `allowed` is asked about each URL before it is requested; `trace` is
         the `traceparent` header of every request. Where too many calls read already, this one waits for its turn.
-        Never raises for what a server does: each key has its `Pages` or its `FhirReadFailed`.
+        Never raises for what a server does: each key has its `Pages` or its `ReadFailure`.
         """
         urls = {key: f"{base.rstrip('/')}/{query}" for key, query in queries.items()}
         if not any(allowed(url.partition("?")[0]) for url in urls.values()):  # takes no turn
-            return {key: FhirReadFailed(WORDING["not-allowed"]) for key in urls}
+            return {key: ReadFailure(FailureKind.NOT_ALLOWED) for key in urls}
         server, budget = _origin(base), _Budget(self._limits.max_bytes)
         calls = {key: _Call(url, token, deadline, allowed, budget, trace) for key, url in urls.items()}
-        if deadline <= time.monotonic() or not self._crew.turns.begin(server, deadline):
-            return {key: FhirReadFailed(WORDING["busy"]) for key in urls}
+        if deadline <= time.monotonic() or not self._pool.turns.begin(server, deadline):
+            return {key: ReadFailure(FailureKind.BUSY) for key in urls}
         reads = {key: self._start(call) for key, call in calls.items()}
-        _after_the_last(reads.values(), partial(self._crew.turns.end, server))
+        _after_the_last(reads.values(), partial(self._pool.turns.end, server))
         wait(reads.values(), timeout=max(0.0, deadline - time.monotonic()))
         return {key: _outcome(read) for key, read in reads.items()}
 
     def close(self) -> None:
         """Close the connections and let go of the crew, which reads for nobody any more; running reads end in time."""
-        self._crew.close()
+        self._pool.close()
         self._http.close()
 
-    def _start(self, call: _Call) -> Future[Pages | FhirReadFailed]:
+    def _start(self, call: _Call) -> Future[Pages | ReadFailure]:
         """A read in a thread, or one that has failed where the system or `close` allows no more threads."""
         try:
-            return self._crew.submit(partial(self._read_one, call))
+            return self._pool.submit(partial(self._read_one, call))
         except RuntimeError:
-            failed: Future[Pages | FhirReadFailed] = Future()
-            failed.set_result(FhirReadFailed(WORDING["no-thread"]))
+            failed: Future[Pages | ReadFailure] = Future()
+            failed.set_result(ReadFailure(FailureKind.NO_THREAD))
             return failed
 
-    def _read_one(self, call: _Call) -> Pages | FhirReadFailed:
+    def _read_one(self, call: _Call) -> Pages | ReadFailure:
         bodies: list[bytes] = []
         try:
             for body in self._pages(call):
                 bodies.append(body)  # noqa: PERF402  what came before a failure is kept
-        except _Stopped as stopped:
-            return Pages(tuple(bodies), complete=False, note=stopped.words) if bodies else FhirReadFailed(stopped.words)
-        return Pages(tuple(bodies), complete=True)
+        except ReadAborted as stopped:
+            return Pages(tuple(bodies), stopped.failure) if bodies else stopped.failure
+        return Pages(tuple(bodies))
 
     def _pages(self, call: _Call) -> Iterator[bytes]:
         url: str | None = call.url
@@ -175,7 +146,7 @@ class FhirReader:
         times: list[str | None] = []
         while url is not None:
             if len(seen) == self._limits.max_pages:
-                raise _Stopped("too-many-pages")
+                raise ReadAborted(FailureKind.TOO_MANY_PAGES)
             seen.add(url)
             body = self._fetch(url, call)
             following = _next_link(body, call.budget)
@@ -184,7 +155,7 @@ class FhirReader:
                 return
             url = following and _joined(url, following)
             if url in seen:
-                raise _Stopped("next-loop")
+                raise ReadAborted(FailureKind.NEXT_LOOP)
 
     def _fetch(self, url: str, call: _Call) -> bytes:
         """One answer, at the second try if that is worth one: of the connections that rest, more may be broken.
@@ -194,7 +165,7 @@ class FhirReader:
         request = self._prepare(url, call)
         try:
             return self._send(request, call)
-        except _Stopped as stopped:
+        except ReadAborted as stopped:
             pause = stopped.retry_after
             wanted = request.method == "GET" or stopped.broken
             if not wanted or pause is None or call.remaining() <= pause:
@@ -207,7 +178,7 @@ class FhirReader:
         headers = {"Accept": "application/fhir+json", "Accept-Encoding": "gzip", "User-Agent": "magnesium-cds"}
         if call.token is not None:
             if not (call.token.isascii() and call.token.isprintable()):
-                raise _Stopped("bad-request")
+                raise ReadAborted(FailureKind.BAD_REQUEST)
             headers["Authorization"] = f"Bearer {call.token}"
         if call.trace:
             headers["traceparent"] = call.trace
@@ -215,18 +186,18 @@ class FhirReader:
         try:
             request = requests.Request("GET", url, headers=headers).prepare()
         except (requests.RequestException, ValueError):
-            raise _Stopped("bad-request" if first else "next-elsewhere") from None
+            raise ReadAborted(FailureKind.BAD_REQUEST if first else FailureKind.NEXT_ELSEWHERE) from None
         if first and len(request.url or "") > self._limits.max_url:
             _search_by_post(request)
         # Asked about the very URL that goes out, so that no two readers of URLs can disagree about it.
         if not (call.allowed(request.url or "") and (first or _origin(request.url or "") == _origin(call.url))):
-            raise _Stopped("not-allowed" if first else "next-elsewhere")
+            raise ReadAborted(FailureKind.NOT_ALLOWED if first else FailureKind.NEXT_ELSEWHERE)
         return request
 
     def _send(self, request: requests.PreparedRequest, call: _Call) -> bytes:
         remaining = call.remaining()
         if remaining <= 0:
-            raise _Stopped("timeout")
+            raise ReadAborted(FailureKind.TIMEOUT)
         try:
             # requests takes it, its type hints do not know; a pair would begin anew once there is a connection.
             timeout: Any = Timeout(connect=min(CONNECT_SECONDS, remaining), total=remaining)
@@ -235,7 +206,7 @@ class FhirReader:
                     raise _status(response)
                 return _body(response, call.budget)
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-            raise _Stopped(_kind(error, late=call.remaining() <= 0)) from None
+            raise ReadAborted(_kind(error, late=call.remaining() <= 0)) from None
 
 
 class _Budget:
@@ -249,7 +220,7 @@ class _Budget:
         """For bytes that are kept; stops the read that wants more than there is, not the others."""
         with self._lock:
             if number > self._left:
-                raise _Stopped("too-large")
+                raise ReadAborted(FailureKind.TOO_LARGE)
             self._left -= number
 
     def give_back(self, number: int) -> None:
@@ -274,13 +245,13 @@ class _Call:
         return self.deadline - REPORTING_SECONDS - time.monotonic()
 
 
-class _Stopped(Exception):
+class ReadAborted(Exception):
     """Reading stops here; `retry_after` seconds later it may be worth another try, None if not."""
 
-    def __init__(self, kind: str, words: str = "", retry_after: float | None = None) -> None:
-        super().__init__(kind)
-        self.words = words or WORDING[kind]
-        self.broken = kind == "broken"
+    def __init__(self, failure: ReadFailure | FailureKind, retry_after: float | None = None) -> None:
+        self.failure = ReadFailure(failure) if isinstance(failure, FailureKind) else failure
+        super().__init__(self.failure.kind)
+        self.broken = self.failure.kind is FailureKind.BROKEN
         self.retry_after = 0.0 if self.broken else retry_after
 
 
@@ -296,10 +267,10 @@ def _after_the_last(reads: Collection[Future[Any]], then: Callable[[], None]) ->
         read.add_done_callback(over)
 
 
-def _outcome(read: Future[Pages | FhirReadFailed]) -> Pages | FhirReadFailed:
+def _outcome(read: Future[Pages | ReadFailure]) -> Pages | ReadFailure:
     if not read.cancel() and read.done():
         return read.result()
-    return FhirReadFailed(WORDING["timeout"])
+    return ReadFailure(FailureKind.TIMEOUT)
 
 
 def _search_by_post(request: requests.PreparedRequest) -> None:
@@ -327,13 +298,9 @@ def _body(response: requests.Response, budget: _Budget) -> bytes:
     return body.getvalue().removeprefix(codecs.BOM_UTF8)
 
 
-def _status(response: requests.Response) -> _Stopped:
-    status = response.status_code
-    if str(status) in WORDING:
-        words = WORDING[str(status)]
-    else:
-        words = f"{WORDING.get(f'{status // 100}xx', WORDING['???'])} ({status})"
-    return _Stopped("???", words, _retry_after(status, response.headers.get("Retry-After")))
+def _status(response: requests.Response) -> ReadAborted:
+    retry_after = _retry_after(response.status_code, response.headers.get("Retry-After"))
+    return ReadAborted(of_status(response.status_code), retry_after)
 
 
 def _retry_after(status: int, header: str | None) -> float | None:
@@ -342,7 +309,7 @@ def _retry_after(status: int, header: str | None) -> float | None:
         return RETRY_SECONDS if status in {502, 503, 504} else None
     if status not in {429, 502, 503, 504} or not (header.isascii() and header.isdigit()):
         return None
-    return float(header) if len(header) < 3 and int(header) <= LONGEST_RETRY_SECONDS else None
+    return float(header) if len(header) < 3 and int(header) <= MAX_RETRY_SECONDS else None
 
 
 class _Linked(msgspec.Struct):
@@ -361,7 +328,7 @@ def _next_link(body: bytes, budget: _Budget) -> str | None:
         answer = _read_links(body)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         budget.give_back(len(body))
-        raise _Stopped("not-json") from None
+        raise ReadAborted(FailureKind.NOT_JSON) from None
     links = answer.link if answer.resourceType == "Bundle" and isinstance(answer.link, list) else []
     following = (link.get("url") for link in links if isinstance(link, dict) and link.get("relation") == "next")
     return next((url for url in following if isinstance(url, str) and url), None)
@@ -391,7 +358,7 @@ def _joined(page: str, link: str) -> str:
     try:
         return urljoin(page, link)
     except ValueError:
-        raise _Stopped("next-elsewhere") from None
+        raise ReadAborted(FailureKind.NEXT_ELSEWHERE) from None
 
 
 _Origin = tuple[str, str, int | None, str | None]
@@ -415,22 +382,23 @@ def _drop(_record: logging.LogRecord) -> bool:
     return False
 
 
-_KINDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
-    ((requests.exceptions.InvalidURL, UnicodeError), "bad-request"),
-    (NameResolutionError, "name"),
-    (ForbiddenPeerError, "not-allowed"),
-    (NewConnectionError, "refused"),
-    (Urllib3TimeoutError, "connect-timeout"),  # a late answer is not among them: that was ruled out before
-    ((requests.exceptions.SSLError, ssl.SSLError), "tls"),
+_KINDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], FailureKind], ...] = (
+    ((requests.exceptions.InvalidURL, UnicodeError), FailureKind.BAD_REQUEST),
+    (NameResolutionError, FailureKind.NAME_NOT_RESOLVED),
+    (ForbiddenPeerError, FailureKind.NOT_ALLOWED),
+    (NewConnectionError, FailureKind.CONNECTION_REFUSED),
+    (Urllib3TimeoutError, FailureKind.CONNECT_TIMEOUT),  # a late answer is not among them: that was ruled out before
+    ((requests.exceptions.SSLError, ssl.SSLError), FailureKind.TLS),
 )
 
 
-def _kind(error: BaseException, *, late: bool) -> str:
-    """The row of `WORDING` for what the HTTP libraries raised, found by the innermost cause they know."""
+def _kind(error: BaseException, *, late: bool) -> FailureKind:
+    """What the HTTP libraries raised, by the innermost cause they know."""
     if late:
-        return "timeout"
+        return FailureKind.TIMEOUT
     causes = tuple(_causes(error))
-    return next((kind for types, kind in _KINDS if any(isinstance(one, types) for one in causes)), "broken")
+    found = (kind for types, kind in _KINDS if any(isinstance(cause, types) for cause in causes))
+    return next(found, FailureKind.BROKEN)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

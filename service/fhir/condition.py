@@ -5,9 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import NamedTuple
 
-from service.fhir import resources, total
-from service.fhir.context import Reading, name
-from service.fhir.wire import concept, given, remembered
+from service.fhir import primitives, resources
+from service.fhir.context import ReadContext, name
+from service.fhir.decode import cached_by_bytes, concept, is_present
 from service.logic.model import Condition, DataIssue
 from service.logic.text import Text
 from service.terminology import conditions
@@ -24,7 +24,7 @@ class _Meaning(NamedTuple):
     dialysate_mg: Decimal | None
 
 
-def read_condition(resource: resources.Condition, reading: Reading) -> Condition | DataIssue:
+def read_condition(resource: resources.Condition, context: ReadContext) -> Condition | DataIssue:
     """One condition as tags, or why it is not used."""
     verified = _status(resource.verificationStatus)
     if verified in {"refuted", "entered-in-error"}:
@@ -32,19 +32,19 @@ def read_condition(resource: resources.Condition, reading: Reading) -> Condition
     meaning = _meaning(resource.code)
     if not meaning.tags:
         return DataIssue(name(resource), Text("Condition without meaning for the rules."))
-    onset = total.when(resource.onsetDateTime, reading.zone)
+    onset = primitives.when(resource.onsetDateTime, context.zone)
     return Condition(
         reference=name(resource),
         tags=meaning.tags,
         text=meaning.words,
         active=_is_active(resource, verified),
-        onset=onset or total.period(resource.onsetPeriod, reading.zone)[0],
+        onset=onset or primitives.period(resource.onsetPeriod, context.zone)[0],
         recognised_by=meaning.recognised_by,
         dialysate_mg=meaning.dialysate_mg,
     )
 
 
-@remembered
+@cached_by_bytes
 def _meaning(raw: bytes) -> _Meaning:
     """Tags by code, and by the text beside it; displays of a recognised code add nothing, ICD titles say too much."""
     found = concept(raw)
@@ -67,7 +67,7 @@ def _is_active(resource: resources.Condition, verified: str) -> bool:
     if status := _status(resource.clinicalStatus):
         return status in _ACTIVE
     return not any(
-        given(abatement)
+        is_present(abatement)
         for abatement in (
             resource.abatementDateTime,
             resource.abatementPeriod,
@@ -79,7 +79,7 @@ def _is_active(resource: resources.Condition, verified: str) -> bool:
     )
 
 
-@remembered
+@cached_by_bytes
 def _status(raw: bytes) -> str:
     """A status as a code (STU3) or a CodeableConcept (R4)."""
     found = concept(raw)

@@ -8,11 +8,11 @@ from datetime import datetime, tzinfo
 
 import msgspec
 
-from service.fhir import total
+from service.fhir import primitives
+from service.fhir.decode import contained
 from service.fhir.resources import Reference, Resource
-from service.fhir.wire import contained
 from service.logic.knowledge import Knowledge
-from service.logic.model import When
+from service.logic.model import PartialDateTime
 from service.terminology.analytes import LabCodes
 from service.terminology.drugs import Formulary
 
@@ -20,7 +20,7 @@ NOT_SENT = "not sent, and there is no access to the FHIR server"
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReadContext:
     """The circumstances of one reading."""
 
     as_of: datetime
@@ -29,19 +29,19 @@ class Reading:
     codes: LabCodes
     formulary: Formulary
     accept_unknown_status: bool = True
-    birth: When | None = None
+    birth: PartialDateTime | None = None
     sex: str = ""
     index: Mapping[str, Resource] = field(default_factory=dict)  # Medication and Specimen by every name they have
 
     def find(self, reference: Reference | None, inside: msgspec.Raw) -> Resource | None:
         """The Medication or Specimen that is meant: one of those `inside` the resource, or of the data at hand."""
-        wanted = total.text(reference.reference) if reference else ""
+        wanted = primitives.text(reference.reference) if reference else ""
         if wanted.startswith("#"):
             return next((held for held in contained(inside) if held.id in {wanted, wanted[1:]}), None)
-        return (self.index.get(wanted) or self.index.get(total.local_reference(wanted))) if wanted else None
+        return (self.index.get(wanted) or self.index.get(primitives.local_reference(wanted))) if wanted else None
 
 
 def name(resource: Resource) -> str:
     """How a resource is quoted: `Type/id`, else the type and its place in the Bundle."""
-    ident = total.text(resource.id)
-    return f"{resource.resourceType}/{ident}" if ident else f"{resource.resourceType} ({resource.where})"
+    ident = primitives.text(resource.id)
+    return f"{resource.resourceType}/{ident}" if ident else f"{resource.resourceType} ({resource.full_url})"

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from service.fhir import total
+from service.fhir import primitives
+from service.fhir.decode import cached_by_bytes, concept, concepts, is_present
 from service.fhir.quantity import unit_of
 from service.fhir.resources import Dosage, DoseAndRate, Quantity, Repeat, Strength, Timing
-from service.fhir.wire import concept, concepts, given, remembered
 from service.logic.units import code as unit_code
 
 MASS_MG = {"mg": Decimal(1), "g": Decimal(1000), "ug": Decimal("0.001"), "kg": Decimal(1_000_000)}
@@ -126,7 +126,7 @@ class Regimen:
 
 def read_dosage(dosage: Dosage) -> Regimen:
     """One dosage of a request, statement, dispense or administration."""
-    words = total.western(total.text(dosage.text))
+    words = primitives.ascii_digits(primitives.text(dosage.text))
     repeat = dosage.timing.repeat if dosage.timing else None
     amount, unit = _dose(dosage, words)
     rate = _rate(dosage) or _words_rate(words)
@@ -150,7 +150,7 @@ def concurrent(dosages: list[Dosage]) -> list[Dosage]:
 
 
 def _as_needed(dosage: Dosage, words: str) -> bool:
-    stated = dosage.asNeededBoolean or dosage.asNeeded or given(dosage.asNeededCodeableConcept)
+    stated = dosage.asNeededBoolean or dosage.asNeeded or is_present(dosage.asNeededCodeableConcept)
     return bool(stated or (words and _AS_NEEDED.search(words)))
 
 
@@ -162,7 +162,7 @@ def stated_route(dosage: Dosage) -> str:
     return (coded_route(dosage.route) if dosage.route else "") or route_in(dosage.text)
 
 
-@remembered
+@cached_by_bytes
 def coded_route(raw: bytes) -> str:
     """oral, iv, other or "" from a coded route or dose form."""
     found = concepts(raw)
@@ -172,7 +172,7 @@ def coded_route(raw: bytes) -> str:
 
 def route_in(words: str | None) -> str:
     """oral, iv, other or "" from words."""
-    words = total.text(words)
+    words = primitives.text(words)
     return next((route for route, pattern in _ROUTES if words and pattern.search(words)), "")
 
 
@@ -195,24 +195,24 @@ def _dose(dosage: Dosage, words: str) -> tuple[Decimal | None, str]:
         or (bounds and (bounds.high or bounds.low))
         or Quantity()
     )
-    if number := total.number(quantity.value):
+    if number := primitives.number(quantity.value):
         return number, unit_of(quantity)[0] or _form(quantity)
     found = _AMOUNT.search(words)
     if found is None:
         return None, ""
-    return total.number(found[1]), unit_code(found[2].lower().replace("gm", "g").rstrip(".")) or ""
+    return primitives.number(found[1]), unit_code(found[2].lower().replace("gm", "g").rstrip(".")) or ""
 
 
 _FORMS = re.compile(r"tab|tbl|cap|chew|sachet|piece|unit|dose|таб|капс|قرص|^1$|^$", re.IGNORECASE)
 
 
 def _form(quantity: Quantity) -> str:
-    spelled = total.text(quantity.code) or total.text(quantity.unit)
+    spelled = primitives.text(quantity.code) or primitives.text(quantity.unit)
     return "tablet" if _FORMS.search(spelled) else spelled
 
 
 def _per_day(repeat: Repeat | None) -> Decimal | None:
-    frequency = total.number(repeat.frequency) if repeat else None
+    frequency = primitives.number(repeat.frequency) if repeat else None
     return None if repeat is None or frequency is None else _each_period(repeat, frequency)
 
 
@@ -227,8 +227,8 @@ def _once_each_time(repeat: Repeat | None) -> Decimal | None:
 
 
 def _each_period(repeat: Repeat, frequency: Decimal) -> Decimal | None:
-    per = _PER_DAY.get(total.text(repeat.periodUnit))
-    period = total.number(repeat.period) if repeat.period is not None else Decimal(1)
+    per = _PER_DAY.get(primitives.text(repeat.periodUnit))
+    period = primitives.number(repeat.period) if repeat.period is not None else Decimal(1)
     return frequency * per / period if per and period else None
 
 
@@ -244,14 +244,14 @@ def _words_per_day(timing: Timing | None, words: str) -> Decimal | None:
 
 
 def _duration(repeat: Repeat | None) -> Decimal | None:
-    number = total.number(repeat.duration) if repeat else None
-    unit = _MINUTES.get(total.text(repeat.durationUnit)) if repeat else None
+    number = primitives.number(repeat.duration) if repeat else None
+    unit = _MINUTES.get(primitives.text(repeat.durationUnit)) if repeat else None
     return number * unit if number and unit else None
 
 
 def _words_over(words: str) -> Decimal | None:
     found = _OVER.search(words)
-    number = total.number(found[1]) if found else None
+    number = primitives.number(found[1]) if found else None
     if found is None or number is None:
         return None
     return number if found[2].lower().startswith(("min", "мин")) else number * 60
@@ -267,25 +267,25 @@ def _rate(dosage: Dosage) -> tuple[Decimal, str] | None:
         return _ratio_rate(rated.rateRatio)
     bounds = rated.rateRange
     quantity = rated.rateQuantity or ((bounds.high or bounds.low) if bounds else None)
-    number = total.number(quantity.value) if quantity else None
+    number = primitives.number(quantity.value) if quantity else None
     if quantity is None or number is None:
         return None
-    spelled = (_RATE_UNIT.fullmatch(total.text(unit)) for unit in (quantity.code, quantity.unit))
+    spelled = (_RATE_UNIT.fullmatch(primitives.text(unit)) for unit in (quantity.code, quantity.unit))
     return next((rate for found in spelled if found and (rate := _per_minute(number, *found.groups()))), None)
 
 
 def _ratio_rate(ratio: Strength) -> tuple[Decimal, str] | None:
     if ratio.numerator is None or ratio.denominator is None:
         return None
-    amount, time = total.number(ratio.numerator.value), total.number(ratio.denominator.value)
+    amount, time = primitives.number(ratio.numerator.value), primitives.number(ratio.denominator.value)
     unit = unit_of(ratio.numerator)[0]
-    minutes = _MINUTES.get(total.text(ratio.denominator.code) or total.text(ratio.denominator.unit))
+    minutes = _MINUTES.get(primitives.text(ratio.denominator.code) or primitives.text(ratio.denominator.unit))
     return (amount / (time * minutes), unit) if amount and time and unit and minutes else None
 
 
 def _words_rate(words: str) -> tuple[Decimal, str] | None:
     found = _RATE.search(words)
-    number = total.number(found[1]) if found else None
+    number = primitives.number(found[1]) if found else None
     return _per_minute(number, found[2], found[3]) if found and number else None
 
 
@@ -303,9 +303,9 @@ def concentration(texts: Iterable[str]) -> Decimal | None:
 def _mg_per_ml(found: re.Match[str]) -> Decimal | None:
     mass, unit, volume, percent = found.groups()
     if percent:
-        share = total.number(percent)
+        share = primitives.number(percent)
         return None if share is None else share * 10
-    number, per = total.number(mass), total.number(volume or 1)
+    number, per = primitives.number(mass), primitives.number(volume or 1)
     return None if number is None or not per else number * (1 if unit.lower() in {"mg", "мг"} else 1000) / per
 
 
@@ -314,8 +314,8 @@ def strength(amount: Strength | None) -> tuple[Decimal, str] | None:
     if amount is None:
         return None
     top, bottom = amount.numerator or amount, amount.denominator or Quantity()
-    factor, value = MASS_MG.get(unit_of(top)[0] or ""), total.number(top.value)
+    factor, value = MASS_MG.get(unit_of(top)[0] or ""), primitives.number(top.value)
     if value is None or factor is None:
         return None
     volume = _VOLUME_ML.get(unit_of(bottom)[0] or "")
-    return value * factor / ((total.number(bottom.value) or 1) * (volume or 1)), "mL" if volume else ""
+    return value * factor / ((primitives.number(bottom.value) or 1) * (volume or 1)), "mL" if volume else ""

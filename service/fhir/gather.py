@@ -13,17 +13,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from service.errors import BadRequest, FhirReadFailed, TooLarge
-from service.fhir import total
+from service.errors import BadRequest, TooLarge
+from service.fhir import primitives
 from service.fhir.client import Pages
 from service.fhir.context import NOT_SENT
+from service.fhir.decode import MAX_ENTRIES, BundleContents, Resource, read_bundle
+from service.fhir.failure import ReadFailure
 from service.fhir.paging import is_enough
 from service.fhir.resources import Observation, OperationOutcome
-from service.fhir.wire import MOST_ENTRIES, Resource, Sheaf, read_sheaf
 from service.logic.model import DataIssue
 from service.logic.text import Text
 
-Fetch = Callable[[Mapping[str, str]], Mapping[str, Pages | FhirReadFailed]]
+Fetch = Callable[[Mapping[str, str]], Mapping[str, Pages | ReadFailure]]
 _TOKEN = re.compile(r"{{\s*context\.(\w+)\s*}}")
 _GRAVE = {"error", "fatal"}
 
@@ -50,7 +51,7 @@ class _Key:
     held: bool = False  # a resource
     counted: bool = False  # there are some, says a total
     next_url: str = ""  # the page after what was sent
-    flaw: str = ""  # the first reason why it is not whole
+    failure: str = ""  # the first reason why it is not whole
 
 
 def gather(
@@ -67,7 +68,7 @@ def gather(
     ours = {theirs: key for key, names in aliases.items() for theirs in names}
     for sent, raw in prefetch.items():
         key = ours.get(sent, sent)
-        _take(gathered, came[key], _first_page(_sheaf(raw, f"$.prefetch.{sent}", sent=True), templates.get(key, "")))
+        _take(gathered, came[key], _first_page(_contents(raw, f"$.prefetch.{sent}", sent=True), templates.get(key, "")))
     missing = _queries({key: query for key, query in templates.items() if key not in came}, context)
     if fetch is not None:
         wanted = missing | _further_pages({key: found.next_url for key, found in came.items()}, base)
@@ -83,44 +84,44 @@ def gather(
     return gathered
 
 
-def _sheaf(raw: bytes, where: str, *, sent: bool) -> Sheaf:
+def _contents(raw: bytes, where: str, *, sent: bool) -> BundleContents:
     """A value of prefetch or a page; raises TooLarge for what the caller itself `sent`."""
     try:
-        return read_sheaf(raw, where, MOST_ENTRIES)
+        return read_bundle(raw, where, MAX_ENTRIES)
     except BadRequest as error:
         if sent and isinstance(error, TooLarge):
             raise
-        return Sheaf(odd=[where])
+        return BundleContents(invalid_entries=[where])
 
 
-def _first_page(sheaf: Sheaf, query: str) -> Sheaf:
+def _first_page(contents: BundleContents, query: str) -> BundleContents:
     """A sent page without its `next`, if it already holds what the query asks for."""
-    if not sheaf.next_url:
-        return sheaf
-    if is_enough(query, [r.effectiveDateTime for r in sheaf.resources if isinstance(r, Observation)]):
-        sheaf.next_url = ""
-    return sheaf
+    if not contents.next_url:
+        return contents
+    if is_enough(query, [r.effectiveDateTime for r in contents.resources if isinstance(r, Observation)]):
+        contents.next_url = ""
+    return contents
 
 
-def _take(gathered: Gathered, found: _Key, sheaf: Sheaf) -> None:
+def _take(gathered: Gathered, found: _Key, contents: BundleContents) -> None:
     """File one value of prefetch, or one page."""
-    gathered.resources += sheaf.resources
-    gathered.issues += [DataIssue(place, Text("Not a FHIR resource: not read.")) for place in sheaf.odd]
-    found.held = found.held or bool(sheaf.resources)
-    found.counted = found.counted or sheaf.total > 0
-    found.next_url = sheaf.next_url or found.next_url
-    if sheaf.outcomes and not sheaf.is_bundle:
-        found.flaw = found.flaw or FAILED_AT_EHR
-    elif sheaf.odd and not sheaf.resources:
-        found.flaw = found.flaw or UNREADABLE
+    gathered.resources += contents.resources
+    gathered.issues += [DataIssue(place, Text("Not a FHIR resource: not read.")) for place in contents.invalid_entries]
+    found.held = found.held or bool(contents.resources)
+    found.counted = found.counted or contents.total > 0
+    found.next_url = contents.next_url or found.next_url
+    if contents.outcomes and not contents.is_bundle:
+        found.failure = found.failure or FAILED_AT_EHR
+    elif contents.invalid_entries and not contents.resources:
+        found.failure = found.failure or UNREADABLE
     else:
         found.read = True
-        if any(_severity(outcome) & _GRAVE for outcome in sheaf.outcomes):
-            found.flaw = found.flaw or INCOMPLETE
+        if any(_severity(outcome) & _GRAVE for outcome in contents.outcomes):
+            found.failure = found.failure or INCOMPLETE
 
 
 def _severity(outcome: OperationOutcome) -> set[str]:
-    return {total.text(issue.severity) for issue in outcome.issue or ()}
+    return {primitives.text(issue.severity) for issue in outcome.issue or ()}
 
 
 def _further_pages(next_urls: Mapping[str, str], base: str) -> dict[str, str]:
@@ -129,23 +130,23 @@ def _further_pages(next_urls: Mapping[str, str], base: str) -> dict[str, str]:
     return {key: url.removeprefix(root) for key, url in next_urls.items() if base and url.startswith(root)}
 
 
-def _take_fetched(gathered: Gathered, key: str, found: _Key, answer: Pages | FhirReadFailed) -> None:
-    if isinstance(answer, FhirReadFailed):
-        found.flaw = found.flaw or str(answer) or FAILED_AT_EHR
+def _take_fetched(gathered: Gathered, key: str, found: _Key, answer: Pages | ReadFailure) -> None:
+    if isinstance(answer, ReadFailure):
+        found.failure = found.failure or answer.words
         return
     for number, body in enumerate(answer.bodies, 1):
-        _take(gathered, found, _sheaf(body, f"{key} page {number}", sent=False))
+        _take(gathered, found, _contents(body, f"{key} page {number}", sent=False))
     found.next_url = ""  # the reader has followed it
-    if not answer.complete:
-        found.flaw = found.flaw or answer.note or INCOMPLETE
+    if answer.failure:
+        found.failure = found.failure or answer.failure.words
 
 
 def _settle(gathered: Gathered, key: str, found: _Key) -> None:
     """The state of a key, once all of it has come; each page states the total of all."""
     more = found.next_url or (found.counted and not found.held)
-    if flaw := found.flaw or (INCOMPLETE if more else ""):
+    if failure := found.failure or (INCOMPLETE if more else ""):
         gathered.states[key] = "incomplete" if found.read or found.held else "failed"
-        gathered.unavailable[key] = flaw
+        gathered.unavailable[key] = failure
     else:
         gathered.states[key] = "present" if found.held else "none"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from service.fhir import total
+from service.fhir import primitives
+from service.fhir.decode import cached_by_bytes, concept, concepts, decode_member
 from service.fhir.resources import Measured, Quantity, ReferenceRange
-from service.fhir.wire import concept, concepts, one, remembered
 
 _WORD = r"(?:ha?emoly[sz]|hämoly[st]|гемолиз|همولیز)"
 _HAEMOLYSED = re.compile(_WORD, re.IGNORECASE)
@@ -32,7 +32,7 @@ def says_haemolysed(words: str) -> bool:
     return bool(_HAEMOLYSED.search(words)) and not _NOT_HAEMOLYSED.search(words)
 
 
-@remembered
+@cached_by_bytes
 def concept_says_haemolysed(raw: bytes) -> bool:
     """True if a code, a display or a text among the concepts states it."""
     found = concepts(raw)
@@ -40,7 +40,7 @@ def concept_says_haemolysed(raw: bytes) -> bool:
     return coded or any(says_haemolysed(word) for said in found for word in said.texts)
 
 
-@remembered
+@cached_by_bytes
 def is_index(raw: bytes) -> bool:
     """True if this code is that of a haemolysis index."""
     return any(_HAEMOLYSED.search(word) for word in concept(raw).texts)
@@ -50,30 +50,30 @@ def index_says_haemolysed(index: Measured) -> bool | None:
     """What an index says by its flag, its word or its limit; None if nothing tells, since scales differ."""
     if (flagged := _flagged(index.interpretation)) is not None:
         return flagged
-    words = (total.text(index.valueString), *concept(index.valueCodeableConcept).texts)
+    words = (primitives.text(index.valueString), *concept(index.valueCodeableConcept).texts)
     if told := [said for word in words if word and (said := _told(word)) is not None]:
         return any(told)
     return _above_limit(index)
 
 
-@remembered
+@cached_by_bytes
 def _flagged(raw: bytes) -> bool | None:
     codes = {coding.code.upper() for said in concepts(raw) for coding in said.codings}
     return True if codes & _ABNORMAL else False if codes & _NORMAL else None
 
 
 def _told(word: str) -> bool | None:
-    word = total.western(word)
+    word = primitives.ascii_digits(word)
     if _NONE.fullmatch(word) or _NOT_HAEMOLYSED.search(word):
         return False
     return True if _SOME.fullmatch(word) or _HAEMOLYSED.search(word) else None
 
 
 def _above_limit(index: Measured) -> bool | None:
-    quantity = one(index.valueQuantity, Quantity)
-    value = total.number(quantity.value if quantity else index.valueInteger)
-    limits = one(index.referenceRange, list[ReferenceRange]) or []
-    highs = [high for limit in limits if limit.high and (high := total.number(limit.high.value)) is not None]
+    quantity = decode_member(index.valueQuantity, Quantity)
+    value = primitives.number(quantity.value if quantity else index.valueInteger)
+    limits = decode_member(index.referenceRange, list[ReferenceRange]) or []
+    highs = [high for limit in limits if limit.high and (high := primitives.number(limit.high.value)) is not None]
     if value is None:
         return None
     return value > max(highs) if highs else False if value == 0 else None

@@ -9,8 +9,9 @@ from decimal import Decimal
 
 from msgspec import Raw
 
-from service.fhir import resources, total
-from service.fhir.context import Reading, name
+from service.fhir import primitives, resources
+from service.fhir.context import ReadContext, name
+from service.fhir.decode import Coding, Concept, cached_by_bytes, concept, decode_member
 from service.fhir.dosage import (
     SULFATE_MG,
     Regimen,
@@ -33,14 +34,13 @@ from service.fhir.resources import (
     Reference,
     Resource,
 )
-from service.fhir.wire import Coding, Concept, concept, one, remembered
-from service.logic.model import DataIssue, Exposure, Ingredient, Medication, When
+from service.logic.model import DataIssue, Exposure, Ingredient, Medication, PartialDateTime
 from service.logic.text import Text
 from service.terminology.drugs import Drug, Formulary, local_code
 
 _FLUID_PARTNERS = frozenset({"calcium_parenteral", "potassium_salt", "phosphate_salt"})
 _MAGNESIUM = frozenset({"mg_preparation", "mg_containing_antacid"})
-_DEEPEST = 3  # a product, a mixture, a part: references are not followed further
+_MAX_DEPTH = 3  # a product, a mixture, a part: references are not followed further
 
 
 @dataclass(slots=True)
@@ -70,19 +70,19 @@ _NAMELESS = Text("A medication without code or name: it is not known what is tak
 _NAMED_BUT_UNKNOWN = Text("Medication not recognised: not among the drugs that the rules know, or not identifiable.")
 
 
-def read_medication(resource: Prescribed, reading: Reading) -> Medication | DataIssue:
+def read_medication(resource: Prescribed, context: ReadContext) -> Medication | DataIssue:
     """One medication, or why it could not be used."""
-    status = total.text(resource.status)
+    status = primitives.text(resource.status)
     if status == "entered-in-error":
         return DataIssue(name(resource), Text("Entered in error: not used."))
-    known = _identify(resource, reading)
+    known = _identify(resource, context)
     if not known.drugs:
         return DataIssue(name(resource), _NAMED_BUT_UNKNOWN if known.label else _NAMELESS)
     dosages = _dosages(resource)
-    start, end = _times(resource, status, dosages, reading)
-    exposure = _exposure(resource, status, reading, end)
+    start, end = _times(resource, status, dosages, context)
+    exposure = _exposure(resource, status, context, end)
     if known.magnesium:
-        return _magnesium(resource, known, exposure, start, end, dosages, reading)
+        return _magnesium(resource, known, exposure, start, end, dosages, context)
     return Medication(
         reference=name(resource),
         name=known.label,
@@ -99,15 +99,15 @@ def _magnesium(
     resource: Prescribed,
     known: _Recognised,
     exposure: Exposure,
-    start: When | None,
-    end: When | None,
+    start: PartialDateTime | None,
+    end: PartialDateTime | None,
     dosages: list[Dosage],
-    reading: Reading,
+    context: ReadContext,
 ) -> Medication:
     """Of a magnesium product the amounts matter too: how much in one dose, how often, how fast."""
     regimens = [read_dosage(dosage) for dosage in concurrent(dosages)] or [Regimen()]
     first = regimens[0]
-    ingredients, per_day = _amounts(known, regimens, reading.formulary)
+    ingredients, per_day = _amounts(known, regimens, context.formulary)
     return Medication(
         reference=name(resource),
         name=known.label,
@@ -119,7 +119,7 @@ def _magnesium(
         end=end,
         doses_per_day=per_day,
         duration_min=first.minutes or _lasted(resource),
-        rate_mg_min=first.rate_mg_min or _flow(known, first, reading.formulary),
+        rate_mg_min=first.rate_mg_min or _flow(known, first, context.formulary),
     )
 
 
@@ -131,27 +131,27 @@ def _dosages(resource: Prescribed) -> list[Dosage]:
 # ---- which drug -----------------------------------------------------------------------------------------------------
 
 
-def _identify(resource: Prescribed, reading: Reading) -> _Recognised:
+def _identify(resource: Prescribed, context: ReadContext) -> _Recognised:
     """A product given by its concept alone is remembered; one by reference is followed."""
     if resource.medicationReference is None and resource.medicationCodeableConcept and not resource.medication:
-        return _by_concept(resource.medicationCodeableConcept, reading.formulary)
-    return _recognise(_product_of(resource, reading), reading.formulary)
+        return _by_concept(resource.medicationCodeableConcept, context.formulary)
+    return _recognise(_product_of(resource, context), context.formulary)
 
 
-@remembered
+@cached_by_bytes
 def _by_concept(raw: bytes, formulary: Formulary) -> _Recognised:
     product = _Product()
     _add_concept(product, concept(raw))
     return _recognise(product, formulary)
 
 
-def _product_of(resource: Prescribed, reading: Reading) -> _Product:
+def _product_of(resource: Prescribed, context: ReadContext) -> _Product:
     product = _Product()
-    newer = one(resource.medication, CodeableReference) or CodeableReference()  # R5
+    newer = decode_member(resource.medication, CodeableReference) or CodeableReference()  # R5
     for raw in (resource.medicationCodeableConcept, newer.concept, resource.medication):
         _add_concept(product, concept(raw))
     for reference in (resource.medicationReference, newer.reference):
-        _add_reference(product, reference, resource.contained, reading, _DEEPEST)
+        _add_reference(product, reference, resource.contained, context, _MAX_DEPTH)
     return product
 
 
@@ -166,32 +166,36 @@ def _code_is_name(coding: Coding) -> bool:
     return "name" in coding.system.lower() and bool(re.search(r"[^\W\d_]{4}", coding.code))
 
 
-def _add_reference(product: _Product, reference: Reference | None, inside: Raw, reading: Reading, depth: int) -> None:
-    found = reading.find(reference, inside)
+def _add_reference(
+    product: _Product, reference: Reference | None, inside: Raw, context: ReadContext, depth: int
+) -> None:
+    found = context.find(reference, inside)
     if isinstance(found, resources.Medication):
-        _add_product(product, found, inside, reading, depth)
-    display = total.text(reference.display) if reference else ""
+        _add_product(product, found, inside, context, depth)
+    display = primitives.text(reference.display) if reference else ""
     if display and display not in product.names:
         product.names.append(display)
 
 
-def _add_product(product: _Product, found: resources.Medication, inside: Raw, reading: Reading, depth: int) -> None:
+def _add_product(product: _Product, found: resources.Medication, inside: Raw, context: ReadContext, depth: int) -> None:
     _add_concept(product, concept(found.code))
     product.forms += [form for form in (found.form, found.doseForm) if form]
     for identifier in found.identifier or ():
-        if identifier.value and "name" in total.text(identifier.system).lower():
-            product.names.append(total.text(identifier.value))
+        if identifier.value and "name" in primitives.text(identifier.system).lower():
+            product.names.append(primitives.text(identifier.value))
     for part in (found.ingredient or ()) if depth > 0 else ():
-        _add_ingredient(product, part, found.contained or inside, reading, depth - 1)
+        _add_ingredient(product, part, found.contained or inside, context, depth - 1)
 
 
-def _add_ingredient(product: _Product, part: resources.Ingredient, inside: Raw, reading: Reading, depth: int) -> None:
+def _add_ingredient(
+    product: _Product, part: resources.Ingredient, inside: Raw, context: ReadContext, depth: int
+) -> None:
     inner = _Product()
     newer = part.item or CodeableReference()  # R5
     for raw in (part.itemCodeableConcept, newer.concept):
         _add_concept(inner, concept(raw))
     for reference in (part.itemReference, newer.reference):
-        _add_reference(inner, reference, inside, reading, depth)
+        _add_reference(inner, reference, inside, context, depth)
     stated = part.strength or part.strengthRatio or part.strengthQuantity or part.amount
     product.parts.append((inner, strength(stated)))
 
@@ -321,7 +325,7 @@ def _whole_amount(drug: Drug, known: _Recognised, regimen: Regimen) -> Decimal |
 
 def _tablet_mg(product: _Product, amount: Decimal) -> Decimal | None:
     found = _STRENGTH_IN_NAME.search(product.names[0]) if product.names and not product.parts else None
-    number = total.number(found[1]) if found else None
+    number = primitives.number(found[1]) if found else None
     if found is None or number is None:
         return None
     return number * (1 if found[2].lower() in {"mg", "мг"} else 1000) * amount
@@ -348,7 +352,7 @@ def _lasted(resource: Prescribed) -> Decimal | None:
     """How many minutes an administration took."""
     if not isinstance(resource, MedicationAdministration):
         return None
-    start, end = total.period(_occurred(resource), UTC)
+    start, end = primitives.period(_occurred(resource), UTC)
     if start is None or end is None or start.date_only or end.date_only:
         return None
     minutes = Decimal((end.end - start.start).total_seconds()) / 60
@@ -366,10 +370,10 @@ _STATUS = {
 }  # fmt: skip
 
 
-def _exposure(resource: Prescribed, status: str, reading: Reading, end: When | None) -> Exposure:
+def _exposure(resource: Prescribed, status: str, context: ReadContext, end: PartialDateTime | None) -> Exposure:
     """Taken, ended, not taken or unknown, as the source states it."""
     if isinstance(resource, MedicationDispense):
-        return _dispensed(status, reading, end)
+        return _dispensed(status, context, end)
     exposure = _STATUS.get(status, Exposure.UNKNOWN)
     if isinstance(resource, MedicationStatement):
         return Exposure.NOT_TAKEN if _denied(resource) else exposure
@@ -386,7 +390,7 @@ def _denied(resource: MedicationStatement) -> bool:
 
 def _requested(resource: MedicationRequest, exposure: Exposure) -> Exposure:
     """A proposal is not taken; a plan is not yet an order, unless it is how somebody reports what the patient takes."""
-    intent = total.text(resource.intent)
+    intent = primitives.text(resource.intent)
     if resource.doNotPerform or intent in {"proposal", "option"}:
         return Exposure.NOT_TAKEN
     reported = resource.reportedBoolean or resource.reportedReference or resource.reported
@@ -394,55 +398,59 @@ def _requested(resource: MedicationRequest, exposure: Exposure) -> Exposure:
     return Exposure.UNKNOWN if planned else exposure
 
 
-def _dispensed(status: str, reading: Reading, end: When | None) -> Exposure:
+def _dispensed(status: str, context: ReadContext, end: PartialDateTime | None) -> Exposure:
     """A dispense counts as taken while its supply lasts."""
     if status not in {"completed", "in-progress"}:
         return Exposure.NOT_TAKEN
     if end is None:
         return Exposure.UNKNOWN
-    return Exposure.ACTIVE if end.end >= reading.as_of else Exposure.ENDED
+    return Exposure.ACTIVE if end.end >= context.as_of else Exposure.ENDED
 
 
 def _times(
-    resource: Prescribed, status: str, dosages: list[Dosage], reading: Reading
-) -> tuple[When | None, When | None]:
+    resource: Prescribed, status: str, dosages: list[Dosage], context: ReadContext
+) -> tuple[PartialDateTime | None, PartialDateTime | None]:
     """Since when and until when; an event without a period has ended when it happened."""
-    zone = reading.zone
+    zone = context.zone
     if isinstance(resource, MedicationRequest):
         timing = dosages[0].timing if dosages else None
-        start, end = total.period(timing.repeat.boundsPeriod, zone) if timing and timing.repeat else (None, None)
-        return start or total.when(resource.authoredOn, zone), end
+        start, end = primitives.period(timing.repeat.boundsPeriod, zone) if timing and timing.repeat else (None, None)
+        return start or primitives.when(resource.authoredOn, zone), end
     if isinstance(resource, MedicationStatement):
-        start, end = total.period(resource.effectivePeriod, zone)
-        return (start, end) if start or end else (total.when(resource.effectiveDateTime, zone), None)
+        start, end = primitives.period(resource.effectivePeriod, zone)
+        return (start, end) if start or end else (primitives.when(resource.effectiveDateTime, zone), None)
     if isinstance(resource, MedicationAdministration):
-        return _administered(resource, status, reading)
-    return _supply(resource, reading) if isinstance(resource, MedicationDispense) else (None, None)
+        return _administered(resource, status, context)
+    return _supply(resource, context) if isinstance(resource, MedicationDispense) else (None, None)
 
 
 def _occurred(resource: MedicationAdministration) -> resources.Period | None:
     return resource.effectivePeriod or resource.occurencePeriod or resource.occurrencePeriod
 
 
-def _administered(resource: MedicationAdministration, status: str, reading: Reading) -> tuple[When | None, When | None]:
-    start, end = total.period(_occurred(resource), reading.zone)
+def _administered(
+    resource: MedicationAdministration, status: str, context: ReadContext
+) -> tuple[PartialDateTime | None, PartialDateTime | None]:
+    start, end = primitives.period(_occurred(resource), context.zone)
     if start or end:
         return start, end
     given = resource.effectiveDateTime or resource.occurenceDateTime or resource.occurrenceDateTime
-    moment = total.when(given, reading.zone)
+    moment = primitives.when(given, context.zone)
     return moment, moment if status == "completed" else None
 
 
-def _supply(resource: MedicationDispense, reading: Reading) -> tuple[When | None, When | None]:
-    handed = total.when(resource.whenHandedOver, reading.zone)
-    days = total.number(resource.daysSupply.value) if resource.daysSupply else None
+def _supply(
+    resource: MedicationDispense, context: ReadContext
+) -> tuple[PartialDateTime | None, PartialDateTime | None]:
+    handed = primitives.when(resource.whenHandedOver, context.zone)
+    days = primitives.number(resource.daysSupply.value) if resource.daysSupply else None
     if handed is None or days is None or not 0 < days < 1000:
         return handed, handed
     span = timedelta(days=int(days))
-    return handed, When(handed.start + span, handed.end + span)
+    return handed, PartialDateTime(handed.start + span, handed.end + span)
 
 
-def draft(resource: Prescribed, reading: Reading) -> Medication | DataIssue:
+def draft(resource: Prescribed, context: ReadContext) -> Medication | DataIssue:
     """A draft order: whatever its status, it is not yet taken."""
-    found = read_medication(resource, reading)
+    found = read_medication(resource, context)
     return replace(found, exposure=Exposure.UNKNOWN) if isinstance(found, Medication) else found

@@ -10,16 +10,16 @@ from typing import NamedTuple
 
 from msgspec import Raw
 
-from service.fhir import total
-from service.fhir.context import Reading, name
+from service.fhir import primitives
+from service.fhir.context import ReadContext, name
+from service.fhir.decode import cached_by_bytes, concept, concepts, decode_member, is_present
 from service.fhir.haemolysis import concept_says_haemolysed, index_says_haemolysed, is_index, says_haemolysed
-from service.fhir.limits import read_limits
 from service.fhir.quantity import spelled_unit, unit_of
+from service.fhir.reference_range import read_reference_range
 from service.fhir.resources import Measured, Observation, Quantity, Specimen
-from service.fhir.wire import concept, concepts, given, one, remembered
 from service.logic import model
 from service.logic.knowledge import Knowledge
-from service.logic.model import Analyte, DataIssue, LabResult, Problem, When
+from service.logic.model import Analyte, DataIssue, LabResult, PartialDateTime, Problem
 from service.logic.text import Text
 from service.logic.units import convert, fits
 from service.terminology.analytes import LabCodes, Meaning, names_other_specimen
@@ -70,7 +70,7 @@ class _Sample(NamedTuple):
 
     reference: str
     status: str
-    taken: When | None
+    taken: PartialDateTime | None
     begun: datetime | None  # of a timed collection
     issued: datetime | None
     specimen: str
@@ -82,7 +82,7 @@ class _Sample(NamedTuple):
 # ---- which analyte --------------------------------------------------------------------------------------------------
 
 
-@remembered
+@cached_by_bytes
 def meaning_of(code: bytes, codes: LabCodes) -> Meaning | Text | None:
     """What a code measures, by code or else by name; why a related one is not used; None if the logic has no use."""
     found = concept(code)
@@ -101,21 +101,21 @@ def _coded(codings: Iterable[tuple[str, str, str]], codes: LabCodes) -> Meaning 
 
 def is_panel(resource: Observation) -> bool:
     """True if it only holds other results together and has no value of its own."""
-    if not (given(resource.component) or given(resource.hasMember)):
+    if not (is_present(resource.component) or is_present(resource.hasMember)):
         return False
     single = (resource.valueQuantity, resource.valueCodeableConcept, resource.valueRange, resource.valueRatio)
-    return not (resource.valueString or resource.valueInteger is not None or any(given(raw) for raw in single))
+    return not (resource.valueString or resource.valueInteger is not None or any(is_present(raw) for raw in single))
 
 
-def read_observation(resource: Observation, reading: Reading) -> Iterator[LabResult | DataIssue]:
+def read_observation(resource: Observation, context: ReadContext) -> Iterator[LabResult | DataIssue]:
     """The results of one Observation (its components included), and what could not be used."""
-    parts = one(resource.component, list[Measured]) or []
+    parts = decode_member(resource.component, list[Measured]) or []
     values = parts if is_panel(resource) else [resource, *parts]
-    wanted = [(value, meaning) for value in values if (meaning := meaning_of(value.code, reading.codes))]
+    wanted = [(value, meaning) for value in values if (meaning := meaning_of(value.code, context.codes))]
     if not wanted:
         return
-    specimen = _specimen(resource, reading)
-    sample = _sample(resource, parts, specimen, reading)
+    specimen = _specimen(resource, context)
+    sample = _sample(resource, parts, specimen, context)
     other = _other_specimen(resource, specimen)
     for value, meaning in wanted:
         if isinstance(meaning, Text):
@@ -123,13 +123,13 @@ def read_observation(resource: Observation, reading: Reading) -> Iterator[LabRes
         elif other and meaning.analyte in _SERUM_LIKE:
             yield DataIssue(sample.reference, _CONTRADICTION)
         else:
-            result, why = _read(value, meaning.analyte, sample, reading)
+            result, why = _read(value, meaning.analyte, sample, context)
             yield result
             yield from [DataIssue(sample.reference, note) for note in _notes(result, why, meaning, sample)]
 
 
-def _specimen(resource: Observation, reading: Reading) -> Specimen | None:
-    found = reading.find(resource.specimen, resource.contained) if resource.specimen else None
+def _specimen(resource: Observation, context: ReadContext) -> Specimen | None:
+    found = context.find(resource.specimen, resource.contained) if resource.specimen else None
     return found if isinstance(found, Specimen) else None
 
 
@@ -137,17 +137,19 @@ def _other_specimen(resource: Observation, specimen: Specimen | None) -> bool:
     """A serum code beside a specimen of urine or red cells is a contradiction, not a serum result."""
     if resource.specimen is None:
         return False
-    words = (total.text(resource.specimen.display), *(concept(specimen.type).texts if specimen else ()))
+    words = (primitives.text(resource.specimen.display), *(concept(specimen.type).texts if specimen else ()))
     return any(names_other_specimen(word) for word in words if word)
 
 
-def _read(part: Measured, analyte: Analyte, sample: _Sample, reading: Reading) -> tuple[LabResult, Text | None]:
+def _read(part: Measured, analyte: Analyte, sample: _Sample, context: ReadContext) -> tuple[LabResult, Text | None]:
     """One value of an Observation, and why it has none in words; `part` is the Observation or one of its components."""
     value = _value(part, analyte)
     reported = model.Quantity(value.number, value.unit) if value.number is not None and value.unit else None
     canonical = convert(reported.value, reported.unit, analyte) if reported else None
     unit = reported.unit if reported else None
-    limits = read_limits(part.referenceRange, unit, analyte, sample.taken, reading) if part.referenceRange else None
+    limits = (
+        read_reference_range(part.referenceRange, unit, analyte, sample.taken, context) if part.referenceRange else None
+    )
     said = part.interpretation or sample.interpretation
     result = LabResult(
         reference=sample.reference,
@@ -163,21 +165,21 @@ def _read(part: Measured, analyte: Analyte, sample: _Sample, reading: Reading) -
         haemolysed=sample.haemolysed or bool(said and concept_says_haemolysed(said)),
         specimen=sample.specimen,
         collected_from=sample.begun,
-        problem=_problem(value, sample, reading) or _implausible(value, canonical, limits, analyte, reading),
+        problem=_problem(value, sample, context) or _implausible(value, canonical, limits, analyte, context),
         raw=value.raw,
     )
     return result, value.why
 
 
-def _problem(value: _Value, sample: _Sample, reading: Reading) -> Problem | None:
+def _problem(value: _Value, sample: _Sample, context: ReadContext) -> Problem | None:
     """The first reason why a result must not be interpreted, before its number is looked at."""
-    if sample.status not in _USABLE and not (sample.status == "unknown" and reading.accept_unknown_status):
+    if sample.status not in _USABLE and not (sample.status == "unknown" and context.accept_unknown_status):
         return Problem.PRELIMINARY if sample.status == "preliminary" else Problem.STATUS
     if value.number is None:
         return Problem.NO_VALUE
     if sample.taken is None:
         return Problem.NO_TIME
-    return Problem.FUTURE if sample.taken.start > reading.as_of else value.problem
+    return Problem.FUTURE if sample.taken.start > context.as_of else value.problem
 
 
 def _implausible(
@@ -185,18 +187,18 @@ def _implausible(
     canonical: Decimal | None,
     limits: model.ReferenceRange | None,
     analyte: Analyte,
-    reading: Reading,
+    context: ReadContext,
 ) -> Problem | None:
     """Outside what is possible, or beside a reference range that cannot be one in this unit."""
     if canonical is None:
         return Problem.NO_VALUE
-    low, high = _plausible(analyte, reading.knowledge)
+    low, high = _plausible(analyte, context.knowledge)
     if not low <= canonical <= high and not (value.comparator and canonical > 0):
         return Problem.IMPLAUSIBLE
     if analyte is not Analyte.SERUM_MAGNESIUM or limits is None or limits.low is None:
         return None
     molar = value.unit == "mmol/L" and limits.unit == "mmol/L"
-    impossible = molar and limits.low >= reading.knowledge.value("mg-range-impossible")
+    impossible = molar and limits.low >= context.knowledge.value("mg-range-impossible")
     return Problem.IMPOSSIBLE_RANGE if impossible else None
 
 
@@ -238,14 +240,14 @@ def _notes(result: LabResult, why: Text | None, meaning: Meaning, sample: _Sampl
 def _value(part: Measured, analyte: Analyte) -> _Value:
     if part.dataAbsentReason and (reason := _reason(part.dataAbsentReason)):
         return _no_value(Text("The source gives no value ({reason}).", reason=reason))
-    if quantity := one(part.valueQuantity, Quantity):
+    if quantity := decode_member(part.valueQuantity, Quantity):
         return _from_quantity(quantity, analyte)
-    if (number := total.number(part.valueInteger)) is not None:
+    if (number := primitives.number(part.valueInteger)) is not None:
         return _Value(number, raw=str(number), problem=Problem.NO_UNIT)
     if part.valueString:
-        return _from_text(total.western(total.text(part.valueString)), analyte)
+        return _from_text(primitives.ascii_digits(primitives.text(part.valueString)), analyte)
     kinds = {"CodeableConcept": part.valueCodeableConcept, "Range": part.valueRange, "Ratio": part.valueRatio}
-    kind = next((kind for kind, raw in kinds.items() if given(raw)), None)
+    kind = next((kind for kind, raw in kinds.items() if is_present(raw)), None)
     return _no_value(Text("The value is a {kind}, which is not read.", kind=kind) if kind else None)
 
 
@@ -253,7 +255,7 @@ def _no_value(why: Text | None = None) -> _Value:
     return _Value(None, problem=Problem.NO_VALUE, why=why)
 
 
-@remembered
+@cached_by_bytes
 def _reason(raw: bytes) -> str:
     """Why there is no value; "" if there is one, in words."""
     said = concept(raw)
@@ -262,7 +264,7 @@ def _reason(raw: bytes) -> str:
 
 
 def _from_quantity(quantity: Quantity, analyte: Analyte) -> _Value:
-    number, comparator = total.number(quantity.value), total.text(quantity.comparator)
+    number, comparator = primitives.number(quantity.value), primitives.text(quantity.comparator)
     unit, problem = unit_of(quantity)
     if unit is not None and not fits(unit, analyte):
         unit, problem = None, Problem.UNKNOWN_UNIT
@@ -280,20 +282,20 @@ def _from_text(value: str, analyte: Analyte) -> _Value:
     comparator = {"≤": "<=", "≥": ">="}.get(sign, sign or "")
     unit = spelled_unit(spelling) if spelling else None
     problem = None if unit and fits(unit, analyte) else (Problem.UNKNOWN_UNIT if spelling else Problem.NO_UNIT)
-    number = total.number(digits)
+    number = primitives.number(digits)
     return _Value(number, None if problem else unit, comparator, f"{comparator}{digits}", problem)
 
 
 # ---- the sample: time, haemolysis -----------------------------------------------------------------------------------
 
 
-def _sample(resource: Observation, parts: list[Measured], specimen: Specimen | None, reading: Reading) -> _Sample:
-    taken, begun, notes = _time(resource, reading)
-    issued = total.when(resource.issued, reading.zone)
+def _sample(resource: Observation, parts: list[Measured], specimen: Specimen | None, context: ReadContext) -> _Sample:
+    taken, begun, notes = _time(resource, context)
+    issued = primitives.when(resource.issued, context.zone)
     haemolysed, doubt = _haemolysed(resource, parts, specimen)
     return _Sample(
         reference=name(resource),
-        status=total.text(resource.status) or "unknown",
+        status=primitives.text(resource.status) or "unknown",
         taken=taken,
         begun=begun,
         issued=issued.end if issued else None,
@@ -304,31 +306,31 @@ def _sample(resource: Observation, parts: list[Measured], specimen: Specimen | N
     )
 
 
-def _time(resource: Observation, reading: Reading) -> tuple[When | None, datetime | None, list[Text]]:
+def _time(resource: Observation, context: ReadContext) -> tuple[PartialDateTime | None, datetime | None, list[Text]]:
     """When the sample was taken, when a timed collection began, and notes."""
     begun, notes, source = None, [], resource.effectiveDateTime
-    taken = total.when(source, reading.zone)
+    taken = primitives.when(source, context.zone)
     if taken is None and resource.effectivePeriod is not None:
-        start, end = total.period(resource.effectivePeriod, reading.zone)
+        start, end = primitives.period(resource.effectivePeriod, context.zone)
         taken, begun = end or start, start.start if start else None
         source = resource.effectivePeriod.end if end else resource.effectivePeriod.start
     if taken is None:
         source = resource.effectiveInstant
-        taken = total.when(source, reading.zone)
-    if taken is None and (taken := total.when(resource.issued, reading.zone)):
+        taken = primitives.when(source, context.zone)
+    if taken is None and (taken := primitives.when(resource.issued, context.zone)):
         source = resource.issued
         notes.append(Text("No time of collection; the time of issue was used."))
-    if taken is not None and source and not total.has_zone(source):
+    if taken is not None and source and not primitives.has_zone(source):
         notes.append(Text("Time without a zone; read in the site's zone."))
     return taken, begun, notes
 
 
 def _collection(resource: Observation) -> str:
-    reference = total.text(resource.specimen.reference) if resource.specimen else ""
-    return "" if not reference or reference.startswith("#") else total.local_reference(reference)
+    reference = primitives.text(resource.specimen.reference) if resource.specimen else ""
+    return "" if not reference or reference.startswith("#") else primitives.local_reference(reference)
 
 
-@remembered
+@cached_by_bytes
 def _flag(raw: bytes) -> str:
     """The laboratory's flag: "L", "H", "N" or ""."""
     found = concepts(raw)
@@ -343,7 +345,7 @@ def _haemolysed(resource: Observation, parts: list[Measured], specimen: Specimen
     if specimen:
         words += [note.text for note in specimen.note or ()]
         coded.append(specimen.condition)
-    said = any(says_haemolysed(total.text(word)) for word in words if word)
+    said = any(says_haemolysed(primitives.text(word)) for word in words if word)
     said = said or any(concept_says_haemolysed(raw) for raw in coded if raw)
     indices = [index_says_haemolysed(part) for part in parts if is_index(part.code)]
     doubt = None in indices and not (said or True in indices)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC
 
-from service.fhir import total
+from service.fhir import primitives
 
 _COUNT = re.compile(r"[?&]_count=(\d+)")
 
@@ -19,5 +19,5 @@ def is_enough(query: str, times: Sequence[str | None]) -> bool:
     count = _COUNT.search(query)
     if count is None or "_sort=-date" not in query or len(times) < max(2, int(count[1])):
         return False
-    moments = [moment.end for time in times if (moment := total.when(time, UTC))]
+    moments = [moment.end for time in times if (moment := primitives.when(time, UTC))]
     return len(moments) == len(times) and moments == sorted(moments, reverse=True)

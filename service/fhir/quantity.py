@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from service.fhir import total
+from service.fhir import primitives
 from service.fhir.resources import Quantity
 from service.logic.model import Problem
 from service.logic.units import code as known_unit
 
-_LONGEST_UNIT = 60  # characters; no unit has more, and what is longer is not kept
+_MAX_UNIT = 60  # characters; no unit has more, and what is longer is not kept
 
 
 def unit_of(quantity: Quantity) -> tuple[str | None, Problem | None]:
     """The UCUM code, or None and why: there is no unit, or it is unknown, or code and unit disagree."""
     code, unit = quantity.code or "", quantity.unit or ""
-    if len(code) > _LONGEST_UNIT or len(unit) > _LONGEST_UNIT:
+    if len(code) > _MAX_UNIT or len(unit) > _MAX_UNIT:
         return None, Problem.UNKNOWN_UNIT
     return _unit(code, unit)
 
@@ -31,4 +31,6 @@ def _unit(code: str, unit: str) -> tuple[str | None, Problem | None]:
 
 def spelled_unit(spelling: str) -> str | None:
     """The UCUM code of a unit in words; in Persian "per" is a word of its own."""
-    return known_unit(spelling) or known_unit(total.western(spelling).replace(" بر ", "/").replace(" در ", "/"))
+    return known_unit(spelling) or known_unit(
+        primitives.ascii_digits(spelling).replace(" بر ", "/").replace(" در ", "/")
+    )

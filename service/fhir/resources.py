@@ -1,8 +1,8 @@
 """The FHIR resources that are read, each with only the members that a reader uses, in the spellings of STU3, R4 and R5.
 
-Every member may be absent or null. What does not fit its type is left out (`wire.mend`), and costs nothing else. `Raw`
-members stay bytes until a reader wants them: concepts, because what they mean is remembered by their bytes, and the
-details of an Observation, because most Observations are filed and never read.
+Every member may be absent or null. What does not fit its type is left out (`decode.decode_lenient`), and costs nothing
+else. `Raw` members stay bytes until a reader wants them: concepts, because what they mean is cached by their bytes, and
+the details of an Observation, because most Observations are filed and never read.
 """
 
 # ruff: noqa: N802, N815  the names are FHIR's own
@@ -108,10 +108,10 @@ class Meta(Element):
 
 
 class Resource(Element):
-    """What all have in common. `where` is the full URL, or the place in the Bundle."""
+    """What all have in common. `full_url` is that of the entry, or the place in the Bundle."""
 
     id: str | None = None
-    where: str = msgspec.field(default="", name="fullUrl")  # the entry's, set when it is filed
+    full_url: str = msgspec.field(default="", name="fullUrl")  # the entry's, set when it is filed
     meta: Raw = ABSENT
     subject: Reference | None = None
     patient: Reference | None = None
@@ -122,7 +122,7 @@ class Resource(Element):
         return type(self).__name__
 
 
-class Other(Resource):
+class UnknownResource(Resource):
     """A resource of a kind that no reader knows; whose it is matters all the same."""
 
     kind: str = msgspec.field(default="", name="resourceType")

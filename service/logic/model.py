@@ -83,7 +83,7 @@ class Citation:
 
 
 @dataclass(frozen=True, slots=True)
-class When:
+class PartialDateTime:
     """A moment as precise as its source: `start == end` for an instant, a whole day or month otherwise."""
 
     start: datetime
@@ -120,7 +120,7 @@ class LabResult:
     analyte: Analyte
     reported: Quantity | None
     value: Decimal | None
-    taken: When | None
+    taken: PartialDateTime | None
     comparator: str = ""
     range: ReferenceRange | None = None
     flag: str = ""  # "L", "H" or "N" from the laboratory's interpretation
@@ -170,8 +170,8 @@ class Medication:
     recognised_by: str  # "code", "ingredient" or "name"
     exposure: Exposure
     route: str = ""  # "oral", "iv", "other" or "" when not stated
-    start: When | None = None
-    end: When | None = None
+    start: PartialDateTime | None = None
+    end: PartialDateTime | None = None
     doses_per_day: Decimal | None = None
     duration_min: Decimal | None = None  # of one infusion
     rate_mg_min: Decimal | None = None  # as ordered, when the order states a rate rather than a duration
@@ -197,7 +197,7 @@ class Condition:
     tags: frozenset[str]
     text: str
     active: bool
-    onset: When | None = None
+    onset: PartialDateTime | None = None
     recognised_by: str = "code"  # or "text": never lowers a warning
     dialysate_mg: Decimal | None = None  # mmol/L, when the text states it
 
@@ -227,7 +227,7 @@ class PatientSnapshot:
     reference: str
     as_of: datetime
     hook: Hook = Hook.PATIENT_VIEW
-    birth: When | None = None
+    birth: PartialDateTime | None = None
     sex: str = ""  # "female", "male" or "" when not stated
     inpatient: bool | None = None
     labs: tuple[LabResult, ...] = ()

@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 import service
 from service.app import fhir_readers
 from service.cds.catalogue import BY_ID, PREFETCH_KEYS
-from service.fhir.client import WORDING
+from service.fhir.failure import FailureKind, ReadFailure
 from service.settings import Mode
 from tests.api.houses import VIEW, locked_house, open_house
 from tests.contract.messages import LOW, NOW, PATIENT, bundle, having, hook_request, medication, observation, without
@@ -422,7 +422,7 @@ def test_a_name_on_the_list_may_lead_into_the_tenants_networks_only(tmp_path, ne
         answers = reader.read(server.base, None, dict.fromkeys(map(str, range(16)), "x"), time.monotonic() + 2, bool)
         reader.close()
     assert len(server.seen) == requests
-    assert (str(answers["0"]) == WORDING["not-allowed"]) is (requests == 0)
+    assert (answers["0"] == ReadFailure(FailureKind.NOT_ALLOWED)) is (requests == 0)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from service.api.body import DISCARDED
 from service.api.limits import RateLimit
 from service.errors import TooManyRequests
-from service.fhir.wire import MOST_ENTRIES
+from service.fhir.decode import MAX_ENTRIES
 from tests.api.houses import VIEW, locked_house, open_house
 from tests.contract.messages import LOW, PATIENT, bundle, evaluation, having, hook_request, without
 
@@ -121,7 +121,7 @@ def test_a_body_over_the_limit_is_413_and_one_at_the_limit_is_not(small, size, s
 
 @pytest.mark.parametrize("first", [b"{}", b"null", b"1", b'{"resource":[]}'])
 def test_a_bundle_of_too_many_entries_is_413_and_names_it(house, first):
-    many = b'{"resourceType":"Bundle","entry":[' + b",".join([first] + [b"{}"] * MOST_ENTRIES) + b"]}"
+    many = b'{"resourceType":"Bundle","entry":[' + b",".join([first] + [b"{}"] * MAX_ENTRIES) + b"]}"
     body = having(hook_request(), msgspec.Raw(many), "prefetch", "potassium")
     answer = house.client.post(VIEW, data=msgspec.json.encode(body), content_type="application/json")
     assert (answer.status_code, answer.json["issue"][0]["expression"]) == (413, ["$.prefetch.potassium.entry"])

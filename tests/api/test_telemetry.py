@@ -22,7 +22,7 @@ from service.api import logs, operations, problems, telemetry
 from service.api.selftest import broken_rules
 from service.api.telemetry import Stopwatch
 from service.cds.catalogue import BY_ID, PREFETCH_KEYS
-from service.fhir.client import WORDING
+from service.fhir.failure import FailureKind
 from service.logic.rules import RULES
 from tests.api.houses import VIEW, locked_house, open_house
 from tests.contract.messages import NOW, evaluation, feedback, having, hook_request
@@ -329,7 +329,7 @@ def test_every_label_is_a_word_of_ours(house):
         "key": {*PREFETCH_KEYS, "other"},
         "state": {"present", "none", "failed", "incomplete", "absent"},
         "outcome": {"accepted", "overridden"},
-        "kind": {*WORDING, "other", "jti", "write", "dropped", "feedback", "summary", "ping", "purge", "migrate"},
+        "kind": {*FailureKind, "jti", "write", "dropped", "feedback", "summary", "ping", "purge", "migrate"},
     }
     ours = [m for m in REGISTRY.collect() if m.name.startswith("magnesium_cds")]
     labels = {(name, value) for m in ours for s in m.samples for name, value in s.labels.items()}

@@ -27,7 +27,7 @@ from service.errors import DataNeeded
 from service.fhir.snapshot import Site
 from service.logic.evaluate import evaluate
 from service.logic.knowledge import load
-from service.logic.model import Finding, Medication, PatientSnapshot, When
+from service.logic.model import Finding, Medication, PartialDateTime, PatientSnapshot
 from service.logic.rules import RULES
 from tests.vignettes.files import read
 from tests.vignettes.patients import patient
@@ -216,8 +216,8 @@ def in_autumn(snapshot: PatientSnapshot) -> PatientSnapshot:
     """The same patient on a day whose name is long: two digits, and a month that few languages abbreviate well."""
     later = datetime(2026, 9, 28, 10, tzinfo=UTC) - snapshot.as_of
 
-    def moved(when: When | None) -> When | None:
-        return None if when is None else When(when.start + later, when.end + later)
+    def moved(when: PartialDateTime | None) -> PartialDateTime | None:
+        return None if when is None else PartialDateTime(when.start + later, when.end + later)
 
     return replace(
         snapshot,

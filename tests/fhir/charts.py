@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
-from service.fhir.snapshot import Chart, Site, read_snapshot
-from service.fhir.wire import Resource, read_sheaf
+from service.fhir.decode import Resource, read_bundle
+from service.fhir.ownership import EvaluationInput
+from service.fhir.snapshot import Site, read_snapshot
 from service.logic.knowledge import load
 from service.logic.model import LabResult, Medication, PatientSnapshot
 
@@ -77,12 +78,12 @@ def bundle(*resources: object, urls: Iterable[str] = ()) -> bytes:
 
 def taken(*resources: object, urls: Iterable[str] = ()) -> list[Resource]:
     """The resources as the service takes them in."""
-    return read_sheaf(bundle(*resources, urls=urls)).resources
+    return read_bundle(bundle(*resources, urls=urls)).resources
 
 
 def read(*resources: object, explain: bool = True, urls: Iterable[str] = (), **site: Any) -> PatientSnapshot:
     """What the readers understand of patient p at NOW."""
-    chart = Chart(patient_id="p", as_of=NOW, resources=tuple(taken(*resources, urls=urls)))
+    chart = EvaluationInput(patient_id="p", as_of=NOW, resources=tuple(taken(*resources, urls=urls)))
     return read_snapshot(chart, replace(SITE, **site), explain)
 
 

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from service.cds.cards import Presentation
 from service.cds.wording import Wording
 from service.decide import decide
+from service.fhir.decode import decode_lenient, read_bundle
 from service.fhir.gather import gather
+from service.fhir.ownership import EvaluationInput, sole_patient
 from service.fhir.resources import AnyResource
-from service.fhir.snapshot import Chart, read_snapshot, sole_patient
-from service.fhir.wire import mend, read_sheaf
+from service.fhir.snapshot import read_snapshot
 from service.logic.model import Analyte, Hook
 from tests.fhir.charts import (
     ATC,
@@ -206,12 +207,14 @@ def oddities(draw: st.DrawFn) -> Json:
 
 def everything(sent: bytes) -> None:
     """All that the service does with data, in both ways of reading; raises if anything does."""
-    found = read_sheaf(sent).resources
+    found = read_bundle(sent).resources
     sole_patient(found)
     gathered = gather({"patient": "Patient/{{context.patientId}}"}, {"patient": sent}, {"patientId": "p"}, {}, None)
     for hook in (Hook.PATIENT_VIEW, Hook.ORDER_SIGN):
         drafts = tuple(found) if hook is Hook.ORDER_SIGN else ()
-        chart = Chart("p", NOW, hook, "e", tuple(gathered.resources), drafts, unavailable=gathered.unavailable)
+        chart = EvaluationInput(
+            "p", NOW, hook, "e", tuple(gathered.resources), drafts, unavailable=gathered.unavailable
+        )
         for explain in (True, False):
             read_snapshot(chart, SITE, explain)
 
@@ -233,8 +236,8 @@ def test_no_json_raises(value: object, kind: str | None) -> None:
 @unhurried
 @given(oddities())
 def test_an_odd_resource_changes_nothing_for_its_neighbours(resource: Json) -> None:
-    alone = read_sheaf(bundle(*VALID)).resources
-    assert read_sheaf(bundle(*VALID, resource)).resources[: len(alone)] == alone
+    alone = read_bundle(bundle(*VALID)).resources
+    assert read_bundle(bundle(*VALID, resource)).resources[: len(alone)] == alone
 
 
 @unhurried
@@ -245,7 +248,7 @@ def test_a_resource_that_fits_its_type_is_read_alike_in_one_pass_and_in_pieces(r
         decoded = msgspec.json.decode(whole, type=AnyResource)
     except msgspec.ValidationError:
         return
-    again = mend(bundle(resource, 5), AnyResource).entry[0].resource
+    again = decode_lenient(bundle(resource, 5), AnyResource).entry[0].resource
     assert ENCODER.encode(_shown(again)) == ENCODER.encode(_shown(decoded))
 
 
@@ -271,7 +274,7 @@ CLINICAL = {
 @given(st.lists(st.sampled_from(VALID) | oddities(), max_size=6))
 def test_every_clinical_resource_is_read_or_named(listed: list[Json]) -> None:
     sent = [resource | {"id": f"x{n}"} for n, resource in enumerate(listed)]
-    found = read_snapshot(Chart("p", NOW, resources=tuple(taken(*sent))), SITE, explain=True)
+    found = read_snapshot(EvaluationInput("p", NOW, resources=tuple(taken(*sent))), SITE, explain=True)
     used = [lab for lab in found.labs if lab.problem is None]
     told = {item.reference for item in (*used, *found.medications, *found.conditions, *found.issues)}
     wanted = {
@@ -353,7 +356,7 @@ def test_the_hooks_judge_as_the_explanation_does(labs: list[Json], drugs: list[J
         *labs,
         *(item | {"id": f"d{n}"} if item["resourceType"][:4] == "Medi" else item for n, item in enumerate(drugs)),
     ]
-    chart = Chart("p", NOW, resources=tuple(taken(*sent)))
+    chart = EvaluationInput("p", NOW, resources=tuple(taken(*sent)))
     site = SITE.__class__(zone=site_zone, knowledge=SITE.knowledge)
     explained, called = (
         [(j.rule.id, j.outcome) for j in decide(chart, site, _HOW, explain=explain).assessment.judgements]
@@ -365,6 +368,6 @@ def test_the_hooks_judge_as_the_explanation_does(labs: list[Json], drugs: list[J
 @pytest.mark.parametrize("analyte", [Analyte.SERUM_MAGNESIUM])
 def test_of_a_long_history_only_the_recent_is_read(analyte: Analyte) -> None:
     history = [observation(id=f"o{n}", effectiveDateTime=(NOW - timedelta(days=n)).isoformat()) for n in range(200)]
-    labs = read_snapshot(Chart("p", NOW, resources=tuple(taken(*history))), SITE).labs
+    labs = read_snapshot(EvaluationInput("p", NOW, resources=tuple(taken(*history))), SITE).labs
     assert {lab.analyte for lab in labs} == {analyte}
     assert len(labs) < 40

@@ -18,9 +18,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from service.errors import FhirReadFailed
-from service.fhir.client import WORDING, FhirReader, Limits, Pages, _origin
-from service.fhir.crew import Crew
+from service.fhir.client import FhirReader, Limits, Pages, _origin
+from service.fhir.failure import FAILURE_MESSAGES, FailureKind, ReadFailure
+from service.fhir.read_pool import ReadPool
 from service.net import peer
 from tests.fhir import servers
 from tests.fhir.servers import (
@@ -60,8 +60,8 @@ def read(reader, base, query=QUERY, seconds=3.0, token=TOKEN, allowed=anywhere):
 
 
 def words(result) -> str:
-    assert isinstance(result, FhirReadFailed), result
-    return str(result)
+    assert isinstance(result, ReadFailure), result
+    return result.words
 
 
 # ── what is sent ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -69,7 +69,7 @@ def words(result) -> str:
 
 def test_a_search_is_a_get_with_the_token_in_its_header_and_nothing_else_of_ours(reader):
     with serving(reply()) as server:
-        assert read(reader, server.base) == Pages((servers.EMPTY,), complete=True)
+        assert read(reader, server.base) == Pages((servers.EMPTY,))
     (request,) = server.seen
     assert request.method == "GET"
     assert urlsplit(request.target).path == "/fhir/Observation"
@@ -98,7 +98,7 @@ def test_a_search_too_long_for_a_url_is_posted_with_the_same_parameters(reader):
     codes = ",".join(f"http://loinc.org|{number}-9" for number in range(200))
     query = f"Observation?patient={PATIENT}&code={codes}&_sort=-date&date=ge2025-01-01T00:00:00%2B02:00"
     with serving(reply()) as server:
-        assert read(reader, server.base, query) == Pages((servers.EMPTY,), complete=True)
+        assert read(reader, server.base, query) == Pages((servers.EMPTY,))
     (request,) = server.seen
     assert (request.method, request.target) == ("POST", "/fhir/Observation/_search")
     assert request.headers["content-type"] == "application/x-www-form-urlencoded"
@@ -123,7 +123,7 @@ def test_no_environment_proxy_is_used(reader, monkeypatch):
 )
 def test_a_token_that_no_header_can_carry_is_a_failure_and_sends_nothing(reader, token):
     with serving(reply()) as server:
-        assert words(read(reader, server.base, token=token)) == WORDING["bad-request"]
+        assert words(read(reader, server.base, token=token)) == FAILURE_MESSAGES["bad-request"]
     assert server.seen == []
 
 
@@ -175,7 +175,7 @@ def test_all_queries_of_a_call_are_under_way_at_the_same_moment(reader):
     with serving(once_all_are_here) as server:
         queries = {str(number): f"Observation?code={number}" for number in range(12)}
         results = reader.read(server.base, TOKEN, queries, time.monotonic() + 5, anywhere)
-    assert all(result == Pages((servers.EMPTY,), complete=True) for result in results.values())
+    assert all(result == Pages((servers.EMPTY,)) for result in results.values())
 
 
 def test_twelve_reads_take_hardly_longer_than_one(reader):
@@ -197,7 +197,7 @@ def test_the_answers_belong_to_their_keys(reader):
     ) as server:
         queries = {name: f"{name}/1" for name in SLOWER}
         results = reader.read(server.base, TOKEN, queries, time.monotonic() + 3, anywhere)
-    assert results == {name: Pages((bundle(name),), complete=True) for name in SLOWER}
+    assert results == {name: Pages((bundle(name),)) for name in SLOWER}
 
 
 SLOWER = {"Patient": 0.1, "Encounter": 0.0, "Condition": 0.05}
@@ -207,16 +207,16 @@ def test_a_slow_key_costs_only_itself(reader):
     with serving(by_target({"Patient": servers.silence}, otherwise=reply())) as server:
         queries = {"patient": "Patient/1", "magnesium": "Observation?code=1"}
         results = reader.read(server.base, TOKEN, queries, time.monotonic() + 0.4, anywhere)
-    assert words(results["patient"]) == WORDING["timeout"]
-    assert results["magnesium"] == Pages((servers.EMPTY,), complete=True)
+    assert words(results["patient"]) == FAILURE_MESSAGES["timeout"]
+    assert results["magnesium"] == Pages((servers.EMPTY,))
 
 
 def test_of_a_call_with_more_queries_than_there_are_threads_the_rest_waits_until_the_deadline():
-    reader = FhirReader(crew=Crew(reads=2, together=1))
+    reader = FhirReader(pool=ReadPool(reads=2, together=1))
     queries = {str(number): "Patient/1" for number in range(6)}
     with serving(servers.silence) as server:
         results = reader.read(server.base, TOKEN, queries, time.monotonic() + 0.5, anywhere)
-        assert {words(result) for result in results.values()} == {WORDING["timeout"]}
+        assert {words(result) for result in results.values()} == {FAILURE_MESSAGES["timeout"]}
         assert len(server.seen) == 2
         read(reader, server.base, seconds=0.3)
         assert len(server.seen) == 3  # a thread was free again
@@ -225,12 +225,12 @@ def test_of_a_call_with_more_queries_than_there_are_threads_the_rest_waits_until
 
 def test_a_deadline_in_the_past_asks_nobody(reader):
     with serving(reply()) as server:
-        assert words(read(reader, server.base, seconds=-1)) == WORDING["busy"]  # its time went elsewhere
+        assert words(read(reader, server.base, seconds=-1)) == FAILURE_MESSAGES["busy"]  # its time went elsewhere
     assert server.seen == []
 
 
 def test_closing_while_reads_wait_ends_them_as_failures_not_as_errors():
-    reader = FhirReader(crew=Crew(reads=1, together=1))
+    reader = FhirReader(pool=ReadPool(reads=1, together=1))
     results = {}
 
     def call():
@@ -243,7 +243,7 @@ def test_closing_while_reads_wait_ends_them_as_failures_not_as_errors():
         time.sleep(0.1)
         reader.close()
         calling.join()
-    assert {words(result) for result in results.values()} == {WORDING["timeout"]}
+    assert {words(result) for result in results.values()} == {FAILURE_MESSAGES["timeout"]}
 
 
 def test_no_queries_no_requests(reader):
@@ -268,7 +268,7 @@ def test_the_deadline_holds_whatever_the_server_does(reader, answer):
         start = time.monotonic()
         result = read(reader, server.base, seconds=0.4)
         assert time.monotonic() - start < 0.8
-        assert words(result) == WORDING["timeout"]
+        assert words(result) == FAILURE_MESSAGES["timeout"]
     time.sleep(0.05)
     assert not stuck_readers()
 
@@ -326,7 +326,7 @@ FAULTS = {
 def test_each_fault_has_its_words(reader, answer, kind):
     with serving(answer) as server:
         start = time.monotonic()
-        assert words(read(reader, server.base)).startswith(WORDING[kind])
+        assert words(read(reader, server.base)).startswith(FAILURE_MESSAGES[kind])
         assert time.monotonic() - start < 2.5  # far from the deadline
 
 
@@ -345,7 +345,7 @@ def test_each_fault_has_its_words(reader, answer, kind):
 )
 def test_other_statuses_are_worded_by_class_with_their_number(reader, status, expected):
     with serving(reply(b"{}", status, location="http://127.0.0.1:9/elsewhere")) as server:
-        assert words(read(reader, server.base)) == f"{WORDING[expected]} ({status})"
+        assert words(read(reader, server.base)) == f"{FAILURE_MESSAGES[expected]} ({status})"
 
 
 def test_a_redirect_is_not_followed_and_its_body_not_read(reader):
@@ -354,7 +354,7 @@ def test_a_redirect_is_not_followed_and_its_body_not_read(reader):
         endless_redirect = raw(b"HTTP/1.1 302 Found\r\nlocation: " + there + b"\r\ncontent-length: 99999999\r\n\r\n")
         with serving(endless_redirect) as server:
             start = time.monotonic()
-            assert words(read(reader, server.base)).startswith(WORDING["3xx"])
+            assert words(read(reader, server.base)).startswith(FAILURE_MESSAGES["3xx"])
             assert time.monotonic() - start < 1
     assert other.seen == []
 
@@ -362,24 +362,24 @@ def test_a_redirect_is_not_followed_and_its_body_not_read(reader):
 def test_a_port_where_nobody_listens_is_refused_at_once(reader):
     with servers.nobody() as base:
         start = time.monotonic()
-        assert words(read(reader, base)) == WORDING["refused"]
+        assert words(read(reader, base)) == FAILURE_MESSAGES["refused"]
         assert time.monotonic() - start < 1
 
 
 def test_a_port_that_does_not_accept_costs_the_connect_timeout_only(reader):
     with servers.unconnectable() as base:
         start = time.monotonic()
-        assert words(read(reader, base, seconds=5)) == WORDING["connect-timeout"]
+        assert words(read(reader, base, seconds=5)) == FAILURE_MESSAGES["connect-timeout"]
         assert time.monotonic() - start < 2
 
 
 def test_a_name_that_does_not_exist_says_so(reader):
-    assert words(read(reader, "http://no-such-server.invalid/fhir", seconds=10)) == WORDING["name"]
+    assert words(read(reader, "http://no-such-server.invalid/fhir", seconds=10)) == FAILURE_MESSAGES["name"]
 
 
 def test_a_base_that_is_no_address_is_a_failure(reader):
     for base in ("", "fhir", "http://", "http://[::1/fhir", "ftp://x/fhir", "http://a..b/fhir"):
-        assert isinstance(read(reader, base), FhirReadFailed), base
+        assert isinstance(read(reader, base), ReadFailure), base
 
 
 @pytest.mark.parametrize(
@@ -395,17 +395,17 @@ def test_a_base_that_is_no_address_is_a_failure(reader):
 )
 def test_odd_links_are_no_next_page(reader, body):
     with serving(reply(body)) as server:
-        assert read(reader, server.base) == Pages((body,), complete=True)
+        assert read(reader, server.base) == Pages((body,))
 
 
 def test_a_byte_order_mark_is_taken_off(reader):
     with serving(reply(b"\xef\xbb\xbf" + servers.EMPTY)) as server:
-        assert read(reader, server.base) == Pages((servers.EMPTY,), complete=True)
+        assert read(reader, server.base) == Pages((servers.EMPTY,))
 
 
 def test_a_packed_answer_is_unpacked(reader):
     with serving(reply(gzip.compress(servers.EMPTY), content_encoding="gzip")) as server:
-        assert read(reader, server.base) == Pages((servers.EMPTY,), complete=True)
+        assert read(reader, server.base) == Pages((servers.EMPTY,))
 
 
 # ── a second try ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -431,7 +431,7 @@ def test_passing_trouble_is_tried_once_more(reader, trouble):
 @pytest.mark.parametrize("trouble", PASSING.values(), ids=PASSING)
 def test_but_never_twice_more(reader, trouble):
     with serving(in_turn(trouble, trouble, reply())) as server:
-        assert isinstance(read(reader, server.base), FhirReadFailed)
+        assert isinstance(read(reader, server.base), ReadFailure)
     assert len(server.seen) == 2
 
 
@@ -453,7 +453,7 @@ def test_a_posted_search_is_not_tried_again():
 def test_no_second_try_that_the_deadline_would_cut_off(reader):
     with serving(reply(b"{}", 503, retry_after="1")) as server:
         start = time.monotonic()
-        assert words(read(reader, server.base, seconds=0.5)) == f"{WORDING['5xx']} (503)"
+        assert words(read(reader, server.base, seconds=0.5)) == f"{FAILURE_MESSAGES['5xx']} (503)"
         assert time.monotonic() - start < 0.4
     assert len(server.seen) == 1
 
@@ -489,7 +489,7 @@ def test_three_pages_are_read_in_order_with_the_token(reader, paging):
     answer.pages = linked(server.base, "a", "b", "c")
     result = read(reader, server.base, "Observation?page=a")
     assert [msgspec.json.decode(body)["entry"][0]["resource"]["id"] for body in result.bodies] == ["a", "b", "c"]
-    assert (result.complete, result.note) == (True, "")
+    assert result.failure is None
     assert all(request.headers["authorization"] == f"Bearer {TOKEN}" for request in server.seen)
 
 
@@ -539,14 +539,14 @@ def test_paging_that_stops_early_keeps_what_it_has_and_says_why(reader, paging, 
     answer.pages = {target: reply(bundle(target, link)) for target, link in pages(server.base).items()}
     first = next(iter(answer.pages))
     result = read(reader, server.base, f"Observation?{first}", allowed=lambda url: url.startswith(server.base))
-    assert (len(result.bodies), result.complete, result.note) == (read_pages, False, WORDING[kind])
+    assert (len(result.bodies), result.failure) == (read_pages, ReadFailure(FailureKind(kind)))
     assert len(server.seen) == read_pages + (kind == "404")
 
 
 def test_a_next_link_to_another_server_is_not_followed_even_if_that_one_is_allowed(reader):
     with serving(reply()) as other, serving(reply(bundle("a", f"{other.base}?page=b"))) as server:
         result = read(reader, server.base, "Observation?page=a", allowed=anywhere)
-        assert (len(result.bodies), result.note) == (1, WORDING["next-elsewhere"])
+        assert (len(result.bodies), result.failure) == (1, ReadFailure(FailureKind("next-elsewhere")))
     assert other.connections == 0
 
 
@@ -566,7 +566,7 @@ def test_a_page_that_hangs_behind_a_slow_connection_leaves_the_pages_before_it(c
     with serving(lambda request, sock: by_target(pages)(request, sock), tls) as server:
         first = bundle("a", f"{server.base}?page=b")
         pages |= {"page=a": then_close(reply(first, connection="close")), "page=b": servers.silence}
-        expected = Pages((first,), complete=False, note=WORDING["timeout"])
+        expected = Pages((first,), ReadFailure(FailureKind("timeout")))
         tries = (read(reader, server.base, "Observation?page=a", seconds=2.5) for _ in range(3))
         assert any(found == expected for found in tries)  # one may be late, on a machine with other work
     reader.close()
@@ -576,7 +576,7 @@ def test_a_page_that_hangs_leaves_the_pages_before_it(reader, paging):
     answer, server = paging
     answer.pages = {"page=a": reply(bundle("a", f"{server.base}?page=b")), "page=b": servers.silence}
     result = read(reader, server.base, "Observation?page=a", seconds=0.5)
-    assert result == Pages((bundle("a", f"{server.base}?page=b"),), complete=False, note=WORDING["timeout"])
+    assert result == Pages((bundle("a", f"{server.base}?page=b"),), ReadFailure(FailureKind("timeout")))
 
 
 def test_the_size_limit_counts_all_pages_of_a_query(paging):
@@ -584,7 +584,7 @@ def test_the_size_limit_counts_all_pages_of_a_query(paging):
     answer.pages = linked(server.base, "a", "b", "c")
     reader = FhirReader(limits=Limits(max_bytes=2 * len(bundle("a", f"{server.base}?page=b"))))
     result = read(reader, server.base, "Observation?page=a")
-    assert (len(result.bodies), result.complete, result.note) == (2, False, WORDING["too-large"])
+    assert (len(result.bodies), result.failure) == (2, ReadFailure(FailureKind("too-large")))
     reader.close()
 
 
@@ -603,7 +603,7 @@ def test_an_address_that_is_not_allowed_is_never_asked(reader):
         return bool(asked.append(url))
 
     with serving(reply()) as server:
-        assert words(read(reader, server.base, "Patient/1", allowed=nowhere)) == WORDING["not-allowed"]
+        assert words(read(reader, server.base, "Patient/1", allowed=nowhere)) == FAILURE_MESSAGES["not-allowed"]
     assert server.connections == 0
     assert asked[0] == f"{server.base}/Patient/1"
 
@@ -617,14 +617,14 @@ def test_one_query_that_is_not_allowed_does_not_stop_the_others(reader):
 
         results = reader.read(server.base, TOKEN, queries, time.monotonic() + 3, inside)
     assert isinstance(results["inside"], Pages)
-    assert words(results["outside"]) == WORDING["not-allowed"]
+    assert words(results["outside"]) == FAILURE_MESSAGES["not-allowed"]
     assert [request.target for request in server.seen] == ["/fhir/Patient/1"]
 
 
 def test_an_address_behind_the_name_that_is_not_permitted_gets_no_byte():
     reader = FhirReader(permit=lambda address: address != "127.0.0.1")
     with serving(reply()) as server:
-        assert words(read(reader, server.base)) == WORDING["not-allowed"]
+        assert words(read(reader, server.base)) == FAILURE_MESSAGES["not-allowed"]
     assert server.seen == []
     reader.close()
 
@@ -661,13 +661,13 @@ def secure_server(certificate):
 
 
 def test_a_certificate_nobody_vouches_for_is_refused(reader, secure_server):
-    assert words(read(reader, secure_server.base)) == WORDING["tls"]
+    assert words(read(reader, secure_server.base)) == FAILURE_MESSAGES["tls"]
     assert secure_server.seen == []
 
 
 def test_a_hospital_may_vouch_for_its_own_server(secure_server, certificate):
     reader = FhirReader(ca_file=str(certificate))
-    assert read(reader, secure_server.base) == Pages((servers.EMPTY,), complete=True)
+    assert read(reader, secure_server.base) == Pages((servers.EMPTY,))
     reader.close()
 
 
@@ -682,19 +682,19 @@ def test_secure_connections_are_used_again_but_not_after_a_long_rest(secure_serv
 
 def test_a_certificate_for_another_name_is_refused(secure_server, certificate):
     reader = FhirReader(ca_file=str(certificate))
-    assert words(read(reader, secure_server.base.replace("127.0.0.1", "localhost"))) == WORDING["tls"]
+    assert words(read(reader, secure_server.base.replace("127.0.0.1", "localhost"))) == FAILURE_MESSAGES["tls"]
     reader.close()
 
 
 def test_plain_http_where_tls_was_expected_is_a_tls_problem(reader):
     with serving(reply()) as server:
-        assert words(read(reader, server.base.replace("http:", "https:"))) == WORDING["tls"]
+        assert words(read(reader, server.base.replace("http:", "https:"))) == FAILURE_MESSAGES["tls"]
 
 
 def test_a_silent_tls_server_costs_the_connect_timeout_only(reader):
     with servers.deaf() as base:
         start = time.monotonic()
-        assert words(read(reader, base.replace("http:", "https:"), seconds=5)) == WORDING["connect-timeout"]
+        assert words(read(reader, base.replace("http:", "https:"), seconds=5)) == FAILURE_MESSAGES["connect-timeout"]
         assert time.monotonic() - start < 2
 
 
@@ -722,7 +722,7 @@ def test_neither_token_nor_patient_is_in_any_error_or_log_record(reader, caplog,
     with serving(answer) as server:
         for query in (f"Patient/{PATIENT}", QUERY, QUERY + "," * 3000):
             result = read(reader, server.base, query, seconds=0.25)
-            said = result.note if isinstance(result, Pages) else f"{result!r} {result.__cause__} {result.__context__}"
+            said = repr(result if isinstance(result, ReadFailure) else result.failure)
             assert PATIENT not in said
             assert TOKEN not in said
     logged = "\n".join(f"{record.getMessage()} {record.exc_text} {vars(record)}" for record in caplog.records)
@@ -745,4 +745,4 @@ def test_the_reader_keeps_no_token(reader):
 
 
 def test_no_wording_can_carry_data():
-    assert all("{" not in sentence and "%" not in sentence for sentence in WORDING.values())
+    assert all("{" not in sentence and "%" not in sentence for sentence in FAILURE_MESSAGES.values())

@@ -12,10 +12,11 @@ from service.cds.cards import Presentation
 from service.cds.catalogue import BY_ID
 from service.cds.wording import Wording
 from service.decide import Call, decide_call
-from service.errors import DataNeeded, FhirReadFailed
+from service.errors import DataNeeded
 from service.fhir.client import Pages
+from service.fhir.decode import MAX_ENTRIES
+from service.fhir.failure import FailureKind, ReadFailure
 from service.fhir.gather import Fetch, gather
-from service.fhir.wire import MOST_ENTRIES
 from service.logic.model import Hook
 from tests.fhir.charts import NOW, SITE, observation
 
@@ -51,7 +52,7 @@ SENT = {
 def test_a_total_without_anything_is_not_nothing_on_file(sent: Any, state: str) -> None:
     body = msgspec.json.encode(sent)
     prefetched = gather(KEY, {"key": body}, {}, {}, None)
-    fetched = gather(KEY, {}, {}, {}, lambda _: {"key": Pages((body,), complete=True)})
+    fetched = gather(KEY, {}, {}, {}, lambda _: {"key": Pages((body,))})
     assert prefetched.states["key"] == state
     assert bool(prefetched.unavailable) is (state == "incomplete")
     if "link" not in sent:
@@ -70,7 +71,7 @@ PAGES = {
 @pytest.mark.parametrize("sent", [0, 1], ids=["all fetched", "the first one sent"])
 def test_each_page_states_the_total_of_all(pages: list[Any], state: str, sent: int) -> None:
     bodies = [msgspec.json.encode(page) for page in pages]
-    rest = Pages(tuple(bodies[sent:]), complete=True)
+    rest = Pages(tuple(bodies[sent:]))
     prefetch = {"key": bodies[0]} if sent else {}
     found = gather(KEY, prefetch, {}, {}, lambda _: {"key": rest}, "https://fhir.example/r4")
     assert found.states["key"] == state
@@ -80,7 +81,7 @@ def test_each_page_states_the_total_of_all(pages: list[Any], state: str, sent: i
 
 ERROR = {"resource": {"resourceType": "OperationOutcome", "issue": [{"severity": "error"}]}}
 UNREADABLE = b"<html>"
-TOO_MANY = b'{"resourceType":"Bundle","entry":[' + b",".join([b"{}"] * (MOST_ENTRIES + 1)) + b"]}"
+TOO_MANY = b'{"resourceType":"Bundle","entry":[' + b",".join([b"{}"] * (MAX_ENTRIES + 1)) + b"]}"
 FLAWED = {
     "an error, then nothing": ([searchset(ERROR, **NEXT), searchset()], "incomplete"),
     "an error, then something": ([searchset(ERROR, **NEXT), searchset(FOUND)], "incomplete"),
@@ -88,8 +89,8 @@ FLAWED = {
     "something, then an error alone": ([searchset(FOUND, **NEXT), ERROR["resource"]], "incomplete"),
     "something, then nothing readable": ([searchset(FOUND, **NEXT), UNREADABLE], "incomplete"),
     "entries that are none, then nothing": ([searchset(5, **NEXT), searchset()], "incomplete"),
-    "an error, and no more": ([searchset(ERROR, **NEXT), FhirReadFailed("gone")], "incomplete"),
-    "entries that are none, and no more": ([searchset(5, **NEXT), FhirReadFailed("gone")], "failed"),
+    "an error, and no more": ([searchset(ERROR, **NEXT), ReadFailure(FailureKind.GONE)], "incomplete"),
+    "entries that are none, and no more": ([searchset(5, **NEXT), ReadFailure(FailureKind.GONE)], "failed"),
     "something, then as much": ([searchset(FOUND, **NEXT), searchset(FOUND)], "present"),
 }
 FLAWED_IF_FETCHED = {
@@ -107,7 +108,7 @@ def encoded(page: Any) -> bytes:
 
 @pytest.mark.parametrize(("pages", "state"), FLAWED.values(), ids=FLAWED)
 def test_what_was_wrong_with_a_sent_page_stays_wrong_when_the_next_one_has_come(pages: list[Any], state: str) -> None:
-    rest = pages[1] if isinstance(pages[1], FhirReadFailed) else Pages((encoded(pages[1]),), complete=True)
+    rest = pages[1] if isinstance(pages[1], ReadFailure) else Pages((encoded(pages[1]),))
     found = gather(KEY, {"key": encoded(pages[0])}, {}, {}, lambda _: {"key": rest}, "https://fhir.example/r4")
     assert found.states["key"] == state
     assert bool(found.unavailable) is (state != "present")
@@ -115,8 +116,8 @@ def test_what_was_wrong_with_a_sent_page_stays_wrong_when_the_next_one_has_come(
 
 @pytest.mark.parametrize(("pages", "state"), (FLAWED | FLAWED_IF_FETCHED).values(), ids=FLAWED | FLAWED_IF_FETCHED)
 def test_a_page_with_something_wrong_makes_all_fetched_pages_incomplete(pages: list[Any], state: str) -> None:
-    bodies = tuple(encoded(page) for page in pages if not isinstance(page, FhirReadFailed))
-    answer = Pages(bodies, complete=len(bodies) == len(pages), note="gone")
+    bodies = tuple(encoded(page) for page in pages if not isinstance(page, ReadFailure))
+    answer = Pages(bodies, None if len(bodies) == len(pages) else ReadFailure(FailureKind.GONE))
     found = gather(KEY, {}, {}, {}, lambda _: {"key": answer})
     assert found.states["key"] == state
     assert bool(found.unavailable) is (state != "present")
@@ -152,8 +153,8 @@ def test_a_count_alone_is_named_on_the_card() -> None:
 
 
 def test_an_error_of_the_ehr_is_named_on_the_card_though_the_next_page_came_and_is_empty() -> None:
-    def fetch(queries: Mapping[str, str]) -> Mapping[str, Pages | FhirReadFailed]:
-        return dict.fromkeys(queries, Pages((msgspec.json.encode(searchset()),), complete=True))
+    def fetch(queries: Mapping[str, str]) -> Mapping[str, Pages | ReadFailure]:
+        return dict.fromkeys(queries, Pages((msgspec.json.encode(searchset()),)))
 
     shown = details({"potassium": searchset(ERROR, **NEXT)}, fetch)
     assert "potassium" in shown.partition("Not known")[2]

@@ -7,7 +7,8 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from service.fhir.snapshot import Chart, read_snapshot, sole_patient
+from service.fhir.ownership import EvaluationInput, sole_patient
+from service.fhir.snapshot import read_snapshot
 from service.logic.model import Analyte, Exposure, Hook
 from tests.fhir.charts import (
     LOINC,
@@ -149,7 +150,9 @@ def test_drafts_are_orders_and_not_yet_taken() -> None:
         medication(id="m2", status="cancelled"),
         {"resourceType": "MedicationOrder", "id": "old"},
     )
-    chart = Chart("p", NOW, Hook.ORDER_SELECT, drafts=tuple(taken(*drafts)), selections=("MedicationRequest/m1",))
+    chart = EvaluationInput(
+        "p", NOW, Hook.ORDER_SELECT, drafts=tuple(taken(*drafts)), selections=("MedicationRequest/m1",)
+    )
     found = read_snapshot(chart, SITE)
     assert [(order.reference, order.selected) for order in found.orders] == [
         ("ServiceRequest/r1", False),
@@ -162,7 +165,7 @@ def test_drafts_are_orders_and_not_yet_taken() -> None:
 def test_a_draft_may_refer_to_a_product_among_the_drafts() -> None:
     product = {"resourceType": "Medication", "id": "f", "code": {"text": "furosemide"}}
     order = medication(medicationCodeableConcept=None, medicationReference={"reference": "urn:uuid:1"})
-    chart = Chart("p", NOW, Hook.ORDER_SIGN, drafts=tuple(taken(product, order, urls=["urn:uuid:1"])))
+    chart = EvaluationInput("p", NOW, Hook.ORDER_SIGN, drafts=tuple(taken(product, order, urls=["urn:uuid:1"])))
     assert [o.medication.name for o in read_snapshot(chart, SITE).orders if o.medication] == ["furosemide"]
 
 
@@ -227,12 +230,12 @@ def test_what_came_under_another_key_is_there() -> None:
     missing = dict.fromkeys(
         ("magnesium", "potassium", "conditions", "encounter"), "not sent, and there is no access to the FHIR server"
     )
-    chart = Chart("p", NOW, resources=tuple(taken(observation(), condition())), unavailable=missing)
+    chart = EvaluationInput("p", NOW, resources=tuple(taken(observation(), condition())), unavailable=missing)
     assert set(read_snapshot(chart, SITE).unavailable) == {"potassium", "encounter"}
 
 
 def test_a_key_of_which_a_part_failed_stays_named() -> None:
-    chart = Chart(
+    chart = EvaluationInput(
         "p", NOW, resources=tuple(taken(observation())), unavailable={"magnesium": "only a part could be read"}
     )
     found = read_snapshot(chart, SITE)

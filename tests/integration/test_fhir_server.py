@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
-from service.errors import FhirReadFailed
-from service.fhir.client import WORDING, FhirReader, Limits, Pages
+from service.fhir.client import FhirReader, Limits, Pages
+from service.fhir.failure import FAILURE_MESSAGES, FailureKind, ReadFailure
 
 SERUM, URINE, POTASSIUM = "19123-9", "2598-9", "2823-3"
 
@@ -114,7 +114,7 @@ def test_too_many_pages_are_said_to_be_incomplete(fhir_server, patient):
     reader = FhirReader(limits=Limits(max_pages=2))
     query = f"Observation?patient={patient}&code=http://loinc.org|{SERUM}&_count=3"
     pages = read(reader, fhir_server, {"key": query})["key"]
-    assert (len(days(pages)), pages.complete, pages.note) == (6, False, WORDING["too-many-pages"])
+    assert (len(days(pages)), pages.failure) == (6, ReadFailure(FailureKind("too-many-pages")))
     reader.close()
 
 
@@ -143,7 +143,7 @@ def test_all_prefetch_keys_at_once(reader, fhir_server, patient):
     }
     results = read(reader, fhir_server, queries)
     assert {key for key, result in results.items() if not isinstance(result, Pages)} == {"encounter"}
-    assert str(results["encounter"]) == WORDING["404"]
+    assert results["encounter"].words == FAILURE_MESSAGES["404"]
     assert len(resources(results["magnesium"])) == 7
     assert len(resources(results["conditions"])) == 1
     assert resources(results["medicationRequests"]) == []
@@ -152,7 +152,9 @@ def test_all_prefetch_keys_at_once(reader, fhir_server, patient):
 def test_a_token_that_the_server_does_not_know_is_a_401_for_each_key(reader, fhir_server, patient):
     queries = {"patient": f"Patient/{patient}", "magnesium": f"Observation?patient={patient}"}
     results = read(reader, fhir_server, queries, token="expired")
-    assert [str(result) for result in results.values() if isinstance(result, FhirReadFailed)] == [WORDING["401"]] * 2
+    assert [result.words for result in results.values() if isinstance(result, ReadFailure)] == [
+        FAILURE_MESSAGES["401"]
+    ] * 2
 
 
 def test_the_next_links_of_the_server_stay_on_the_address_that_was_asked(reader, fhir_server, patient):

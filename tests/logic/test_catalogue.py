@@ -25,9 +25,9 @@ from service.logic.model import (
     LabResult,
     Medication,
     Order,
+    PartialDateTime,
     PatientSnapshot,
     Quantity,
-    When,
 )
 from service.logic.rules import RULES
 from service.logic.rules.rule import Rule
@@ -256,9 +256,9 @@ def _recording() -> tuple[Knowledge, set[str]]:
     return known, seen
 
 
-def _when(hours: float) -> When:
+def _when(hours: float) -> PartialDateTime:
     moment = NOW - timedelta(hours=hours)
-    return When(moment, moment)
+    return PartialDateTime(moment, moment)
 
 
 def _lab(analyte: Analyte, value: str, unit: str = "", hours: float = 2, **rest: Any) -> LabResult:
@@ -290,7 +290,7 @@ def _patient(*labs: LabResult, tags: str = "", born: int = 1950, **rest: Any) ->
     return PatientSnapshot(
         "Patient/p",
         NOW,
-        birth=When(datetime(born, 1, 1, tzinfo=UTC), datetime(born, 1, 1, 23, tzinfo=UTC)),
+        birth=PartialDateTime(datetime(born, 1, 1, tzinfo=UTC), datetime(born, 1, 1, 23, tzinfo=UTC)),
         sex="female",
         labs=labs,
         conditions=tuple(

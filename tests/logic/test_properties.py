@@ -24,9 +24,9 @@ from service.logic.model import (
     Finding,
     LabResult,
     MissingInputs,
+    PartialDateTime,
     PatientSnapshot,
     Quantity,
-    When,
 )
 from service.logic.units import convert
 from tests.vignettes.files import read
@@ -618,4 +618,4 @@ def test_a_stopped_drug_is_not_taken_for_an_active_one(given_chart: Chart) -> No
 
 def _years_ago(snapshot: PatientSnapshot) -> Any:
     moment = snapshot.as_of - timedelta(days=1000)
-    return When(moment, moment)
+    return PartialDateTime(moment, moment)

@@ -27,11 +27,11 @@ from service.logic.model import (
     NotMet,
     Order,
     Outcome,
+    PartialDateTime,
     PatientSnapshot,
     Problem,
     Quantity,
     ReferenceRange,
-    When,
     Withheld,
 )
 from service.logic.units import convert, fits
@@ -68,19 +68,19 @@ _SPAN = {"min": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(da
 # ---- lines ----------------------------------------------------------------------------------------------------------
 
 
-def moment(words: str, now: datetime = NOW) -> When:
+def moment(words: str, now: datetime = NOW) -> PartialDateTime:
     """ "-3h", "-40d" or "+2h" from now; "day -40d" for a source that gives the day only."""
     found = re.fullmatch(r"(day )?([+-]?)(\d+(?:\.\d+)?)(min|h|d)", words)
     if found is None:
         raise ValueError(f"not a moment: {words!r}")
     away = float(found[3]) * _SPAN[found[4]]
     at = now + away if found[2] == "+" else now - away
-    return whole_day(at.date()) if found[1] else When(at, at)
+    return whole_day(at.date()) if found[1] else PartialDateTime(at, at)
 
 
-def whole_day(day: date) -> When:
+def whole_day(day: date) -> PartialDateTime:
     """A date without a time of day."""
-    return When(datetime.combine(day, time.min, UTC), datetime.combine(day, time(23, 59, 59), UTC))
+    return PartialDateTime(datetime.combine(day, time.min, UTC), datetime.combine(day, time(23, 59, 59), UTC))
 
 
 def lab(line: str, now: datetime = NOW, number: int = 0) -> LabResult:
@@ -122,7 +122,7 @@ def _lab_option(option: str, unit: str, now: datetime) -> dict[str, Any]:
     return {"taken": moment(option, now)}
 
 
-def _problem(unit: str, usable: bool, status: str, taken: When | None, now: datetime) -> Problem | None:
+def _problem(unit: str, usable: bool, status: str, taken: PartialDateTime | None, now: datetime) -> Problem | None:
     """What the reader of FHIR would say; plausibility is tested through the reader itself."""
     if status in _NEVER_USED:
         return Problem.STATUS

@@ -13,8 +13,9 @@ import msgspec
 from service.cds.cards import Presentation
 from service.cds.wording import Wording
 from service.decide import Decision, decide
-from service.fhir.snapshot import Chart, Site
-from service.fhir.wire import Resource, read_sheaf
+from service.fhir.decode import Resource, read_bundle
+from service.fhir.ownership import EvaluationInput
+from service.fhir.snapshot import Site
 from service.logic.model import (
     Analyte,
     Condition,
@@ -22,9 +23,9 @@ from service.logic.model import (
     LabResult,
     Medication,
     Order,
+    PartialDateTime,
     PatientSnapshot,
     Problem,
-    When,
 )
 from tests.vignettes.patients import KNOW
 
@@ -118,9 +119,9 @@ def decided(snapshot: PatientSnapshot, language: str = "en", extra: Iterable[Jso
     return decide(chart(snapshot, [*resources(snapshot), *extra]), site, Presentation(Wording(language, UTC)))
 
 
-def chart(snapshot: PatientSnapshot, listed: Iterable[Json]) -> Chart:
+def chart(snapshot: PatientSnapshot, listed: Iterable[Json]) -> EvaluationInput:
     """What a caller sends of this patient."""
-    return Chart(
+    return EvaluationInput(
         patient_id="p",
         encounter_id="e",
         as_of=snapshot.as_of,
@@ -135,7 +136,7 @@ def chart(snapshot: PatientSnapshot, listed: Iterable[Json]) -> Chart:
 def resource(content: Json) -> Resource:
     """JSON as the reader takes it."""
     encoder = msgspec.json.Encoder(decimal_format="number")
-    return read_sheaf(
+    return read_bundle(
         encoder.encode(content), f"http://ehr.example/{content['resourceType']}/{content.get('id', '')}"
     ).resources[0]
 
@@ -175,7 +176,7 @@ def _stamp(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _when(when: When) -> str:
+def _when(when: PartialDateTime) -> str:
     return when.start.date().isoformat() if when.date_only else _stamp(when.end)
 
 

@@ -11,7 +11,7 @@ from typing import IO, Any, Final
 
 import msgspec
 
-from service.fhir.total import local_reference
+from service.fhir.primitives import local_reference
 
 MAX_LINE: Final = 16_000_000  # bytes; a resource of this size is no chart entry
 SHARED: Final = frozenset({"Medication", "Specimen"})  # may belong to no patient

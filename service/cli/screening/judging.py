@@ -18,8 +18,8 @@ from service.cli.screening.outcome import Tally, count, result_files, take
 from service.cli.screening.partition import Kept, bucket_file, find_shared, open_shared, patients_in
 from service.cli.setup import Setup, prepare
 from service.decide import Decision, decide
-from service.fhir.snapshot import Chart
-from service.fhir.wire import Resource, read_sheaf
+from service.fhir.decode import Resource, read_bundle
+from service.fhir.ownership import EvaluationInput
 from service.logic.model import Hook
 
 ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
@@ -52,7 +52,7 @@ def prepared(options: Options) -> Setup:
 
 def screen_patient(patient: str, resources: Iterable[Resource], options: Options, setup: Setup) -> Decision:
     """Judge one patient at one moment. No files, no batch: whoever has the resources can call it."""
-    chart = Chart(patient_id=patient, as_of=options.as_of, hook=options.hook, resources=tuple(resources))
+    chart = EvaluationInput(patient_id=patient, as_of=options.as_of, hook=options.hook, resources=tuple(resources))
     return decide(chart, setup.site, setup.how)
 
 
@@ -114,10 +114,10 @@ def _resources(patient: str, lines: list[Kept], find: Find, files: tuple[str, ..
     """The patient's own resources, then the shared ones that they refer to."""
     for line in lines:
         where = f"urn:uuid:{patient}" if line.head.resource_type == "Patient" else _quoted(line.place, files)
-        yield from read_sheaf(line.content, where).resources
+        yield from read_bundle(line.content, where).resources
     references = (reference for line in lines for reference in shared_references(line.head))
     for reference, content in _shared(list(dict.fromkeys(references)), find):
-        yield from read_sheaf(content, reference).resources
+        yield from read_bundle(content, reference).resources
 
 
 def _quoted(place: str, files: tuple[str, ...]) -> str:

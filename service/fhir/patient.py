@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import tzinfo
 
-from service.fhir import total
+from service.fhir import primitives
+from service.fhir.decode import cached_by_bytes, concepts
 from service.fhir.resources import Encounter, Patient
-from service.fhir.wire import concepts, remembered
-from service.logic.model import When
+from service.logic.model import PartialDateTime
 
 _INPATIENT = {"imp", "acute", "nonac", "obsenc", "emer", "ss", "prenc", "inpatient", "emergency"}
 _AMBULATORY = {"amb", "hh", "vr", "fld", "outpatient", "ambulatory"}
 _OVER = {"finished", "cancelled", "entered-in-error", "completed", "discharged", "discontinued", "planned"}
 
 
-def birth(patient: Patient | None, zone: tzinfo) -> When | None:
+def birth(patient: Patient | None, zone: tzinfo) -> PartialDateTime | None:
     """The date of birth, as precise as it is given."""
-    return total.when(total.text(patient.birthDate)[:10], zone) if patient else None
+    return primitives.when(primitives.text(patient.birthDate)[:10], zone) if patient else None
 
 
 def sex(patient: Patient | None) -> str:
     """female, male, or "" when not stated or neither."""
-    given = total.text(patient.gender).lower() if patient else ""
+    given = primitives.text(patient.gender).lower() if patient else ""
     return given if given in {"female", "male"} else ""
 
 
@@ -33,14 +33,14 @@ def inpatient(encounters: Iterable[Encounter], encounter_id: str) -> bool | None
     """
     listed = list(encounters)
     named = [e for e in listed if encounter_id and e.id == encounter_id]
-    running = named or [e for e in listed if total.text(e.status).lower() not in _OVER]
+    running = named or [e for e in listed if primitives.text(e.status).lower() not in _OVER]
     classes = frozenset().union(*(_classes(e.class_) for e in running))
     if classes & _INPATIENT:
         return True
     return False if classes & _AMBULATORY else None
 
 
-@remembered
+@cached_by_bytes
 def _classes(raw: bytes) -> frozenset[str]:
     """R4: a Coding; R5: a list of CodeableConcepts; older: a code."""
     found = concepts(raw)

@@ -16,7 +16,7 @@ CALLS_TOGETHER = 16
 of all of them in part. A pod has 512 MB, of which each call may fill 8 MB with answers and 17 threads with work."""
 
 
-class Crew:
+class ReadPool:
     """Turns for `together` calls, and a thread for each of their `reads` queries; threads are started as needed."""
 
     def __init__(self, reads: int = 16, together: int = CALLS_TOGETHER) -> None:

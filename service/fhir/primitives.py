@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from service.fhir.resources import Period
-from service.logic.model import When
+from service.logic.model import PartialDateTime
 
 MAX_TEXT = 2000  # characters read of any string: nothing that matters is longer
 # Persian and Arabic digits, and their decimal separator; the direction marks that come with them.
@@ -22,7 +22,7 @@ def text(value: str | None) -> str:
     return value[:MAX_TEXT].strip() if value else ""
 
 
-def western(value: str) -> str:
+def ascii_digits(value: str) -> str:
     """The same text with the digits 0 to 9.
 
     >>> western("۰٫۶۲ mmol/L")
@@ -41,23 +41,23 @@ def number(value: Any) -> Decimal | None:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             return None
         try:
-            value = Decimal(western(value).strip().replace(",", ".") if isinstance(value, str) else str(value))
+            value = Decimal(ascii_digits(value).strip().replace(",", ".") if isinstance(value, str) else str(value))
         except (InvalidOperation, ValueError):
             return None
     return value if value.is_finite() and -20 < value.adjusted() < 20 else None
 
 
-_LONGEST_TIME = 60  # characters, blanks included
+_MAX_TIME = 60  # characters, blanks included
 _PARTIAL = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?")
 
 
-def when(value: str | None, zone: tzinfo) -> When | None:
+def when(value: str | None, zone: tzinfo) -> PartialDateTime | None:
     """A FHIR date, dateTime or instant; a part of a date is the whole of it; a time without a zone is in `zone`."""
-    return _when(value, zone) if value and len(value) <= _LONGEST_TIME else None
+    return _when(value, zone) if value and len(value) <= _MAX_TIME else None
 
 
 @lru_cache(maxsize=8192)
-def _when(value: str, zone: tzinfo) -> When | None:
+def _when(value: str, zone: tzinfo) -> PartialDateTime | None:
     value = value.strip()
     if len(value) <= 10:
         partial = _PARTIAL.fullmatch(value)
@@ -69,10 +69,10 @@ def _when(value: str, zone: tzinfo) -> When | None:
     if not 2 <= moment.year <= 9998:  # what no arithmetic can handle is no moment
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=zone)
-    return When(moment, moment)
+    return PartialDateTime(moment, moment)
 
 
-def _span(parts: re.Match[str], zone: tzinfo) -> When | None:
+def _span(parts: re.Match[str], zone: tzinfo) -> PartialDateTime | None:
     year, month, day = (int(part) if part else None for part in parts.groups())
     try:
         start = datetime(year or 0, month or 1, day or 1, tzinfo=zone)
@@ -86,7 +86,7 @@ def _span(parts: re.Match[str], zone: tzinfo) -> When | None:
         end = (start + timedelta(days=32)).replace(day=1)
     else:
         end = start.replace(year=start.year + 1)
-    return When(start, end - timedelta(seconds=1))
+    return PartialDateTime(start, end - timedelta(seconds=1))
 
 
 _ZONE = re.compile(r"(?:Z|[+-]\d{2}:?\d{2})$")
@@ -97,7 +97,7 @@ def has_zone(value: str) -> bool:
     return len(value) <= 10 or value[-1] == "Z" or _ZONE.search(value.strip()) is not None
 
 
-def period(value: Period | None, zone: tzinfo) -> tuple[When | None, When | None]:
+def period(value: Period | None, zone: tzinfo) -> tuple[PartialDateTime | None, PartialDateTime | None]:
     """Start and end of a Period."""
     return (when(value.start, zone), when(value.end, zone)) if value else (None, None)
 

@@ -16,12 +16,31 @@ import msgspec
 from msgspec import Raw
 
 from service.errors import BadRequest, TooLarge
-from service.fhir import total
-from service.fhir.resources import AnyResource, Bundle, CodeableConcept, Entry, OperationOutcome, Other, Resource
+from service.fhir import primitives
+from service.fhir.resources import (
+    AnyResource,
+    Bundle,
+    CodeableConcept,
+    Entry,
+    OperationOutcome,
+    Resource,
+    UnknownResource,
+)
 
 __all__ = [
-    "NO_CONCEPT", "Coding", "Concept", "Resource", "Sheaf", "concept", "concepts", "contained", "given", "mend", "one",
-    "read_sheaf", "remembered",
+    "NO_CONCEPT",
+    "BundleContents",
+    "Coding",
+    "Concept",
+    "Resource",
+    "cached_by_bytes",
+    "concept",
+    "concepts",
+    "contained",
+    "decode_lenient",
+    "decode_member",
+    "is_present",
+    "read_bundle",
 ]  # fmt: skip
 
 R = TypeVar("R")
@@ -29,8 +48,8 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 _KINDS: Final = {kind.__name__: kind for kind in get_args(AnyResource)}
 _UNREADABLE: Final = (msgspec.DecodeError, ValueError, ArithmeticError, RecursionError)
-_LONGEST_KEPT: Final = 1000  # bytes of a concept
-MOST_ENTRIES: Final = 20_000  # of a Bundle that somebody sends: four years of daily results of every analyte are fewer
+_MAX_CACHED_BYTES: Final = 1000  # bytes of a concept
+MAX_ENTRIES: Final = 20_000  # of a Bundle that somebody sends: four years of daily results of every analyte are fewer
 
 
 class _Head(msgspec.Struct):
@@ -52,56 +71,56 @@ def _decoded(raw: bytes | Raw, kind: Any) -> Any:
         return None
 
 
-def mend(raw: bytes | Raw, kind: Any) -> Any:
+def decode_lenient(raw: bytes | Raw, kind: Any) -> Any:
     """The value as `kind`: whole if it fits, else with every member and item that does; None if nothing does."""
     try:
         return _decoder(kind).decode(raw)
     except _UNREADABLE:
-        return _mended(raw, kind)
+        return _decode_parts(raw, kind)
 
 
-def _mended(raw: bytes | Raw, kind: Any) -> Any:
+def _decode_parts(raw: bytes | Raw, kind: Any) -> Any:
     """Of a value that does not fit `kind` as a whole."""
     origin, parts = get_origin(kind), get_args(kind)
     if Bundle in parts:
-        return _mended_resource(raw)
+        return _decode_resource(raw)
     if origin in {Union, UnionType}:
-        tried = (_mended(raw, part) for part in parts if part is not NoneType)
+        tried = (_decode_parts(raw, part) for part in parts if part is not NoneType)
         return next((value for value in tried if value is not None), None)
     if origin is list:
-        return _mended_items(raw, parts[0])
+        return _decode_items(raw, parts[0])
     if kind is Decimal:
-        return total.number(_decoded(raw, str))
-    return _mended_members(raw, kind) if isinstance(kind, type(msgspec.Struct)) else None
+        return primitives.number(_decoded(raw, str))
+    return _decode_members(raw, kind) if isinstance(kind, type(msgspec.Struct)) else None
 
 
-def _mended_resource(raw: bytes | Raw) -> Any:
-    head = mend(raw, _Head)
+def _decode_resource(raw: bytes | Raw) -> Any:
+    head = decode_lenient(raw, _Head)
     if not head or not head.resourceType:
         return None
     kind = _KINDS.get(head.resourceType)
-    return _mended_members(raw, kind) if kind else mend(raw, Other)
+    return _decode_members(raw, kind) if kind else decode_lenient(raw, UnknownResource)
 
 
-def _mended_items(raw: bytes | Raw, kind: Any) -> list[Any] | None:
+def _decode_items(raw: bytes | Raw, kind: Any) -> list[Any] | None:
     """The items that fit; a lone value where an array belongs is one item; None stays where items may be None.
 
     Of an array inside a resource that is as long as no chart nothing is kept: looking at each item would take seconds.
     """
     listed = _decoded(raw, list[Raw])
-    if len(listed or ()) > MOST_ENTRIES and Entry not in get_args(kind):
+    if len(listed or ()) > MAX_ENTRIES and Entry not in get_args(kind):
         return None
-    items = [mend(item, kind) for item in ([raw] if listed is None else listed)]
+    items = [decode_lenient(item, kind) for item in ([raw] if listed is None else listed)]
     kept = items if NoneType in get_args(kind) else [item for item in items if item is not None]
     return kept if kept or listed is not None else None
 
 
-def _mended_members(raw: bytes | Raw, kind: Any) -> Any:
+def _decode_members(raw: bytes | Raw, kind: Any) -> Any:
     sent = _decoded(raw, dict[str, Raw])
     if sent is None:
         return None
     known = _members(kind)
-    values = {known[key][0]: mend(value, known[key][1]) for key, value in sent.items() if key in known}
+    values = {known[key][0]: decode_lenient(value, known[key][1]) for key, value in sent.items() if key in known}
     return kind(**{name: value for name, value in values.items() if value is not None})
 
 
@@ -111,20 +130,20 @@ def _members(kind: Any) -> dict[str, tuple[str, Any]]:
     return {member.encode_name: (member.name, member.type) for member in msgspec.structs.fields(kind)}
 
 
-def one(raw: Raw, kind: type[T]) -> T | None:
+def decode_member(raw: Raw, kind: type[T]) -> T | None:
     """A member that was left as bytes; None if it is absent or does not fit at all."""
-    found: T | None = mend(raw, kind) if raw else None
+    found: T | None = decode_lenient(raw, kind) if raw else None
     return found
 
 
-def given(raw: Raw) -> bool:
+def is_present(raw: Raw) -> bool:
     """False for a member that is absent, null, false or empty."""
     return bool(raw) and bytes(raw) not in {b"null", b"false", b"{}", b"[]", b'""'}
 
 
 def contained(raw: Raw) -> list[Resource]:
     """The resources inside a resource."""
-    return (mend(raw, list[AnyResource]) or []) if raw else []
+    return (decode_lenient(raw, list[AnyResource]) or []) if raw else []
 
 
 # ---- concepts --------------------------------------------------------------------------------------------------------
@@ -152,7 +171,7 @@ NO_CONCEPT: Final = Concept()
 
 def concepts(raw: bytes | Raw) -> tuple[Concept, ...]:
     """A concept or a list of them."""
-    found = mend(raw, list[CodeableConcept | str] | CodeableConcept | str) if raw else None
+    found = decode_lenient(raw, list[CodeableConcept | str] | CodeableConcept | str) if raw else None
     listed = found if isinstance(found, list) else [found]
     return tuple(_as_concept(value) for value in listed if value is not None)
 
@@ -162,7 +181,7 @@ def concept(raw: bytes | Raw) -> Concept:
     return next(iter(concepts(raw)), NO_CONCEPT)
 
 
-def remembered(read: Callable[[bytes, *Ts], R]) -> Callable[[Raw, *Ts], R]:
+def cached_by_bytes(read: Callable[[bytes, *Ts], R]) -> Callable[[Raw, *Ts], R]:
     """The same reader of a concept, its answers kept by the bytes of the concept and the tables it is read with.
 
     Codes recur from call to call. What is long is free text and not kept.
@@ -171,7 +190,7 @@ def remembered(read: Callable[[bytes, *Ts], R]) -> Callable[[Raw, *Ts], R]:
 
     def ask(raw: Raw, *tables: *Ts) -> R:
         data = bytes(raw)
-        return kept(data, *tables) if len(data) <= _LONGEST_KEPT else read(data, *tables)
+        return kept(data, *tables) if len(data) <= _MAX_CACHED_BYTES else read(data, *tables)
 
     return ask
 
@@ -180,8 +199,10 @@ def _as_concept(value: CodeableConcept | str) -> Concept:
     if isinstance(value, str):
         return Concept((), (value.strip(),), value.strip())
     listed = [*(value.coding or ()), *([value] if value.code else ())]
-    codings = tuple(Coding(total.text(c.system), total.text(c.code), total.text(c.display)) for c in listed)
-    text = total.text(value.text)
+    codings = tuple(
+        Coding(primitives.text(c.system), primitives.text(c.code), primitives.text(c.display)) for c in listed
+    )
+    text = primitives.text(value.text)
     words = dict.fromkeys((text, *(coding.display for coding in codings)))
     return Concept(codings, tuple(word for word in words if word), text)
 
@@ -190,7 +211,7 @@ def _as_concept(value: CodeableConcept | str) -> Concept:
 
 
 @dataclass(slots=True)
-class Sheaf:
+class BundleContents:
     """What one value (of a prefetch key, of a page) holds."""
 
     resources: list[Resource] = field(default_factory=list)
@@ -198,34 +219,34 @@ class Sheaf:
     is_bundle: bool = False
     next_url: str = ""
     total: int = 0  # of resources there are, as the Bundle says
-    odd: list[str] = field(default_factory=list)  # places of entries that are no resources
+    invalid_entries: list[str] = field(default_factory=list)  # places of entries that are no resources
     entries: int = 0  # of a Bundle and of those within it
 
 
-def read_sheaf(raw: bytes | Raw, where: str = "$", most: int | None = None) -> Sheaf:
+def read_bundle(raw: bytes | Raw, where: str = "$", most: int | None = None) -> BundleContents:
     """Read a Bundle, a lone resource or null; entries that are no resources are named in `odd`.
 
     Raises BadRequest only if the bytes are not JSON, and TooLarge for a Bundle with more than `most` entries.
     """
     try:
-        return _sheaf(raw, where, most)
+        return _contents(raw, where, most)
     except _UNREADABLE as error:
         raise BadRequest("not readable as JSON", where) from error
     except _TooManyError as error:
         raise TooLarge(f"more than {most} entries", f"{where}.entry") from error
 
 
-def _sheaf(raw: bytes | Raw, where: str, most: int | None) -> Sheaf:
-    found, sheaf = _read(raw, most), Sheaf()
+def _contents(raw: bytes | Raw, where: str, most: int | None) -> BundleContents:
+    found, contents = _read(raw, most), BundleContents()
     if isinstance(found, Bundle):
-        sheaf.is_bundle = True
-        sheaf.next_url = next((link.url for link in found.link or () if link.relation == "next" and link.url), "")
-        _file(sheaf, found, where, most)
+        contents.is_bundle = True
+        contents.next_url = next((link.url for link in found.link or () if link.relation == "next" and link.url), "")
+        _file(contents, found, where, most)
     elif found is not None:
-        _put(sheaf, found, where)
+        _put(contents, found, where)
     elif bytes(raw).strip() != b"null":
-        sheaf.odd.append(where)
-    return sheaf
+        contents.invalid_entries.append(where)
+    return contents
 
 
 def _read(raw: bytes | Raw, most: int | None) -> Resource | None:
@@ -235,7 +256,7 @@ def _read(raw: bytes | Raw, most: int | None) -> Resource | None:
     except msgspec.ValidationError:
         _decoder(Raw).decode(raw)  # JSON to its end?
         _count(len(getattr(_decoded(raw, _Entries), "entry", None) or ()), most)  # before any of them is looked at
-        found = mend(raw, AnyResource)
+        found = decode_lenient(raw, AnyResource)
     return found
 
 
@@ -252,24 +273,24 @@ def _count(entries: int, most: int | None) -> None:
         raise _TooManyError
 
 
-def _file(sheaf: Sheaf, bundle: Bundle, where: str, most: int | None) -> None:
+def _file(contents: BundleContents, bundle: Bundle, where: str, most: int | None) -> None:
     """File each entry; a Bundle within a Bundle (a batch response) is opened, and its entries count as well."""
-    sheaf.entries += len(bundle.entry or ())
-    _count(sheaf.entries, most)
-    sheaf.total += one(bundle.total, int) or 0
+    contents.entries += len(bundle.entry or ())
+    _count(contents.entries, most)
+    contents.total += decode_member(bundle.total, int) or 0
     for number, entry in enumerate(bundle.entry or ()):
         resource = entry.resource if entry else None
         if entry is None or resource is None:
-            sheaf.odd.append(f"{where}.entry[{number}]")
+            contents.invalid_entries.append(f"{where}.entry[{number}]")
         elif isinstance(resource, Bundle):
-            _file(sheaf, resource, f"{where}.entry[{number}]", most)
+            _file(contents, resource, f"{where}.entry[{number}]", most)
         else:
-            _put(sheaf, resource, entry.fullUrl or f"{where}.entry[{number}]")
+            _put(contents, resource, entry.fullUrl or f"{where}.entry[{number}]")
 
 
-def _put(sheaf: Sheaf, resource: Resource, where: str) -> None:
-    resource.where = where
+def _put(contents: BundleContents, resource: Resource, where: str) -> None:
+    resource.full_url = where
     if isinstance(resource, OperationOutcome):
-        sheaf.outcomes.append(resource)
+        contents.outcomes.append(resource)
     else:
-        sheaf.resources.append(resource)
+        contents.resources.append(resource)

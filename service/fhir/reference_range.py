@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from msgspec import Raw
 
-from service.fhir import total
-from service.fhir.context import Reading
+from service.fhir import primitives
+from service.fhir.context import ReadContext
+from service.fhir.decode import cached_by_bytes, concepts, decode_lenient
 from service.fhir.quantity import spelled_unit, unit_of
 from service.fhir.resources import Quantity, ReferenceRange
-from service.fhir.wire import concepts, mend, remembered
 from service.logic import model
-from service.logic.model import Analyte, Problem, When
+from service.logic.model import Analyte, PartialDateTime, Problem
 from service.logic.units import fits
 
 _RANGE_TEXT = re.compile(
@@ -37,22 +37,22 @@ class _Stated(NamedTuple):
     special: bool  # not for everybody
 
 
-def read_limits(
-    raw: Raw, unit: str | None, analyte: Analyte, taken: When | None, reading: Reading
+def read_reference_range(
+    raw: Raw, unit: str | None, analyte: Analyte, taken: PartialDateTime | None, context: ReadContext
 ) -> model.ReferenceRange | None:
     """The range that holds for this patient on that day, a special one before a general one; None if none does.
 
     Limits without a unit have that of the result.
     """
-    fitting = [stated for stated in _stated(raw, unit, analyte) if _applies(stated, taken, reading)]
+    fitting = [stated for stated in _stated(raw, unit, analyte) if _applies(stated, taken, context)]
     special = [stated for stated in fitting if stated.special]
     return next((stated.limits for stated in special or fitting), None)
 
 
-@remembered
+@cached_by_bytes
 def _stated(raw: bytes, unit: str | None, analyte: Analyte) -> tuple[_Stated, ...]:
     """The normal ranges of an analyte as its laboratory states them with every result."""
-    listed = mend(raw, list[ReferenceRange]) or []
+    listed = decode_lenient(raw, list[ReferenceRange]) or []
     stated = (_state(limits, unit, analyte) for limits in listed if _is_normal(limits))
     return tuple(limits for limits in stated if limits is not None)
 
@@ -77,29 +77,29 @@ def _words(raw: Raw) -> set[str]:
     return {word.lower() for said in found for word in (*(c.code for c in said.codings), *said.texts)}
 
 
-def _applies(stated: _Stated, taken: When | None, reading: Reading) -> bool:
-    if stated.sexes and reading.sex not in stated.sexes:
+def _applies(stated: _Stated, taken: PartialDateTime | None, context: ReadContext) -> bool:
+    if stated.sexes and context.sex not in stated.sexes:
         return False
     if stated.age is None:
         return True
-    if reading.birth is None or taken is None:
+    if context.birth is None or taken is None:
         return False
     youngest, oldest = stated.age
-    days = (taken.end - reading.birth.start).days
+    days = (taken.end - context.birth.start).days
     return (youngest is None or days >= youngest) and (oldest is None or days <= oldest)
 
 
 def _days(age: Quantity | None) -> Decimal | None:
-    number = total.number(age.value) if age else None
-    per = _DAYS.get(total.text(age.code or age.unit).lower()) if age else None
+    number = primitives.number(age.value) if age else None
+    per = _DAYS.get(primitives.text(age.code or age.unit).lower()) if age else None
     return None if number is None or per is None else number * Decimal(per)
 
 
 def _limits(limits: ReferenceRange, own: str | None, analyte: Analyte) -> model.ReferenceRange | None:
-    low = total.number(limits.low.value) if limits.low else None
-    high = total.number(limits.high.value) if limits.high else None
+    low = primitives.number(limits.low.value) if limits.low else None
+    high = primitives.number(limits.high.value) if limits.high else None
     if low is None and high is None:
-        return _limits_in_text(total.text(limits.text), own, analyte)
+        return _limits_in_text(primitives.text(limits.text), own, analyte)
     units = {_side_unit(side, own) for side in (limits.low, limits.high) if side}
     return _sane(low, high, units.pop() if len(units) == 1 else None, analyte)
 
@@ -110,10 +110,12 @@ def _side_unit(side: Quantity, own: str | None) -> str | None:
 
 
 def _limits_in_text(value: str, own: str | None, analyte: Analyte) -> model.ReferenceRange | None:
-    found = _RANGE_TEXT.fullmatch(total.western(value)) if value else None
+    found = _RANGE_TEXT.fullmatch(primitives.ascii_digits(value)) if value else None
     if found is None:
         return None
-    return _sane(total.number(found[1]), total.number(found[2]), spelled_unit(found[3]) if found[3] else own, analyte)
+    return _sane(
+        primitives.number(found[1]), primitives.number(found[2]), spelled_unit(found[3]) if found[3] else own, analyte
+    )
 
 
 def _sane(low: Decimal | None, high: Decimal | None, unit: str | None, analyte: Analyte) -> model.ReferenceRange | None:

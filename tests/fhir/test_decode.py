@@ -10,8 +10,8 @@ import pytest
 from msgspec import Raw
 
 from service.errors import BadRequest, TooLarge
+from service.fhir.decode import MAX_ENTRIES, concept, concepts, decode_lenient, decode_member, is_present, read_bundle
 from service.fhir.resources import Dosage, MedicationAdministration, Observation, Quantity, ReferenceRange, Specimen
-from service.fhir.wire import MOST_ENTRIES, concept, concepts, given, mend, one, read_sheaf
 from tests.fhir.charts import bundle, observation
 
 
@@ -39,37 +39,37 @@ def raw(value: object) -> Raw:
     ],
 )
 def test_what_fits_is_kept(sent: object, kind: Any, kept: object) -> None:
-    assert mend(msgspec.json.encode(sent), kind) == kept
+    assert decode_lenient(msgspec.json.encode(sent), kind) == kept
 
 
 def test_numbers_stay_as_they_were_written() -> None:
-    assert str(mend(b'{"value": 1.260}', Quantity).value) == "1.260"
-    assert str(mend(b'{"value": 1.260, "unit": 5}', Quantity).value) == "1.260"
+    assert str(decode_lenient(b'{"value": 1.260}', Quantity).value) == "1.260"
+    assert str(decode_lenient(b'{"value": 1.260, "unit": 5}', Quantity).value) == "1.260"
 
 
 def test_one_odd_member_costs_only_itself() -> None:
     sent = observation(status=["final"], specimen="blood", note={"text": "ok"}, issued=20250615)
-    (found,) = read_sheaf(msgspec.json.encode(sent)).resources
+    (found,) = read_bundle(msgspec.json.encode(sent)).resources
     assert isinstance(found, Observation)
     assert (found.id, found.status, found.specimen, found.issued) == ("o1", None, None, None)
     assert [note.text for note in found.note or ()] == ["ok"]
-    assert one(found.valueQuantity, Quantity) == Quantity(Decimal("0.62"), unit="mmol/L")
+    assert decode_member(found.valueQuantity, Quantity) == Quantity(Decimal("0.62"), unit="mmol/L")
 
 
 def test_one_odd_entry_costs_only_itself() -> None:
     clean = bundle(*(observation(id=f"o{n}") for n in range(3)))
     parts = [*(observation(id=f"o{n}") for n in range(3)), 5, None, {"resourceType": "Basic"}, {"id": "nothing"}]
-    sheaf = read_sheaf(bundle(*parts))
-    assert sheaf.resources[:3] == read_sheaf(clean).resources
+    sheaf = read_bundle(bundle(*parts))
+    assert sheaf.resources[:3] == read_bundle(clean).resources
     assert [found.resourceType for found in sheaf.resources[3:]] == ["Basic"]
-    assert sheaf.odd == ["$.entry[3]", "$.entry[4]", "$.entry[6]"]
+    assert sheaf.invalid_entries == ["$.entry[3]", "$.entry[4]", "$.entry[6]"]
 
 
 def test_entries_that_are_no_objects_keep_their_numbers() -> None:
-    sheaf = read_sheaf(
+    sheaf = read_bundle(
         b'{"resourceType": "Bundle", "entry": [null, 5, {"resource": {"resourceType": "Patient"}}]}', "$.b"
     )
-    assert (sheaf.odd, [found.where for found in sheaf.resources]) == (
+    assert (sheaf.invalid_entries, [found.full_url for found in sheaf.resources]) == (
         ["$.b.entry[0]", "$.b.entry[1]"],
         ["$.b.entry[2]"],
     )
@@ -77,13 +77,13 @@ def test_entries_that_are_no_objects_keep_their_numbers() -> None:
 
 @pytest.mark.parametrize("sent", ["5", '"x"', "[]", "{}", '{"resourceType": 5}', '[{"resourceType": "Patient"}]'])
 def test_what_is_no_resource_is_odd(sent: str) -> None:
-    sheaf = read_sheaf(sent.encode(), "$.prefetch.x")
-    assert (sheaf.resources, sheaf.odd) == ([], ["$.prefetch.x"])
+    sheaf = read_bundle(sent.encode(), "$.prefetch.x")
+    assert (sheaf.resources, sheaf.invalid_entries) == ([], ["$.prefetch.x"])
 
 
 def test_null_is_nothing() -> None:
-    sheaf = read_sheaf(b" null ")
-    assert (sheaf.resources, sheaf.odd, sheaf.is_bundle) == ([], [], False)
+    sheaf = read_bundle(b" null ")
+    assert (sheaf.resources, sheaf.invalid_entries, sheaf.is_bundle) == ([], [], False)
 
 
 @pytest.mark.parametrize(
@@ -99,20 +99,20 @@ def test_null_is_nothing() -> None:
 )
 def test_what_is_not_json_is_refused(sent: bytes) -> None:
     with pytest.raises(BadRequest, match="not readable as JSON"):
-        read_sheaf(sent)
+        read_bundle(sent)
 
 
 @pytest.mark.parametrize("sent", [b'"entry": null', b'"entry": null, "link": 5', b'"link": 5', b'"entry": []'])
 def test_an_empty_bundle_is_empty(sent: bytes) -> None:
-    sheaf = read_sheaf(b'{"resourceType": "Bundle", ' + sent + b"}")
-    assert (sheaf.is_bundle, sheaf.resources, sheaf.odd) == (True, [], [])
+    sheaf = read_bundle(b'{"resourceType": "Bundle", ' + sent + b"}")
+    assert (sheaf.is_bundle, sheaf.resources, sheaf.invalid_entries) == (True, [], [])
 
 
 def test_a_bundle_within_a_bundle_is_opened() -> None:
     inner = {"resourceType": "Bundle", "entry": [{"resource": observation()}]}
     outer = {"resourceType": "Bundle", "entry": [{"resource": inner, "fullUrl": "urn:uuid:1"}]}
-    (found,) = read_sheaf(msgspec.json.encode(outer)).resources
-    assert (found.id, found.where) == ("o1", "$.entry[0].entry[0]")
+    (found,) = read_bundle(msgspec.json.encode(outer)).resources
+    assert (found.id, found.full_url) == ("o1", "$.entry[0].entry[0]")
 
 
 @pytest.mark.parametrize("odd", [[], [5]], ids=["clean", "odd"])
@@ -120,9 +120,9 @@ def test_the_entries_of_bundles_within_a_bundle_count_as_well(odd: list[object])
     inner = {"resourceType": "Bundle", "entry": [{"resource": observation()}] * 3 + odd}
     outer = msgspec.json.encode({"resourceType": "Bundle", "entry": [{"resource": inner}] * 2})
     entries = 2 * (1 + 3 + len(odd))
-    assert len(read_sheaf(outer, "$", entries).resources) == 6
+    assert len(read_bundle(outer, "$", entries).resources) == 6
     with pytest.raises(TooLarge, match=f"more than {entries - 1} entries"):
-        read_sheaf(outer, "$", entries - 1)
+        read_bundle(outer, "$", entries - 1)
 
 
 def test_the_next_page_and_the_outcomes_are_kept_apart() -> None:
@@ -131,18 +131,18 @@ def test_the_next_page_and_the_outcomes_are_kept_apart() -> None:
         "link": [{"relation": "self", "url": "a"}, {"relation": "next", "url": "b"}],
         "entry": [{"resource": {"resourceType": "OperationOutcome", "issue": {"severity": "error"}}}],
     }
-    sheaf = read_sheaf(msgspec.json.encode(sent))
+    sheaf = read_bundle(msgspec.json.encode(sent))
     assert (sheaf.next_url, sheaf.resources) == ("b", [])
     assert [issue.severity for outcome in sheaf.outcomes for issue in outcome.issue or ()] == ["error"]
 
 
 def test_a_resource_cannot_claim_a_place_of_its_own() -> None:
-    (found,) = read_sheaf(bundle(observation(fullUrl="Specimen/other"))).resources
-    assert found.where == "$.entry[0]"
+    (found,) = read_bundle(bundle(observation(fullUrl="Specimen/other"))).resources
+    assert found.full_url == "$.entry[0]"
 
 
 def test_a_lone_dosage_of_an_administration_is_no_oddness() -> None:
-    (found,) = read_sheaf(b'{"resourceType": "MedicationAdministration", "dosage": {"text": "2 g"}}').resources
+    (found,) = read_bundle(b'{"resourceType": "MedicationAdministration", "dosage": {"text": "2 g"}}').resources
     assert isinstance(found, MedicationAdministration)
     assert found.dosage == Dosage(text="2 g")
 
@@ -173,22 +173,22 @@ def test_interpretations_are_a_list_in_r4_and_one_in_stu3() -> None:
 
 @pytest.mark.parametrize(("sent", "is_given"), [(b"", False), (b"null", False), (b"[]", False), (b'"2024"', True)])
 def test_given(sent: bytes, is_given: bool) -> None:
-    assert given(Raw(sent)) is is_given
+    assert is_present(Raw(sent)) is is_given
 
 
 def test_a_kind_is_never_mistaken_for_another() -> None:
-    (found,) = read_sheaf(b'{"id": 5, "code": {"text": "x"}, "resourceType": "Specimen"}').resources
+    (found,) = read_bundle(b'{"id": 5, "code": {"text": "x"}, "resourceType": "Specimen"}').resources
     assert type(found) is Specimen
 
 
-@pytest.mark.parametrize(("number", "kept"), [(MOST_ENTRIES, MOST_ENTRIES), (MOST_ENTRIES + 1, 0)])
+@pytest.mark.parametrize(("number", "kept"), [(MAX_ENTRIES, MAX_ENTRIES), (MAX_ENTRIES + 1, 0)])
 def test_an_odd_array_inside_a_resource_is_mended_unless_it_is_as_long_as_no_chart(number: int, kept: int) -> None:
     notes = [{"text": "x"}] * (number - 1) + [{"text": 5}]
-    (found,) = read_sheaf(msgspec.json.encode(observation(note=notes))).resources
+    (found,) = read_bundle(msgspec.json.encode(observation(note=notes))).resources
     assert isinstance(found, Observation)
     assert len(found.note or ()) == kept
 
 
 def test_a_bundle_that_is_read_without_a_limit_keeps_all_its_entries_although_one_is_odd() -> None:
-    entries = [{"resource": observation()}] * MOST_ENTRIES + [5]
-    assert len(read_sheaf(msgspec.json.encode({"resourceType": "Bundle", "entry": entries})).resources) == MOST_ENTRIES
+    entries = [{"resource": observation()}] * MAX_ENTRIES + [5]
+    assert len(read_bundle(msgspec.json.encode({"resourceType": "Bundle", "entry": entries})).resources) == MAX_ENTRIES

@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
-from service.errors import FhirReadFailed
-from service.fhir.client import WORDING, FhirReader, Limits, Pages
-from service.fhir.crew import CALLS_TOGETHER, Crew
+from service.fhir.client import FhirReader, Limits, Pages
+from service.fhir.failure import FAILURE_MESSAGES, FailureKind, ReadFailure
+from service.fhir.read_pool import CALLS_TOGETHER, ReadPool
 from service.net.turns import Turns
 from tests.fhir import servers
 from tests.fhir.servers import Answer, Request, after, by_target, reply, serving
 
-Answers = Mapping[str, Pages | FhirReadFailed]
+Answers = Mapping[str, Pages | ReadFailure]
 QUERIES = {key: f"Observation?code={key}" for key in "abc"}
-ALL = Pages((servers.EMPTY,), complete=True)
+ALL = Pages((servers.EMPTY,))
 
 
 def anywhere(_url: str) -> bool:
@@ -31,7 +31,7 @@ def anywhere(_url: str) -> bool:
 
 @contextmanager
 def reading(together: int = CALLS_TOGETHER, **members: Any) -> Iterator[FhirReader]:
-    reader = FhirReader(**{"crew": Crew(together=together)} | members)
+    reader = FhirReader(**{"pool": ReadPool(together=together)} | members)
     yield reader
     reader.close()
 
@@ -42,7 +42,8 @@ def read(reader: FhirReader, base: str, queries: Mapping[str, str] = QUERIES, se
 
 def said(answers: Answers) -> set[str]:
     """What is said of those that were not read in full."""
-    return {str(one) if isinstance(one, FhirReadFailed) else one.note for one in answers.values()}
+    failures = [one if isinstance(one, ReadFailure) else one.failure for one in answers.values()]
+    return {failure.words if failure else "" for failure in failures}
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -88,18 +89,18 @@ def test_so_many_calls_read_at_one_time_and_in_the_end_all_have_read(hosts, toge
 
 
 def test_readers_of_one_process_share_their_turns():
-    crew = Crew(together=1)
+    pool = ReadPool(together=1)
     with (
         serving(servers.silence) as hanging,
         serving(reply()) as well,
-        reading(crew=crew) as one,
-        reading(crew=crew) as other,
+        reading(pool=pool) as one,
+        reading(pool=pool) as other,
         ThreadPoolExecutor(1) as caller,
     ):
         first = caller.submit(read, one, hanging.base, seconds=1.5)
         until(lambda: len(hanging.seen) == len(QUERIES))
-        assert said(read(other, well.base, seconds=0.3)) == {WORDING["busy"]}
-        assert said(first.result()) == {WORDING["timeout"]}
+        assert said(read(other, well.base, seconds=0.3)) == {FAILURE_MESSAGES["busy"]}
+        assert said(first.result()) == {FAILURE_MESSAGES["timeout"]}
         assert read(other, well.base) == dict.fromkeys(QUERIES, ALL)
 
 
@@ -108,7 +109,7 @@ def test_a_call_without_a_turn_asks_nobody_and_ends_by_its_own_deadline():
         with ThreadPoolExecutor(1) as caller:
             first = caller.submit(read, reader, hanging.base, seconds=2.0)
             until(lambda: len(hanging.seen) == len(QUERIES))
-            assert said(read(reader, hanging.base, seconds=0.3)) == {WORDING["busy"]}
+            assert said(read(reader, hanging.base, seconds=0.3)) == {FAILURE_MESSAGES["busy"]}
             assert not first.done()
             assert read(reader, well.base) == dict.fromkeys(QUERIES, ALL)  # another server: another turn
         assert len(hanging.seen) == len(QUERIES)
@@ -148,7 +149,7 @@ def test_a_crowd_leaves_no_turn_taken_and_nobody_waiting():
 
 
 def test_servers_that_hang_leave_turns_to_the_others():
-    turns = Crew().turns
+    turns = ReadPool().turns
     had = [sum(turns.begin(server, 0.0) for _ in range(20)) for server in "abcdef"]
     assert had == [8, 4, 2, 1, 1, 0]
     assert sum(had) == CALLS_TOGETHER
@@ -177,7 +178,7 @@ def test_calls_of_hung_servers_do_not_delay_a_call_of_another():
         calls = [
             callers.submit(read, reader, server.base, seconds=4.0) for server in hung for _ in range(CALLS_TOGETHER)
         ]
-        until(lambda: all(server.seen for server in hung) and len(reader._crew.turns._waiting) > CALLS_TOGETHER)
+        until(lambda: all(server.seen for server in hung) and len(reader._pool.turns._waiting) > CALLS_TOGETHER)
         assert read(reader, well.base) == dict.fromkeys(QUERIES, ALL)
         assert not any(call.done() for call in calls)
 
@@ -191,12 +192,12 @@ def test_a_call_whose_reads_do_not_end_gives_its_turn_back_when_they_have():
 
     with serving(reply()) as server, serving(reply()) as well, reading(together=2) as reader:
         first = reader.read(server.base, None, QUERIES, time.monotonic() + 0.3, slowly)
-        assert said(first) == {WORDING["timeout"]}
-        assert said(read(reader, server.base, seconds=0.3)) == {WORDING["busy"]}
+        assert said(first) == {FAILURE_MESSAGES["timeout"]}
+        assert said(read(reader, server.base, seconds=0.3)) == {FAILURE_MESSAGES["busy"]}
         assert read(reader, well.base) == dict.fromkeys(QUERIES, ALL)
         looked_up.set()
         assert read(reader, server.base) == dict.fromkeys(QUERIES, ALL)
-        until(lambda: reader._crew.turns._taken == {})
+        until(lambda: reader._pool.turns._taken == {})
 
 
 # ── threads ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -218,10 +219,10 @@ def test_without_a_thread_each_key_fails_at_once_and_the_next_call_reads():
             with reading(together=1) as reader:
                 with no_more_threads():
                     start = time.monotonic()
-                    assert said(read(reader, server.base)) == {WORDING["no-thread"]}
+                    assert said(read(reader, server.base)) == {FAILURE_MESSAGES["no-thread"]}
                     assert time.monotonic() - start < 5
                 assert read(reader, server.base) == dict.fromkeys(QUERIES, ALL)
-                assert reader._crew.turns._taken == {}
+                assert reader._pool.turns._taken == {}
 
 
 def readers_at_work() -> set[threading.Thread]:
@@ -231,30 +232,30 @@ def readers_at_work() -> set[threading.Thread]:
 def test_there_are_no_more_threads_however_many_servers_are_read():
     before = readers_at_work()
     with ExitStack() as life:
-        crew = Crew(reads=len(QUERIES), together=2)
-        readers = [life.enter_context(reading(crew=crew)) for _ in range(2)]
+        pool = ReadPool(reads=len(QUERIES), together=2)
+        readers = [life.enter_context(reading(pool=pool)) for _ in range(2)]
         for number in range(8):
             server = life.enter_context(serving(after(0.05, reply())))
             assert read(readers[number % 2], server.base) == dict.fromkeys(QUERIES, ALL)
-        assert len(QUERIES) <= len(readers_at_work() - before) <= crew.size
+        assert len(QUERIES) <= len(readers_at_work() - before) <= pool.size
 
 
 def test_after_closing_no_thread_is_started():
     before = readers_at_work()
     with serving(reply()) as server, reading() as reader:
         reader.close()
-        assert said(read(reader, server.base)) == {WORDING["no-thread"]}
+        assert said(read(reader, server.base)) == {FAILURE_MESSAGES["no-thread"]}
         assert readers_at_work() <= before
     assert server.seen == []
 
 
 def test_a_read_that_finds_its_threads_retired_by_another_call_asks_the_next_ones():
-    crew = Crew()
+    pool = ReadPool()
     with ThreadPoolExecutor(4) as callers:
-        reads = [callers.submit(lambda: crew.submit(int).result()) for _ in range(400)]
+        reads = [callers.submit(lambda: pool.submit(int).result()) for _ in range(400)]
         while not all(read.done() for read in reads):
-            crew._retire(crew._threads)
-    crew.close()
+            pool._retire(pool._threads)
+    pool.close()
     assert [read.result() for read in reads] == [0] * 400
 
 
@@ -273,7 +274,7 @@ def test_with_too_few_threads_some_keys_are_read_and_later_all_at_the_same_momen
         with no_more_threads():
             answers = read(reader, server.base, many)
         assert ALL in answers.values()
-        assert WORDING["no-thread"] in said(answers)
+        assert FAILURE_MESSAGES["no-thread"] in said(answers)
         time.sleep(0.3)  # the thread has come to rest
         assert read(reader, server.base) == dict.fromkeys(QUERIES, ALL)
 
@@ -300,10 +301,10 @@ def test_a_filled_bundle_has_the_size_that_is_asked_for():
 
 FIRST: dict[str, tuple[Answer, str]] = {
     "fits": (reply(filled(300)), ""),
-    "without end": (servers.endless(b" " * 100), WORDING["too-large"]),
-    "too much at once": (reply(b" " * 5000), WORDING["too-large"]),
-    "no JSON": (reply(b"<" * 700), WORDING["not-json"]),
-    "broken twice": (servers.then_close(reply(b" " * 700, content_length="900")), WORDING["broken"]),
+    "without end": (servers.endless(b" " * 100), FAILURE_MESSAGES["too-large"]),
+    "too much at once": (reply(b" " * 5000), FAILURE_MESSAGES["too-large"]),
+    "no JSON": (reply(b"<" * 700), FAILURE_MESSAGES["not-json"]),
+    "broken twice": (servers.then_close(reply(b" " * 700, content_length="900")), FAILURE_MESSAGES["broken"]),
 }
 
 
@@ -314,7 +315,7 @@ def test_what_one_query_was_refused_is_left_for_the_others(first, words):
     with serving(answer) as server, reading(limits=Limits(max_bytes=1000)) as reader:
         answers = read(reader, server.base, queries)
     assert said({"first": answers["first"]}) == {words}
-    assert answers["second"] == Pages((filled(700),), complete=True)
+    assert answers["second"] == Pages((filled(700),))
 
 
 def test_the_budget_is_for_all_queries_and_pages_of_a_call():
@@ -323,7 +324,7 @@ def test_the_budget_is_for_all_queries_and_pages_of_a_call():
             answers = read(reader, server.base)
             whole = [one for one in answers.values() if isinstance(one, Pages)]
             assert [one.complete for one in whole] == [True, True]
-            assert said(answers) == {"", WORDING["too-large"]}
+            assert said(answers) == {"", FAILURE_MESSAGES["too-large"]}
 
 
 def test_a_query_beyond_the_budget_keeps_the_pages_it_has():
@@ -335,8 +336,8 @@ def test_a_query_beyond_the_budget_keeps_the_pages_it_has():
         first = servers.bundle("a", f"{server.base}/Observation?page=2")
         answers |= {"page=1": reply(first), "page=2": reply(filled(950)), "other": after(0.5, reply(filled(500)))}
         found = read(reader, server.base, {"paged": "Observation?page=1", "other": "Observation?code=other"})
-    assert found["paged"] == Pages((first,), complete=False, note=WORDING["too-large"])
-    assert found["other"] == Pages((filled(500),), complete=True)
+    assert found["paged"] == Pages((first,), ReadFailure(FailureKind("too-large")))
+    assert found["other"] == Pages((filled(500),))
 
 
 def peak_of(work: Callable[[], object]) -> int:
@@ -352,9 +353,9 @@ def peak_of(work: Callable[[], object]) -> int:
 def test_answers_without_end_to_all_queries_hold_no_more_than_the_budget():
     queries = {str(number): "Observation" for number in range(16)}
     with serving(servers.endless()) as server, reading() as reader:
-        answers: dict[str, Pages | FhirReadFailed] = {}
+        answers: dict[str, Pages | ReadFailure] = {}
         peak = peak_of(lambda: answers.update(read(reader, server.base, queries)))
-    assert said(answers) == {WORDING["too-large"]}
+    assert said(answers) == {FAILURE_MESSAGES["too-large"]}
     assert peak < 2 * Limits().max_bytes
 
 
