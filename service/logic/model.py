@@ -178,7 +178,7 @@ class Medication:
     schedule: Schedule = Schedule.UNSTATED
     once: bool = False  # one single dose
     most_per_day: Decimal | None = None  # doses per day at most, of an as-needed product
-    ordered_at: When | None = None  # when a request was written
+    ordered_at: PartialDateTime | None = None  # when a request was written
     request: str = ""  # of an administration: the reference of the request that it fulfils
     text: str = ""  # the words of the dosage, as written
 
