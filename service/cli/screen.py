@@ -18,13 +18,13 @@ from typing import Any
 import click
 import msgspec
 
-from service.cli.screening import journal, outcome
-from service.cli.screening.export import export_files
-from service.cli.screening.journal import Asked, Journal
-from service.cli.screening.judging import Options, Task, screen_bucket
-from service.cli.screening.partition import Partition, bucket_file, partition
-from service.cli.setup import Setup, judging_options, moment, prepare, progress_bar, site_option
+from service.cli.setup import Setup, for_worker, judging_options, moment, prepare, progress_bar, site_option
 from service.logic.model import Hook
+from service.population import journal, outcome
+from service.population.export import export_files
+from service.population.journal import Asked, Journal
+from service.population.partition import Partition, bucket_file, partition
+from service.population.screening import Options, Task, screen_bucket
 
 _SAID = 10  # skipped lines named on the terminal
 
@@ -91,7 +91,7 @@ def screen(
                 journal.discard(output)
             earlier = _earlier(output)
             at = moment(as_of, setup.site) if as_of or not earlier else datetime.fromisoformat(earlier.asked.as_of)
-            options = Options(at, Hook(hook), site, setup.site.profile, setup.site.research)
+            options = Options(at, Hook(hook), for_worker, site, setup.site.profile, setup.site.research)
             plan = Plan(files, output, options, _asked(options, format_, setup), jobs or os.cpu_count() or 1)
             _run(plan, earlier)
 

@@ -19,6 +19,7 @@ from service.errors import MagnesiumCdsError, SettingsError
 from service.fhir import primitives
 from service.fhir.snapshot import Site
 from service.logic.model import Hook
+from service.population import screening
 from service.settings import SITE, Settings, load
 from service.settings.site import RuleMode
 
@@ -61,6 +62,12 @@ def prepare(path: Path | None, language: str | None = None, profile: str = "", r
         raise click.BadParameter(f"is one of {', '.join(site.knowledge.profiles)}", param_hint="--profile")
     site = replace(site, profile=profile or site.profile, research=research or site.research)
     return Setup(settings, site, _presentation(settings, language))
+
+
+def for_worker(options: screening.Options) -> screening.Setup:
+    """What a process that judges a population needs, made anew in each."""
+    setup = prepare(options.site, None, options.profile, options.research)
+    return screening.Setup(setup.site, setup.how)
 
 
 def _presentation(settings: Settings, language: str | None) -> Presentation:

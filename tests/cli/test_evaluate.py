@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from tests.cli.records import AS_OF, bundle, lab, low_magnesium, normal, patient
+from tests.population.records import AS_OF, bundle, lab, low_magnesium, normal, patient
 
 
 @pytest.fixture

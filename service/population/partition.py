@@ -12,7 +12,7 @@ from zlib import crc32
 
 import msgspec
 
-from service.cli.screening.export import (
+from service.population.export import (
     READ,
     SHARED,
     Broken,

@@ -10,14 +10,18 @@ from typing import Any, Final
 
 import msgspec
 
-from service.cli.screening.partition import Partition
+from service.decide import Decision
 from service.logic.knowledge import VERSION
-from service.logic.model import DataIssue
+from service.logic.model import Failed, Finding, MissingInputs, NotMet, Outcome, Withheld
+from service.population.partition import Partition
 
 FORMATS: Final = ("ndjson", "csv")
 COLUMNS: Final = (
     "patient", "asOf", "rule", "name", "outcome", "gate", "result", "indicator", "shown", "values", "evidence",
 )  # fmt: skip
+_OUTCOMES: Final[Mapping[type, str]] = {
+    Finding: "finding", NotMet: "not-met", MissingInputs: "lacking", Failed: "failed", Withheld: "withheld",
+}  # fmt: skip
 Json = dict[str, Any]
 Counts = dict[str, int]
 Nested = dict[str, Counts]
@@ -39,29 +43,28 @@ class Tally(msgspec.Struct):
     not_judged: Counts = msgspec.field(default_factory=dict)  # patients lost to a fault of ours, by kind of error
 
 
-def take(body: Json, issues: Iterable[DataIssue], tally: Tally) -> None:
-    """Add one patient: the answer of `explain`, and what could not be used."""
-    tally.with_card += bool(body["cards"])
-    for card in body["cards"]:
-        count(tally.indicators, card["indicator"])
-    for issue in issues:
+def take(decision: Decision, tally: Tally) -> None:
+    """Add one patient."""
+    tally.with_card += bool(decision.cards)
+    for card in decision.cards:
+        count(tally.indicators, card.body["indicator"])
+    for issue in decision.assessment.patient.issues:
         count(tally.issues, issue.problem.template)  # without its values, which are the patient's
-    for finding in body["findings"]:
-        _take_finding(finding, tally)
-
-
-def _take_finding(finding: Json, tally: Tally) -> None:
-    rule, outcome = finding["rule"], finding["outcome"]
-    count(tally.outcomes.setdefault(rule, {}), outcome)
-    if finding["shown"]:
+    for rule in {rule for card in decision.cards for rule in card.stated}:
         count(tally.shown, rule)
-    if outcome == "finding":
-        count(tally.results.setdefault(rule, {}), finding["result"])
-    elif outcome == "lacking":
-        for name in finding["lacking"]:
+    for result in decision.assessment.judgements:
+        _take_outcome(result.rule.id, result.outcome, tally)
+
+
+def _take_outcome(rule: str, outcome: Outcome, tally: Tally) -> None:
+    count(tally.outcomes.setdefault(rule, {}), _OUTCOMES[type(outcome)])
+    if isinstance(outcome, Finding):
+        count(tally.results.setdefault(rule, {}), outcome.result)
+    elif isinstance(outcome, MissingInputs):
+        for name in outcome.inputs:
             count(tally.lacking.setdefault(rule, {}), name)
-    elif outcome == "failed":
-        count(tally.failed.setdefault(rule, {}), finding["error"])
+    elif isinstance(outcome, Failed):
+        count(tally.failed.setdefault(rule, {}), outcome.error)
 
 
 def count(counts: Counts, name: str) -> None:

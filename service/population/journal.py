@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 
 from service import __version__
-from service.cli.screening.partition import Partition
 from service.logic.knowledge import VERSION
+from service.population.partition import Partition
 
 _OUTPUTS = ("findings.ndjson", "findings.csv", "findings.draft", "summary.json", "broken.ndjson", "manifest.json")
 _WORDS = {"as_of": "--as-of", "hook": "--hook", "profile": "--profile", "research": "--research", "format": "--format"}

@@ -14,12 +14,13 @@ from time import monotonic, sleep
 import msgspec
 import pytest
 
-from service.cli.screening import export, outcome
-from service.cli.screening.journal import only_one
-from service.cli.screening.judging import Options, Task, screen_bucket
-from service.cli.screening.partition import bucket_of, partition
+from service.cli.setup import for_worker
 from service.logic.model import Hook
-from tests.cli.records import (
+from service.population import export, outcome
+from service.population.journal import only_one
+from service.population.partition import bucket_of, partition
+from service.population.screening import Options, Task, screen_bucket
+from tests.population.records import (
     AS_OF,
     anybody,
     bundle,
@@ -242,7 +243,7 @@ def test_a_chart_that_breaks_the_service_costs_that_patient_only(tmp_path):
     files = sorted(write_export(tmp_path / "export", low_magnesium("p1")).iterdir())
     found = partition(files, buckets, tmp_path / "broken.ndjson", lambda _: None)
     number = bucket_of("p1", found.buckets)
-    options = Options(datetime(2025, 6, 15), Hook.PATIENT_VIEW)  # noqa: DTZ001
+    options = Options(datetime(2025, 6, 15), Hook.PATIENT_VIEW, for_worker)  # noqa: DTZ001
     names = tuple(file.name for file in files)
     assert screen_bucket(Task(number, buckets, results, names, options)) == 1
     row = {"patient": "Patient/p1", "asOf": "2025-06-15T00:00:00", "outcome": "not-judged"}
