@@ -13,9 +13,9 @@ import msgspec
 
 from service.cds.cards import Presentation
 from service.decide import Decision, decide
+from service.fhir.decode import Resource
 from service.fhir.ownership import EvaluationInput
 from service.fhir.snapshot import Site
-from service.fhir.decode import Resource
 from service.logic.evaluate import RuleResult
 from service.logic.model import Finding, Hook, Withheld
 from service.population.outcome import Tally, count, result_files, take
