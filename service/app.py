@@ -40,7 +40,7 @@ from service.store.database import upgrade
 from service.store.store import Store
 from service.terminology import rxnorm
 from service.terminology.analytes import LAB_CODES
-from service.terminology.drugs import FORMULARY, Formulary
+from service.terminology.drugs import DRUG_VOCABULARY, DrugVocabulary
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -60,7 +60,7 @@ def known() -> Known:
     return Known(
         thresholds=bounds,
         rules=[rule.id for rule in RULES],
-        ingredients=FORMULARY.ingredients,
+        ingredients=DRUG_VOCABULARY.ingredients,
         profiles=list(knowledge.profiles),
     )
 
@@ -180,17 +180,17 @@ def site_of(settings: Settings) -> Site:
         zone=settings.service.zone,
         knowledge=load().with_values(settings.thresholds),
         codes=LAB_CODES.with_codes(settings.labs),
-        formulary=_formulary(settings),
+        vocabulary=_vocabulary(settings),
         accept_unknown_status=settings.service.accept_unknown_status,
         profile=settings.service.reference_profile,
     )
 
 
-def _formulary(settings: Settings) -> Formulary:
-    formulary = FORMULARY
+def _vocabulary(settings: Settings) -> DrugVocabulary:
+    vocabulary = DRUG_VOCABULARY
     if settings.service.rxnorm_table:
-        formulary = formulary.with_codes(rxnorm.read(Path(settings.service.rxnorm_table)).codes())
-    return formulary.with_codes(settings.drugs) if settings.drugs else formulary
+        vocabulary = vocabulary.with_codes(rxnorm.read(Path(settings.service.rxnorm_table)).codes())
+    return vocabulary.with_codes(settings.drugs) if settings.drugs else vocabulary
 
 
 def _store_fault(kind: str) -> None:

@@ -14,7 +14,7 @@ from service.fhir.resources import Reference, Resource
 from service.logic.knowledge import Knowledge
 from service.logic.model import PartialDateTime
 from service.terminology.analytes import LabCodes
-from service.terminology.drugs import Formulary
+from service.terminology.drugs import DrugVocabulary
 
 NOT_SENT = "not sent, and there is no access to the FHIR server"
 
@@ -27,7 +27,7 @@ class ReadContext:
     zone: tzinfo
     knowledge: Knowledge
     codes: LabCodes
-    formulary: Formulary
+    vocabulary: DrugVocabulary
     accept_unknown_status: bool = True
     birth: PartialDateTime | None = None
     sex: str = ""

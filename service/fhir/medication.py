@@ -36,7 +36,7 @@ from service.fhir.resources import (
 )
 from service.logic.model import DataIssue, Exposure, Ingredient, Medication, PartialDateTime
 from service.logic.text import Text
-from service.terminology.drugs import Drug, Formulary, local_code
+from service.terminology.drugs import Drug, DrugVocabulary, local_code
 
 _FLUID_PARTNERS = frozenset({"calcium_parenteral", "potassium_salt", "phosphate_salt"})
 _MAGNESIUM = frozenset({"mg_preparation", "mg_containing_antacid"})
@@ -107,7 +107,7 @@ def _magnesium(
     """Of a magnesium product the amounts matter too: how much in one dose, how often, how fast."""
     regimens = [read_dosage(dosage) for dosage in concurrent(dosages)] or [Regimen()]
     first = regimens[0]
-    ingredients, per_day = _amounts(known, regimens, context.formulary)
+    ingredients, per_day = _amounts(known, regimens, context.vocabulary)
     return Medication(
         reference=name(resource),
         name=known.label,
@@ -119,7 +119,7 @@ def _magnesium(
         end=end,
         doses_per_day=per_day,
         duration_min=first.minutes or _lasted(resource),
-        rate_mg_min=first.rate_mg_min or _flow(known, first, context.formulary),
+        rate_mg_min=first.rate_mg_min or _flow(known, first, context.vocabulary),
     )
 
 
@@ -134,15 +134,15 @@ def _dosages(resource: Prescribed) -> list[Dosage]:
 def _identify(resource: Prescribed, context: ReadContext) -> _Recognised:
     """A product given by its concept alone is remembered; one by reference is followed."""
     if resource.medicationReference is None and resource.medicationCodeableConcept and not resource.medication:
-        return _by_concept(resource.medicationCodeableConcept, context.formulary)
-    return _recognise(_product_of(resource, context), context.formulary)
+        return _by_concept(resource.medicationCodeableConcept, context.vocabulary)
+    return _recognise(_product_of(resource, context), context.vocabulary)
 
 
 @cached_by_bytes
-def _by_concept(raw: bytes, formulary: Formulary) -> _Recognised:
+def _by_concept(raw: bytes, vocabulary: DrugVocabulary) -> _Recognised:
     product = _Product()
     _add_concept(product, concept(raw))
-    return _recognise(product, formulary)
+    return _recognise(product, vocabulary)
 
 
 def _product_of(resource: Prescribed, context: ReadContext) -> _Product:
@@ -200,35 +200,35 @@ def _add_ingredient(
     product.parts.append((inner, strength(stated)))
 
 
-def _recognise(product: _Product, formulary: Formulary) -> _Recognised:
+def _recognise(product: _Product, vocabulary: DrugVocabulary) -> _Recognised:
     """The drugs of a product: by its codes and those of its parts, else by name; combinations give every component."""
-    by_code = _by_codes(product, formulary)
-    parts = [drug for part, _ in product.parts for drug in _part_drugs(part, formulary)]
+    by_code = _by_codes(product, vocabulary)
+    parts = [drug for part, _ in product.parts for drug in _part_drugs(part, vocabulary)]
     if by_code:
         found, by = [*by_code, *parts], "code"
     elif parts:
         found, by = parts, "ingredient"
     else:
-        found, by = [drug for word in product.names for drug in formulary.by_name(word)], "name"
+        found, by = [drug for word in product.names for drug in vocabulary.by_name(word)], "name"
     drugs = tuple(dict.fromkeys(found))
     return _Recognised(
         product=product,
         drugs=drugs,
         by=by,
         label=_label(product) or (drugs[0].name if drugs else ""),
-        route=_told_route(product, formulary),
+        route=_told_route(product, vocabulary),
         ingredients=tuple(Ingredient(drug.name, drug.drug_class) for drug in drugs),
         magnesium=any(drug.drug_class in _MAGNESIUM for drug in drugs),
     )
 
 
-def _by_codes(product: _Product, formulary: Formulary) -> list[Drug]:
-    return [drug for system, code, _ in product.codings for drug in formulary.by_code(system, code)]
+def _by_codes(product: _Product, vocabulary: DrugVocabulary) -> list[Drug]:
+    return [drug for system, code, _ in product.codings for drug in vocabulary.by_code(system, code)]
 
 
-def _part_drugs(part: _Product, formulary: Formulary) -> list[Drug]:
-    nested = [drug for inner, _ in part.parts for drug in _part_drugs(inner, formulary)]
-    return _by_codes(part, formulary) or nested or [d for word in part.names for d in formulary.by_name(word)]
+def _part_drugs(part: _Product, vocabulary: DrugVocabulary) -> list[Drug]:
+    nested = [drug for inner, _ in part.parts for drug in _part_drugs(inner, vocabulary)]
+    return _by_codes(part, vocabulary) or nested or [d for word in part.names for d in vocabulary.by_name(word)]
 
 
 def _label(product: _Product) -> str:
@@ -237,10 +237,10 @@ def _label(product: _Product) -> str:
     return next((" ".join(word.split())[:120] for word in listed if word), "")
 
 
-def _told_route(product: _Product, formulary: Formulary) -> str:
+def _told_route(product: _Product, vocabulary: DrugVocabulary) -> str:
     """The route that form or name tells; local products (eye drops, creams) are "other"."""
     local = any(local_code(system, code) for system, code, _ in product.codings)
-    if local or any(formulary.local_name(word) for word in product.names):
+    if local or any(vocabulary.local_name(word) for word in product.names):
         return "other"
     told = (*(coded_route(form) for form in product.forms), *(route_in(word) for word in product.names))
     return next((route for route in told if route), "")
@@ -256,7 +256,7 @@ def _route_of_kind(resource: Resource, known: _Recognised) -> str:
 
 
 def _amounts(
-    known: _Recognised, regimens: list[Regimen], formulary: Formulary
+    known: _Recognised, regimens: list[Regimen], vocabulary: DrugVocabulary
 ) -> tuple[tuple[Ingredient, ...], Decimal | None]:
     """The ingredients with their milligrams in one dose, and doses per day.
 
@@ -264,12 +264,12 @@ def _amounts(
     """
     first = regimens[0]
     if len(regimens) == 1 or first.route == "iv":
-        return tuple(_with_amount(drug, known, first, formulary) for drug in known.drugs), first.per_day
+        return tuple(_with_amount(drug, known, first, vocabulary) for drug in known.drugs), first.per_day
     times = [regimen.per_day for regimen in regimens if regimen.per_day]
     if len(times) < len(regimens):
         return known.ingredients, None
     per_day = sum(times, Decimal(0))
-    each = [[_with_amount(drug, known, regimen, formulary) for regimen in regimens] for drug in known.drugs]
+    each = [[_with_amount(drug, known, regimen, vocabulary) for regimen in regimens] for drug in known.drugs]
     return tuple(_mean(doses, times, per_day) for doses in each), per_day
 
 
@@ -280,29 +280,29 @@ def _mean(doses: list[Ingredient], times: list[Decimal], per_day: Decimal) -> In
     return replace(doses[0], mg_per_dose=sum(amounts, Decimal(0)) / per_day if len(amounts) == len(doses) else None)
 
 
-def _with_amount(drug: Drug, known: _Recognised, regimen: Regimen, formulary: Formulary) -> Ingredient:
+def _with_amount(drug: Drug, known: _Recognised, regimen: Regimen, vocabulary: DrugVocabulary) -> Ingredient:
     """An ingredient with its milligrams in one dose, where dose and strength tell."""
     magnesium = [other for other in known.drugs if other.drug_class in _MAGNESIUM]
     fluid = len(_FLUID_PARTNERS & {other.drug_class for other in known.drugs}) >= 2
     if drug not in magnesium or fluid:
         return Ingredient(drug.name, drug.drug_class)
-    mg = _part_amount(drug, known.product, regimen, formulary)
+    mg = _part_amount(drug, known.product, regimen, vocabulary)
     if mg is None and len(magnesium) == 1:
         mg = _whole_amount(drug, known, regimen)
     return Ingredient(drug.name, drug.drug_class, mg)
 
 
-def _part_amount(drug: Drug, product: _Product, regimen: Regimen, formulary: Formulary) -> Decimal | None:
-    stated = _part_strength(drug, product, formulary)
+def _part_amount(drug: Drug, product: _Product, regimen: Regimen, vocabulary: DrugVocabulary) -> Decimal | None:
+    stated = _part_strength(drug, product, vocabulary)
     if stated is None or regimen.amount is None:
         return None
     mg, unit = stated
     return mg * regimen.amount if regimen.unit == (unit or "tablet") else None
 
 
-def _part_strength(drug: Drug, product: _Product, formulary: Formulary) -> tuple[Decimal, str] | None:
+def _part_strength(drug: Drug, product: _Product, vocabulary: DrugVocabulary) -> tuple[Decimal, str] | None:
     return next(
-        (stated for part, stated in product.parts if stated and drug in _part_drugs(part, formulary)),
+        (stated for part, stated in product.parts if stated and drug in _part_drugs(part, vocabulary)),
         None,
     )
 
@@ -339,11 +339,11 @@ def _dissolved(known: _Recognised, regimen: Regimen) -> Decimal | None:
     return concentration([regimen.text]) if named is None else named
 
 
-def _flow(known: _Recognised, regimen: Regimen, formulary: Formulary) -> Decimal | None:
+def _flow(known: _Recognised, regimen: Regimen, vocabulary: DrugVocabulary) -> Decimal | None:
     """Milligrams a minute of an order in millilitres an hour, where the concentration is known."""
     if regimen.rate_ml_min is None:
         return None
-    stated = _part_strength(known.drugs[0], known.product, formulary) if len(known.drugs) == 1 else None
+    stated = _part_strength(known.drugs[0], known.product, vocabulary) if len(known.drugs) == 1 else None
     mg = stated[0] if stated and stated[1] == "mL" else _dissolved(known, regimen)
     return None if mg is None else mg * regimen.rate_ml_min
 

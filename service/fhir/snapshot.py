@@ -32,7 +32,7 @@ from service.logic.model import (
 )
 from service.logic.text import Text
 from service.terminology.analytes import LAB_CODES, LabCodes, Meaning
-from service.terminology.drugs import FORMULARY, Formulary
+from service.terminology.drugs import DRUG_VOCABULARY, DrugVocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Site:
     zone: tzinfo
     knowledge: Knowledge
     codes: LabCodes = LAB_CODES
-    formulary: Formulary = FORMULARY
+    vocabulary: DrugVocabulary = DRUG_VOCABULARY
     accept_unknown_status: bool = True
     profile: str = "default"
     research: bool = False
@@ -111,7 +111,7 @@ def _context(chart: EvaluationInput, site: Site, index: ResourceIndex) -> ReadCo
         zone=site.zone,
         knowledge=site.knowledge,
         codes=site.codes,
-        formulary=site.formulary,
+        vocabulary=site.vocabulary,
         accept_unknown_status=site.accept_unknown_status,
         birth=birth(patient, site.zone),
         sex=sex(patient),

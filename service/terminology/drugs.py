@@ -67,7 +67,7 @@ class _Name:
 
 
 @dataclass(frozen=True, slots=True)
-class _Vocabulary:
+class _NameIndex:
     names: Mapping[str, Sequence[_Name]]  # by first word, longest first
     skip: frozenset[str]  # units, forms and routes that may stand before a name
     join: frozenset[str]  # words between two components
@@ -76,12 +76,12 @@ class _Vocabulary:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Formulary:
+class DrugVocabulary:
     """An immutable table of drugs; `with_codes` gives an enlarged one. Look-ups never raise and do no I/O."""
 
     drugs: Mapping[str, Drug]  # by name
     codes: Mapping[tuple[str, str], tuple[Drug, ...]]  # (canonical system, upper-case code); ATC groups by prefix
-    vocabulary: _Vocabulary
+    index: _NameIndex
     find: Callable[[str], tuple[Drug, ...]]  # remembers what it has read
 
     @property
@@ -106,9 +106,9 @@ class Formulary:
 
     def local_name(self, text: str) -> bool:
         """True if the name says that the product acts where it is applied: eye, ear, skin, irrigation."""
-        return not self.vocabulary.local.isdisjoint(_TOKEN.findall(_plain(text[:_LONGEST_TEXT])))
+        return not self.index.local.isdisjoint(_TOKEN.findall(_plain(text[:_LONGEST_TEXT])))
 
-    def with_codes(self, codes: Mapping[tuple[str, str], Sequence[str]]) -> Formulary:
+    def with_codes(self, codes: Mapping[tuple[str, str], Sequence[str]]) -> DrugVocabulary:
         """Also knows these: (system, code) -> ingredient names as in `drugs.toml`. Later rows replace earlier ones.
 
         Raises SettingsError, naming every ingredient that is not in the table.
@@ -191,30 +191,30 @@ def _words(text: str) -> tuple[list[str], list[int]]:
     return words, starts
 
 
-def _find(vocabulary: _Vocabulary, text: str) -> tuple[Drug, ...]:
+def _find(index: _NameIndex, text: str) -> tuple[Drug, ...]:
     """What the name says outside square brackets (where RxNorm puts the brand), else what it says at all."""
-    return _scan(vocabulary, _BRAND.sub(" ", text)) or (_scan(vocabulary, text) if "[" in text else ())
+    return _scan(index, _BRAND.sub(" ", text)) or (_scan(index, text) if "[" in text else ())
 
 
-def _scan(vocabulary: _Vocabulary, text: str) -> tuple[Drug, ...]:
+def _scan(index: _NameIndex, text: str) -> tuple[Drug, ...]:
     words, starts = _words(text)
     found: dict[Drug, None] = {}
     at, start, matched_to = 0, _INSIDE, -1
     while at < len(words):
         word = words[at]
         start = start if start == _COMPONENT else starts[at] or start
-        if word in vocabulary.join or word in _BREAKS:
+        if word in index.join or word in _BREAKS:
             at, start = at + 1, _COMPONENT
             continue
-        if word in vocabulary.anywhere:
+        if word in index.anywhere:
             start = _COMPONENT
         may_begin = _may_begin(start, words, at, matched_to, bool(found))
-        if may_begin and (name := _longest(vocabulary, words, starts, at)):
+        if may_begin and (name := _longest(index, words, starts, at)):
             found.update((drug, None) for drug in name.drugs if start == _COMPONENT or drug.name not in _CATIONS)
             at = matched_to = at + 1 + len(name.rest)
             start = _INSIDE
         else:
-            start = start if word in vocabulary.skip or word[0].isdigit() else _INSIDE
+            start = start if word in index.skip or word[0].isdigit() else _INSIDE
             at += 1
     return tuple(found)
 
@@ -225,18 +225,18 @@ def _may_begin(start: int, words: Sequence[str], at: int, matched_to: int, found
     return start == _COMPONENT or (start == _BRACKET and not found)
 
 
-def _longest(vocabulary: _Vocabulary, words: list[str], starts: list[int], at: int) -> _Name | None:
-    for name in vocabulary.names.get(words[at], ()):
+def _longest(index: _NameIndex, words: list[str], starts: list[int], at: int) -> _Name | None:
+    for name in index.names.get(words[at], ()):
         end = at + 1 + len(name.rest)
         if words[at + 1 : end] != name.rest:
             continue
-        if not name.alone or end >= len(words) or starts[end] or not _plain_word(vocabulary, words[end]):
+        if not name.alone or end >= len(words) or starts[end] or not _plain_word(index, words[end]):
             return name
     return None
 
 
-def _plain_word(vocabulary: _Vocabulary, word: str) -> bool:
-    return word[0].isalpha() and word not in vocabulary.skip and word not in vocabulary.join
+def _plain_word(index: _NameIndex, word: str) -> bool:
+    return word[0].isalpha() and word not in index.skip and word not in index.join
 
 
 # ---------------------------------------------------------------------------------------------------------- table
@@ -293,15 +293,15 @@ class _Table(msgspec.Struct, forbid_unknown_fields=True):
     drug: dict[str, dict[str, _Row]]
 
 
-def _load() -> Formulary:
+def _load() -> DrugVocabulary:
     """Reads `drugs.toml`. Raises msgspec.ValidationError or KeyError if the project's own table is inconsistent."""
     text = resources.files(__package__).joinpath("drugs.toml").read_text("utf-8")
     table = msgspec.convert(tomllib.loads(text), _Table)
     rows = {name: (Drug(name, of), row) for of, group in table.drug.items() for name, row in group.items()}
     drugs = {name: drug for name, (drug, _) in rows.items()}
-    vocabulary = _vocabulary(table, rows.values(), drugs)
-    find = lru_cache(maxsize=_REMEMBERED)(partial(_find, vocabulary))
-    return Formulary(drugs, _codes(table.atc, rows.values(), drugs), vocabulary, find)
+    index = _name_index(table, rows.values(), drugs)
+    find = lru_cache(maxsize=_REMEMBERED)(partial(_find, index))
+    return DrugVocabulary(drugs, _codes(table.atc, rows.values(), drugs), index, find)
 
 
 def _codes(
@@ -315,7 +315,7 @@ def _codes(
     return codes | exact
 
 
-def _vocabulary(table: _Table, rows: Iterable[tuple[Drug, _Row]], drugs: Mapping[str, Drug]) -> _Vocabulary:
+def _name_index(table: _Table, rows: Iterable[tuple[Drug, _Row]], drugs: Mapping[str, Drug]) -> _NameIndex:
     names: dict[tuple[str, ...], tuple[tuple[Drug, ...], bool]] = {}
     for drug, row in rows:
         names |= {_split(name): ((drug,), False) for name in (drug.name, *row.named())}
@@ -330,11 +330,11 @@ def _vocabulary(table: _Table, rows: Iterable[tuple[Drug, _Row]], drugs: Mapping
         frozenset(map(_plain, words))
         for words in (table.words.skip, table.words.join, table.words.anywhere, table.words.local)
     )
-    return _Vocabulary(first, skip, join, anywhere, local)
+    return _NameIndex(first, skip, join, anywhere, local)
 
 
 def _split(name: str) -> tuple[str, ...]:
     return tuple(_words(name)[0])
 
 
-FORMULARY: Final = _load()
+DRUG_VOCABULARY: Final = _load()

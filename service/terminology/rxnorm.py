@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from service.errors import SettingsError
-from service.terminology.drugs import FORMULARY, NDC, RXNORM, Formulary
+from service.terminology.drugs import DRUG_VOCABULARY, NDC, RXNORM, DrugVocabulary
 
 Progress = Callable[[int, int], None]  # bytes read, bytes in all
 
@@ -37,7 +37,7 @@ class RxNormTable(msgspec.Struct, frozen=True):
     products: tuple[Products, ...]
 
     def codes(self) -> dict[tuple[str, str], tuple[str, ...]]:
-        """(system, code) -> ingredient names, for `Formulary.with_codes`."""
+        """(system, code) -> ingredient names, for `DrugVocabulary.with_codes`."""
         found = {(RXNORM, code): group.ingredients for group in self.products for code in group.rxnorm}
         return found | {(NDC, code): group.ingredients for group in self.products for code in group.ndc}
 
@@ -56,7 +56,7 @@ def read(path: Path) -> RxNormTable:
         raise SettingsError([f"{path.name}: not a readable RxNorm table ({type(error).__name__})"]) from error
 
 
-def load(rrf_dir: Path, progress: Progress | None = None, formulary: Formulary = FORMULARY) -> RxNormTable:
+def load(rrf_dir: Path, progress: Progress | None = None, vocabulary: DrugVocabulary = DRUG_VOCABULARY) -> RxNormTable:
     """Builds the table from RXNCONSO.RRF and RXNREL.RRF, with NDC codes if RXNSAT.RRF is there too.
 
     Products that act where they are applied (eye drops, creams, irrigation) are left out: their code recognises
@@ -64,10 +64,10 @@ def load(rrf_dir: Path, progress: Progress | None = None, formulary: Formulary =
     Columns: NLM, RxNorm technical documentation, section 12. Raises SettingsError if a file is missing or malformed.
     """
     files = _Files(rrf_dir, progress or (lambda _done, _total: None))
-    brands, local = _brands_and_local(files, formulary)
+    brands, local = _brands_and_local(files, vocabulary)
     holders = _holders(files, brands)
     ingredients: dict[bytes, set[str]] = defaultdict(set)
-    for (system, code), drugs in formulary.codes.items():
+    for (system, code), drugs in vocabulary.codes.items():
         if system == RXNORM:
             for product in _products_of(code.encode(), holders, local):
                 ingredients[product] |= {drug.name for drug in drugs}
@@ -105,7 +105,7 @@ class _Files:
         self._progress(self._done, self._total)
 
 
-def _brands_and_local(files: _Files, formulary: Formulary) -> tuple[set[bytes], set[bytes]]:
+def _brands_and_local(files: _Files, vocabulary: DrugVocabulary) -> tuple[set[bytes], set[bytes]]:
     """Brand names, and products that act where they are applied."""
     brands: set[bytes] = set()
     local: set[bytes] = set()
@@ -115,7 +115,7 @@ def _brands_and_local(files: _Files, formulary: Formulary) -> tuple[set[bytes], 
             continue
         if kind == b"BN":
             brands.add(rxcui)
-        elif kind.startswith((b"S", b"GPCK", b"BPCK")) and formulary.local_name(name.decode("utf-8", "replace")):
+        elif kind.startswith((b"S", b"GPCK", b"BPCK")) and vocabulary.local_name(name.decode("utf-8", "replace")):
             local.add(rxcui)
     return brands, local
 

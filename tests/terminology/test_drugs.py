@@ -12,7 +12,7 @@ import pytest
 
 from service.errors import SettingsError
 from service.terminology import drugs, rxnorm
-from service.terminology.drugs import ATC, FORMULARY, NDC, RXNORM, SNOMED, Drug, local_code
+from service.terminology.drugs import ATC, DRUG_VOCABULARY, NDC, RXNORM, SNOMED, Drug, local_code
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "terminology"
@@ -116,7 +116,7 @@ NAMED = [
 
 @pytest.mark.parametrize(("text", "expected"), NAMED, ids=[text for text, _ in NAMED])
 def test_a_name_names_its_ingredients(text: str, expected: list[str]) -> None:
-    assert names(FORMULARY.by_name(text)) == sorted(expected)
+    assert names(DRUG_VOCABULARY.by_name(text)) == sorted(expected)
 
 
 NOT_NAMED = [
@@ -146,7 +146,7 @@ NOT_NAMED = [
 
 @pytest.mark.parametrize("text", NOT_NAMED)
 def test_what_only_sounds_like_a_drug_names_nothing(text: str) -> None:
-    assert FORMULARY.by_name(text) == ()
+    assert DRUG_VOCABULARY.by_name(text) == ()
 
 
 @pytest.mark.parametrize(
@@ -163,18 +163,18 @@ def test_what_only_sounds_like_a_drug_names_nothing(text: str) -> None:
     ],
 )
 def test_a_trap_is_recognised_as_a_trap_and_as_nothing_else(text: str, expected: str) -> None:
-    assert {drug.drug_class for drug in FORMULARY.by_name(text)} == {expected}
+    assert {drug.drug_class for drug in DRUG_VOCABULARY.by_name(text)} == {expected}
 
 
 @pytest.mark.parametrize(
     "text", ["esomeprazole (as magnesium trihydrate)", "esomeprazole magnesium", "esomeprazole-magnesium"]
 )
 def test_a_counter_ion_is_not_a_supplement(text: str) -> None:
-    assert names(FORMULARY.by_name(text)) == ["esomeprazole"]
+    assert names(DRUG_VOCABULARY.by_name(text)) == ["esomeprazole"]
 
 
 def test_the_brand_in_brackets_does_not_add_what_another_product_of_that_brand_holds() -> None:
-    assert names(FORMULARY.by_name("Calcium Carbonate 600 MG Chewable Tablet [Maalox]")) == ["calcium carbonate"]
+    assert names(DRUG_VOCABULARY.by_name("Calcium Carbonate 600 MG Chewable Tablet [Maalox]")) == ["calcium carbonate"]
 
 
 @pytest.mark.parametrize(
@@ -189,12 +189,12 @@ def test_the_brand_in_brackets_does_not_add_what_another_product_of_that_brand_h
     ],
 )
 def test_local_use_is_told_from_the_name(text: str, expected: bool) -> None:
-    assert FORMULARY.local_name(text) is expected
+    assert DRUG_VOCABULARY.local_name(text) is expected
 
 
 def test_a_very_long_or_hostile_name_is_read_without_harm() -> None:
-    assert FORMULARY.by_name("furosemide " + "[" * 1_000_000) == FORMULARY.by_name("furosemide")
-    assert names(FORMULARY.by_name("\x00\ud800\u202e magnesium\n")) == ["magnesium"]
+    assert DRUG_VOCABULARY.by_name("furosemide " + "[" * 1_000_000) == DRUG_VOCABULARY.by_name("furosemide")
+    assert names(DRUG_VOCABULARY.by_name("\x00\ud800\u202e magnesium\n")) == ["magnesium"]
 
 
 # ------------------------------------------------------------------------------------------------------------- codes
@@ -258,7 +258,7 @@ CODED = [
 
 @pytest.mark.parametrize(("system", "code", "expected"), CODED)
 def test_a_code_names_its_ingredients(system: str, code: str, expected: list[str]) -> None:
-    assert names(FORMULARY.by_code(system, code)) == sorted(expected)
+    assert names(DRUG_VOCABULARY.by_code(system, code)) == sorted(expected)
 
 
 @pytest.mark.parametrize(
@@ -272,21 +272,21 @@ def test_local_use_is_told_from_the_atc_code(code: str, expected: bool) -> None:
 
 def test_a_site_adds_its_own_codes() -> None:
     site = {("https://his.example/drugs/", "furo40i"): ["furosemide"], (NDC, "0409-6102-10"): ["furosemide"]}
-    formulary = FORMULARY.with_codes(site)
+    vocabulary = DRUG_VOCABULARY.with_codes(site)
     for system, code in [
         ("https://his.example/drugs", "FURO40I"),
         (NDC, "00409610210"),
         ("urn:oid:2.16.840.1.113883.6.69", "00409-6102-10"),
     ]:
-        assert names(formulary.by_code(system, code)) == ["furosemide"], code
-    assert FORMULARY.by_code("https://his.example/drugs", "FURO40I") == ()
-    assert names(formulary.by_code(ATC, "C03CA01")) == ["furosemide"]
-    assert formulary.by_name("Lasix") == FORMULARY.by_name("Lasix")
+        assert names(vocabulary.by_code(system, code)) == ["furosemide"], code
+    assert DRUG_VOCABULARY.by_code("https://his.example/drugs", "FURO40I") == ()
+    assert names(vocabulary.by_code(ATC, "C03CA01")) == ["furosemide"]
+    assert vocabulary.by_name("Lasix") == DRUG_VOCABULARY.by_name("Lasix")
 
 
 def test_a_site_code_for_an_unknown_ingredient_is_refused_by_name() -> None:
     with pytest.raises(SettingsError, match="unobtainium"):
-        FORMULARY.with_codes({("x", "1"): ["furosemide", "unobtainium"]})
+        DRUG_VOCABULARY.with_codes({("x", "1"): ["furosemide", "unobtainium"]})
 
 
 # ------------------------------------------------------------------------------------------------------------- table
@@ -320,10 +320,10 @@ def test_every_name_of_the_table_is_recognised_as_its_own_row() -> None:
     for of, name, row in ROWS:
         for language in LANGUAGES:
             for text in row.get(language, ()):
-                assert FORMULARY.by_name(text) == (Drug(name, of),), text
+                assert DRUG_VOCABULARY.by_name(text) == (Drug(name, of),), text
     for item in TABLE["combination"]:
         for text in item["names"]:
-            assert names(FORMULARY.by_name(text)) == sorted(item["ingredients"]), text
+            assert names(DRUG_VOCABULARY.by_name(text)) == sorted(item["ingredients"]), text
 
 
 def shared(name: str) -> list[dict[str, str]]:
@@ -336,10 +336,10 @@ def shared(name: str) -> list[dict[str, str]]:
 
 def test_every_ingredient_of_the_reference_table_is_here_with_its_class_and_codes() -> None:
     for row in shared("drugs.csv"):
-        drug = FORMULARY.drugs[row["ingredient_inn"]]
+        drug = DRUG_VOCABULARY.drugs[row["ingredient_inn"]]
         assert drug.drug_class == row["class"]
         if row["rxcui_ingredient"]:
-            assert FORMULARY.by_code(RXNORM, row["rxcui_ingredient"]) == (drug,)
+            assert DRUG_VOCABULARY.by_code(RXNORM, row["rxcui_ingredient"]) == (drug,)
 
 
 # Where the yardstick leaves out an ingredient that the name states, or maps an antibody-drug conjugate to its antibody.
@@ -354,7 +354,7 @@ def test_products_of_a_public_release_are_recognised_by_name() -> None:
     missed, wrong = [], []
     for row in products:
         expected = {classes[name.strip()] for name in row["ingredients"].split(";")}
-        found = {drug.drug_class for drug in FORMULARY.by_name(row["name"]) if drug.name in classes}
+        found = {drug.drug_class for drug in DRUG_VOCABULARY.by_name(row["name"]) if drug.name in classes}
         if expected - found:
             missed.append(row["name"])
         if found - expected and not STATED_BUT_NOT_IN_THE_YARDSTICK.search(row["name"]):
@@ -367,7 +367,7 @@ def test_products_of_a_public_release_are_recognised_by_name() -> None:
 def test_a_magnesium_trap_of_a_public_release_stays_out_of_the_magnesium_classes() -> None:
     for row in shared("rxnorm_products.csv"):
         if row["classes"].startswith("TRAP") and ";" not in row["classes"]:
-            found = {drug.drug_class for drug in FORMULARY.by_name(row["name"])}
+            found = {drug.drug_class for drug in DRUG_VOCABULARY.by_name(row["name"])}
             assert all(name.startswith("TRAP_") for name in found), row["name"]
 
 
@@ -475,8 +475,8 @@ def release(tmp_path: Path) -> Path:
 def test_a_product_of_a_release_leads_to_its_ingredients(
     release: Path, system: str, code: str, expected: list[str]
 ) -> None:
-    formulary = FORMULARY.with_codes(rxnorm.load(release).codes())
-    assert names(formulary.by_code(system, code)) == sorted(expected)
+    vocabulary = DRUG_VOCABULARY.with_codes(rxnorm.load(release).codes())
+    assert names(vocabulary.by_code(system, code)) == sorted(expected)
 
 
 def test_a_table_survives_writing_and_reading_and_tells_how_far_it_is(release: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ from service.logic.model import (
     Withheld,
 )
 from service.logic.units import convert, fits
-from service.terminology.drugs import FORMULARY
+from service.terminology.drugs import DRUG_VOCABULARY
 
 KNOW = load()
 NOW = datetime(2026, 3, 10, 10, tzinfo=UTC)
@@ -144,7 +144,7 @@ def drug(
     for option in options:
         said |= _drug_option(option, now)
     dose = said.pop("dose", None)
-    found = [FORMULARY.drugs[name] for name in head.split(" + ")]
+    found = [DRUG_VOCABULARY.drugs[name] for name in head.split(" + ")]
     parts = [Ingredient(d.name, d.drug_class, dose if d.drug_class in _MAGNESIUM else None) for d in found]
     return Medication(reference=reference, name=head, ingredients=tuple(parts), **said)
 
