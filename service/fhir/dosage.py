@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from service.fhir import primitives
-from service.fhir.decode import cached_by_bytes, concept, concepts, is_present
+from service.fhir.decode import cached_by_bytes, concepts
 from service.fhir.quantity import unit_of
-from service.fhir.resources import Dosage, DoseAndRate, Quantity, Repeat, Strength, Timing
+from service.fhir.resources import Dosage, DoseAndRate, Quantity, Repeat, Strength
+from service.fhir.schedule import is_as_needed
+from service.fhir.timing import doses_per_day, most_in_words
 from service.logic.units import code as unit_code
 
 MASS_MG = {"mg": Decimal(1), "g": Decimal(1000), "ug": Decimal("0.001"), "kg": Decimal(1_000_000)}
@@ -18,7 +20,6 @@ MASS_MG = {"mg": Decimal(1), "g": Decimal(1000), "ug": Decimal("0.001"), "kg": D
 SULFATE_MG = {"mmol": Decimal("246.47"), "meq": Decimal("123.235")}
 _VOLUME_ML = {"mL": Decimal(1), "L": Decimal(1000)}
 _MINUTES = {"s": Decimal(1) / 60, "min": Decimal(1), "h": Decimal(60), "d": Decimal(1440), "wk": Decimal(10080)}
-_PER_DAY = {"min": Decimal(1440), "h": Decimal(24), "d": Decimal(1), "wk": Decimal(1) / 7, "mo": Decimal(1) / 30}
 
 _ROUTES = (
     (
@@ -48,42 +49,6 @@ _ROUTES = (
         ),
     ),
 )
-_FREQUENCY = (
-    (
-        Decimal(4),
-        re.compile(
-            r"\b(?:qid|q\.i\.d\.?|four times (?:a|per)? ?da(?:y|ily)|four times daily|4 ?x ?/? ?da(?:y|"
-            r"ily)|4 times (?:a|per)? ?day|q6h|every 6 hours)\b|4 раза в (?:день|сутки)",
-            re.IGNORECASE,
-        ),
-    ),
-    (
-        Decimal(3),
-        re.compile(
-            r"\b(?:tid|t\.i\.d\.?|three times (?:a|per)? ?da(?:y|ily)|three times daily|"
-            r"3 ?x ?/? ?da(?:y|ily)|3 times (?:a|per)? ?day|q8h|every 8 hours)\b|3 раза в (?:день|"
-            r"сутки)|سه بار در روز",
-            re.IGNORECASE,
-        ),
-    ),
-    (
-        Decimal(2),
-        re.compile(
-            r"\b(?:bid|b\.i\.d\.?|twice (?:a|per)? ?da(?:y|ily)|twice daily|2 ?x ?/? ?da(?:y|"
-            r"ily)|2 times (?:a|per)? ?da(?:y|ily)|q12h|every 12 hours)\b|2 раза в (?:день|"
-            r"сутки)|دو بار در روز",
-            re.IGNORECASE,
-        ),
-    ),
-    (
-        Decimal(1),
-        re.compile(
-            r"\b(?:qd|od|q24h|once (?:a|per)? ?da(?:y|ily)|once daily|daily|every day|each day|"
-            r"nightly|at bedtime|qhs|qam|in the morning)\b|1 раз в (?:день|сутки)|روزانه",
-            re.IGNORECASE,
-        ),
-    ),
-)
 _OVER = re.compile(
     r"\b(?:over|in|within|за|в течение)\s+(\d{1,4}(?:[.,]\d+)?)\s*(min|minutes?|мин\w*|h|hrs?|hours?|ч\w*)\b",
     re.IGNORECASE,
@@ -93,10 +58,6 @@ _AMOUNT = re.compile(
 )
 _RATE_UNIT = re.compile(r"(mg|g|mL|мг|г|мл)\s*/\s*(min|h|hr|hour|мин|ч|час)", re.IGNORECASE)
 _RATE = re.compile(rf"(?<![\d.,])(\d{{1,4}}(?:[.,]\d+)?)\s*{_RATE_UNIT.pattern}\b(?!\s*/)", re.IGNORECASE)
-_AS_NEEDED = re.compile(
-    r"\b(?:prn|p\.r\.n\.?|as needed|if needed|as required|при необходимости|по требованию)\b|در صورت نیاز",
-    re.IGNORECASE,
-)
 _CONCENTRATION = re.compile(
     r"(\d{1,5}(?:[.,]\d+)?)\s*(mg|g|мг|г)\s*(?:/|in|в|на)\s*(\d{1,4}(?:[.,]\d+)?)?\s*(?:mL|мл)\b"
     r"|(\d{1,2}(?:[.,]\d+)?)\s*%",
@@ -111,6 +72,7 @@ class Regimen:
     amount: Decimal | None = None
     unit: str = ""
     per_day: Decimal | None = None  # None where it is not stated, and by mouth as needed
+    most_per_day: Decimal | None = None  # where a maximum is stated, or a frequency of what is taken as needed
     minutes: Decimal | None = None
     rate_mg_min: Decimal | None = None
     rate_ml_min: Decimal | None = None
@@ -131,11 +93,13 @@ def read_dosage(dosage: Dosage) -> Regimen:
     amount, unit = _dose(dosage, words)
     rate = _rate(dosage) or _words_rate(words)
     route = stated_route(dosage)
-    certain = route == "iv" or not _as_needed(dosage, words)
+    certain = route == "iv" or not is_as_needed(dosage, words)
+    per_day = doses_per_day(dosage.timing, words)
     return Regimen(
         amount=amount,
         unit=unit,
-        per_day=_how_often(dosage.timing, words) if certain else None,
+        per_day=per_day if certain else None,
+        most_per_day=_most_per_day(dosage, words, amount, unit) or (None if certain else per_day),
         minutes=_duration(repeat) or _words_over(words),
         rate_mg_min=rate[0] * MASS_MG[rate[1]] if rate and rate[1] in MASS_MG else None,
         rate_ml_min=rate[0] * _VOLUME_ML[rate[1]] if rate and rate[1] in _VOLUME_ML else None,
@@ -147,11 +111,6 @@ def read_dosage(dosage: Dosage) -> Regimen:
 def concurrent(dosages: list[Dosage]) -> list[Dosage]:
     """Those that hold at the same time as the first: another sequence number means "then", not "and"."""
     return [dosage for dosage in dosages if dosage.sequence == dosages[0].sequence]
-
-
-def _as_needed(dosage: Dosage, words: str) -> bool:
-    stated = dosage.asNeededBoolean or dosage.asNeeded or is_present(dosage.asNeededCodeableConcept)
-    return bool(stated or (words and _AS_NEEDED.search(words)))
 
 
 # ---- route ----------------------------------------------------------------------------------------------------------
@@ -211,36 +170,30 @@ def _form(quantity: Quantity) -> str:
     return "tablet" if _FORMS.search(spelled) else spelled
 
 
-def _per_day(repeat: Repeat | None) -> Decimal | None:
-    frequency = primitives.number(repeat.frequency) if repeat else None
-    return None if repeat is None or frequency is None else _each_period(repeat, frequency)
+def _most_per_day(dosage: Dosage, words: str, amount: Decimal | None, unit: str) -> Decimal | None:
+    """Doses a day at most: stated as an amount per period in the unit of one dose, as a count of doses, or in words."""
+    listed = dosage.maxDosePerPeriod
+    stated = (_doses_of(most, amount, unit) for most in (listed if isinstance(listed, list) else [listed]) if most)
+    return min((most for most in stated if most is not None), default=None) or most_in_words(words)
 
 
-def _once_each_time(repeat: Repeat | None) -> Decimal | None:
-    """Without a frequency a dose is given once in the period, or once at each time of the day that is named."""
-    if repeat is None:
+def _doses_of(most: Strength, amount: Decimal | None, unit: str) -> Decimal | None:
+    """The doses a day of a maximum: "3 tablets in 1 day" of 1 tablet are 3, "1200 mg in 24 h" of 400 mg are 3."""
+    top, bottom = most.numerator, most.denominator
+    number, time = (primitives.number(side.value) if side else None for side in (top, bottom))
+    minutes = _MINUTES.get(primitives.text(bottom.code) or primitives.text(bottom.unit)) if bottom else None
+    if top is None or not number or not time or not minutes:
         return None
-    times = len(repeat.timeOfDay or repeat.when or ())
-    if repeat.period is None:
-        return Decimal(times) if times else None
-    return _each_period(repeat, Decimal(times or 1))
+    a_day, of = number * 1440 / (time * minutes), unit_of(top)[0] or _form(top)
+    if _DOSES.fullmatch(primitives.text(top.code) or primitives.text(top.unit)):
+        return a_day
+    mg, each = (MASS_MG.get(name) for name in (of, unit))
+    if amount and mg and each:
+        return a_day * mg / (amount * each)
+    return a_day / amount if amount and unit and of == unit else None
 
 
-def _each_period(repeat: Repeat, frequency: Decimal) -> Decimal | None:
-    per = _PER_DAY.get(primitives.text(repeat.periodUnit))
-    period = primitives.number(repeat.period) if repeat.period is not None else Decimal(1)
-    return frequency * per / period if per and period else None
-
-
-def _how_often(timing: Timing | None, words: str) -> Decimal | None:
-    repeat = timing.repeat if timing else None
-    return _per_day(repeat) or _words_per_day(timing, words) or _once_each_time(repeat)
-
-
-def _words_per_day(timing: Timing | None, words: str) -> Decimal | None:
-    said = concept(timing.code) if timing and timing.code else None
-    texts = [*(coding.code for coding in said.codings), *said.texts, words] if said else [words]
-    return next((count for text in texts for count, pattern in _FREQUENCY if text and pattern.search(text)), None)
+_DOSES = re.compile(r"\{?doses?\}?|доз\w*|دوز", re.IGNORECASE)
 
 
 def _duration(repeat: Repeat | None) -> Decimal | None:

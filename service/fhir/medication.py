@@ -34,12 +34,14 @@ from service.fhir.resources import (
     Reference,
     Resource,
 )
-from service.logic.model import DataIssue, Exposure, Ingredient, Medication, PartialDateTime
+from service.fhir.schedule import dosage_words, kind_of_order
+from service.logic.model import DataIssue, Exposure, Ingredient, Medication, PartialDateTime, Schedule
 from service.logic.text import Text
 from service.terminology.drugs import Drug, DrugVocabulary, local_code
 
 _FLUID_PARTNERS = frozenset({"calcium_parenteral", "potassium_salt", "phosphate_salt"})
 _MAGNESIUM = frozenset({"mg_preparation", "mg_containing_antacid"})
+_PARENTERAL = frozenset({"magnesium sulfate", "magnesium chloride", "magnesium ascorbate", "magnesium"})
 _MAX_DEPTH = 3  # a product, a mixture, a part: references are not followed further
 
 
@@ -80,47 +82,81 @@ def read_medication(resource: Prescribed, context: ReadContext) -> Medication | 
         return DataIssue(name(resource), _NAMED_BUT_UNKNOWN if known.label else _NAMELESS)
     dosages = _dosages(resource)
     start, end = _times(resource, status, dosages, context)
-    exposure = _exposure(resource, status, context, end)
-    if known.magnesium:
-        return _magnesium(resource, known, exposure, start, end, dosages, context)
-    return Medication(
+    route = (stated_route(dosages[0]) if dosages else "") or known.route or _route_of_kind(resource, known)
+    schedule, once = _kind_of_order(resource, known, dosages, route)
+    found = Medication(
         reference=name(resource),
         name=known.label,
         ingredients=known.ingredients,
         recognised_by=known.by,
-        exposure=exposure,
-        route=(stated_route(dosages[0]) if dosages else "") or known.route,
+        exposure=_exposure(resource, status, context, end),
+        route=route,
         start=start,
         end=end,
+        schedule=schedule,
+        once=once,
+        ordered_at=primitives.when(resource.authoredOn, context.zone)
+        if isinstance(resource, MedicationRequest)
+        else None,
+        request=_request_of(resource),
+        text="; ".join(filter(None, map(dosage_words, dosages))),
     )
+    return _with_amounts(found, resource, known, dosages, context) if known.magnesium else found
 
 
-def _magnesium(
-    resource: Prescribed,
-    known: _Recognised,
-    exposure: Exposure,
-    start: PartialDateTime | None,
-    end: PartialDateTime | None,
-    dosages: list[Dosage],
-    context: ReadContext,
+def _with_amounts(
+    found: Medication, resource: Prescribed, known: _Recognised, dosages: list[Dosage], context: ReadContext
 ) -> Medication:
     """Of a magnesium product the amounts matter too: how much in one dose, how often, how fast."""
     regimens = [read_dosage(dosage) for dosage in concurrent(dosages)] or [Regimen()]
     first = regimens[0]
     ingredients, per_day = _amounts(known, regimens, context.vocabulary)
-    return Medication(
-        reference=name(resource),
-        name=known.label,
+    return replace(
+        found,
         ingredients=ingredients,
-        recognised_by=known.by,
-        exposure=exposure,
-        route=first.route or known.route or _route_of_kind(resource, known),
-        start=start,
-        end=end,
         doses_per_day=per_day,
+        most_per_day=first.most_per_day,
         duration_min=first.minutes or _lasted(resource),
         rate_mg_min=first.rate_mg_min or _flow(known, first, context.vocabulary),
     )
+
+
+def _kind_of_order(
+    resource: Prescribed, known: _Recognised, dosages: list[Dosage], route: str
+) -> tuple[Schedule, bool]:
+    """Of several dosages a scale goes first, then what is scheduled; once only if each of them is."""
+    if isinstance(resource, MedicationAdministration):
+        return Schedule.SCHEDULED, False  # what was given is no longer on any condition
+    untimed = _untimed(known, route)
+    notes = [primitives.text(note.text) for note in getattr(resource, "note", None) or ()]
+    kinds = [
+        kind_of_order(dosage, primitives.ascii_digits("; ".join((dosage_words(dosage), *notes))), untimed)
+        for dosage in concurrent(dosages or [Dosage()])
+    ]
+    schedules = {schedule for schedule, _ in kinds}
+    order = (Schedule.SCALE, Schedule.SCHEDULED, Schedule.AS_NEEDED, Schedule.UNSTATED)
+    return next(schedule for schedule in order if schedule in schedules), all(once for _, once in kinds)
+
+
+def _untimed(known: _Recognised, route: str) -> Schedule:
+    """What an order without any time is: by mouth a regular one, magnesium into a vein given by its level."""
+    salts = {drug.name for drug in known.drugs if drug.drug_class in _MAGNESIUM}
+    if route == "oral" or (not route and salts and salts.isdisjoint(_PARENTERAL)):
+        return Schedule.SCHEDULED
+    into_vein = salts and (route == "iv" or (not route and "magnesium sulfate" in salts))
+    return Schedule.SCALE if into_vein else Schedule.UNSTATED
+
+
+def _ordered_at(resource: Prescribed, context: ReadContext) -> PartialDateTime | None:
+    return primitives.when(resource.authoredOn, context.zone) if isinstance(resource, MedicationRequest) else None
+
+
+def _request_of(resource: Prescribed) -> str:
+    """The request that an administration fulfils, or ""."""
+    if not isinstance(resource, MedicationAdministration):
+        return ""
+    named = resource.request or resource.prescription
+    return primitives.local_reference(primitives.text(named.reference)) if named else ""
 
 
 def _dosages(resource: Prescribed) -> list[Dosage]:

@@ -185,13 +185,17 @@ class Repeat(Element):
     """When a dose is given."""
 
     boundsPeriod: Period | None = None
+    count: Decimal | None = None
+    countMax: Decimal | None = None
     frequency: Decimal | None = None
+    frequencyMax: Decimal | None = None
     period: Decimal | None = None
     periodUnit: str | None = None
     duration: Decimal | None = None
     durationUnit: str | None = None
     when: list[str] | None = None
     timeOfDay: list[str] | None = None
+    dayOfWeek: list[str] | None = None
 
 
 class Timing(Element):
@@ -199,6 +203,7 @@ class Timing(Element):
 
     repeat: Repeat | None = None
     code: Raw = ABSENT
+    event: list[str] | None = None
 
 
 class DoseAndRate(Element):
@@ -221,6 +226,10 @@ class Dosage(DoseAndRate):
     asNeededBoolean: bool | None = None
     asNeededCodeableConcept: Raw = ABSENT
     asNeeded: bool | None = None  # R5
+    asNeededFor: Raw = ABSENT  # R5
+    additionalInstruction: Raw = ABSENT
+    patientInstruction: str | None = None
+    maxDosePerPeriod: list[Strength] | Strength | None = None  # a list since R5
     route: Raw = ABSENT
     doseAndRate: list[DoseAndRate] | None = None
 
@@ -251,6 +260,7 @@ class MedicationRequest(Prescribed, tag_field="resourceType", tag=True):
     reportedReference: Reference | None = None
     reported: bool | None = None  # R5
     authoredOn: str | None = None
+    note: list[Annotation] | None = None
     dosageInstruction: list[Dosage] | None = None
 
 
@@ -265,6 +275,9 @@ class MedicationStatement(Prescribed, tag_field="resourceType", tag=True):
 
 class MedicationAdministration(Prescribed, tag_field="resourceType", tag=True):
     """One administration. R5 spells its time with one r less than English does."""
+
+    request: Reference | None = None
+    prescription: Reference | None = None  # STU3
 
     effectiveDateTime: str | None = None
     effectivePeriod: Period | None = None
