@@ -1,0 +1,71 @@
+"""R-094: do oral magnesium and another oral drug have to be kept apart?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from service.logic.case import Case
+from service.logic.case.drugs import MAGNESIUM_PRODUCT, magnesium_route
+from service.logic.knowledge import Interaction
+from service.logic.model import Finding, Indicator, Medication, NotMet
+from service.logic.rules.orders.drafts import drafts, magnesium_products
+from service.logic.rules.rule import Answer
+from service.logic.rules.words import drugs
+from service.logic.text import Text
+
+
+def interactions(case: Case) -> Answer:
+    """R-094: oral magnesium and a drug that it binds, whichever of the two is being ordered."""
+    ordered_mg = [m for m in magnesium_products(case) if magnesium_route(m) == "oral"]
+    drafted = [o.medication for o in drafts(case) if o.medication]
+    others = [m for m in drafted if not m.classes & MAGNESIUM_PRODUCT]
+    taken = [m for m in case.active_medications if not m.classes & MAGNESIUM_PRODUCT]
+    pairs = list(_pairs(case, ordered_mg, [*taken, *others]))
+    pairs += [p for p in _pairs(case, case.oral_magnesium, others) if p not in pairs]
+    if not pairs:
+        return NotMet()
+    found = list(dict.fromkeys(other for _, other, _ in pairs))
+    return Finding(
+        "interaction",
+        Indicator.WARNING,
+        text=Text("Oral magnesium binds or weakens: {drugs}.", drugs=drugs(found)),
+        advice=tuple(dict.fromkeys(_keep_apart(interaction, other) for interaction, other, _ in pairs)),
+        evidence=tuple(dict.fromkeys(item.reference for _, other, mg in pairs for item in (other, mg))),
+    )
+
+
+def _pairs(
+    case: Case, magnesium: Iterable[Medication], others: Iterable[Medication]
+) -> Iterator[tuple[Interaction, Medication, Medication]]:
+    listed = list(others)
+    for product in magnesium:
+        for other in listed:
+            interaction = next((i for i in case.knowledge.interactions if _applies(i, other, product)), None)
+            if interaction is not None and other.route in {"oral", ""}:
+                yield interaction, other, product
+
+
+def _applies(interaction: Interaction, other: Medication, product: Medication) -> bool:
+    if interaction.only_with and interaction.only_with not in {i.name for i in product.ingredients}:
+        return False
+    return any(
+        (item.drug_class in interaction.classes or item.name in interaction.ingredients)
+        and item.name not in interaction.exceptions
+        for item in other.ingredients
+    )
+
+
+def _keep_apart(interaction: Interaction, other: Medication) -> Text:
+    name = drugs([other])
+    if interaction.only_with:
+        return Text(
+            "{drug}: pyridoxine in the magnesium product weakens levodopa without a decarboxylase inhibitor.", drug=name
+        )
+    if interaction.hours is None:
+        return Text("{drug}: avoid together with magnesium.", drug=name)
+    before, after = interaction.hours
+    if interaction.other_time_of_day:
+        return Text("{drug}: at another time of day, at least {hours} h apart.", drug=name, hours=before)
+    if before == after:
+        return Text("{drug}: keep {hours} h apart from magnesium.", drug=name, hours=before)
+    return Text("{drug}: take {before} h before or {after} h after magnesium.", drug=name, before=before, after=after)

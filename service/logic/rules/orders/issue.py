@@ -1,0 +1,22 @@
+"""A point of an order that needs a second look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from service.logic.model import Indicator
+from service.logic.text import Text
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """Something about an order that needs a second look."""
+
+    code: str
+    indicator: Indicator
+    text: Text
+
+
+def gravest_first(issues: list[Issue]) -> list[Issue]:
+    """The most urgent first; of the same urgency in the order given."""
+    return sorted(issues, key=lambda issue: -issue.indicator.rank)
