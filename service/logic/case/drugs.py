@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
 from service.logic.case.person import Person
-from service.logic.model import Exposure, Medication
+from service.logic.model import Exposure, Medication, Schedule
 
 LOOP_OR_THIAZIDE = frozenset({"loop_diuretic", "thiazide", "thiazide_like"})
 PLATINUM = frozenset({"platinum"})
@@ -28,6 +29,20 @@ WASTING_GROUPS: dict[str, frozenset[str]] = {
 }
 ONCOLOGY = PLATINUM | EGFR_ANTIBODY | frozenset({"anti_egfr_tki", "her2"})
 MAGNESIUM_PRODUCT = frozenset({"mg_preparation", "mg_containing_antacid"})
+
+QT_ANTIARRHYTHMIC = frozenset({"qt_antiarrhythmic"})
+# A laxative or antacid in the sense of the label: taken for its own effect, not to replace magnesium.
+DIGOXIN = frozenset({"cardiac_glycoside"})
+CKRT_FLUID = frozenset({"ckrt_fluid"})
+
+
+@dataclass(frozen=True, slots=True)
+class GivenDose:
+    """A dose of magnesium that was given: the medication, and from when to when."""
+
+    drug: Medication
+    begun: datetime
+    ended: datetime
 
 
 class Drugs(Person):
@@ -103,9 +118,32 @@ class Drugs(Person):
         return [m for m in self.active(frozenset({"potassium_salt"})) if not m.classes & LOOP_OR_THIAZIDE]
 
     @cached_property
+    def qt_drugs(self) -> list[Medication]:
+        """Active antiarrhythmics that prolong QT."""
+        return self.active(QT_ANTIARRHYTHMIC)
+
+    @cached_property
     def magnesium_products(self) -> list[Medication]:
-        """Every active magnesium product, by whatever route (an enema and a muscle absorb too)."""
-        return self.active(MAGNESIUM_PRODUCT)
+        """Every active magnesium product, by whatever route (an enema and a muscle absorb too), scales included."""
+        return [m for m in self.active(MAGNESIUM_PRODUCT) if not self._is_over(m)]
+
+    def _is_over(self, drug: Medication) -> bool:
+        """An order for one dose is over when the dose was given, or a day after its start."""
+        if not drug.once:
+            return False
+        start = drug.start or drug.ordered_at
+        late = start is not None and self.now - start.end > self.duration("once-order")
+        return late or any(m.request == drug.reference and _was_given(m) for m in self.patient.medications)
+
+    @cached_property
+    def scheduled_magnesium(self) -> list[Medication]:
+        """Active magnesium products that are given whatever the level is."""
+        return [m for m in self.magnesium_products if m.schedule in {Schedule.SCHEDULED, Schedule.UNSTATED}]
+
+    @cached_property
+    def magnesium_scales(self) -> list[Medication]:
+        """Active scales and replacement protocols of magnesium: given by level."""
+        return [m for m in self.magnesium_products if m.schedule is Schedule.SCALE]
 
     @cached_property
     def oral_magnesium(self) -> list[Medication]:
@@ -113,15 +151,44 @@ class Drugs(Person):
         return [m for m in self.magnesium_products if magnesium_route(m) == "oral" and not is_fluid(m)]
 
     @cached_property
+    def regular_oral_magnesium(self) -> list[Medication]:
+        """Active magnesium products that are swallowed at set times."""
+        return [m for m in self.oral_magnesium if m.schedule is not Schedule.AS_NEEDED]
+
+    @cached_property
     def iv_magnesium(self) -> list[Medication]:
-        """Active intravenous magnesium."""
-        return [m for m in self.magnesium_products if magnesium_route(m) == "iv" and not is_fluid(m)]
+        """Active intravenous magnesium, scales and as-needed orders left out: it runs, or will at its time."""
+        return [m for m in self.scheduled_magnesium if magnesium_route(m) == "iv" and not is_fluid(m)]
 
     @cached_property
     def recent_iv_magnesium(self) -> list[Medication]:
-        """Intravenous magnesium, active or ended within 48 hours."""
-        recent = self.exposed(MAGNESIUM_PRODUCT, "iv-mg-recent")
-        return [m for m in recent if magnesium_route(m) == "iv" and not is_fluid(m)]
+        """Intravenous magnesium that is scheduled now, or of which a dose ended within 48 hours."""
+        given = [dose.drug for dose in self.iv_doses if self.now - dose.ended <= self.duration("iv-mg-recent")]
+        return unique([*self.iv_magnesium, *given])
+
+    @cached_property
+    def magnesium_doses(self) -> list[GivenDose]:
+        """Doses of magnesium that were given, newest first: administrations, and courses with a known end."""
+        products = [m for m in self.patient.medications if m.classes & MAGNESIUM_PRODUCT and _was_given(m)]
+        given = [d for m in products if (d := self._given(m)) is not None]
+        return sorted(given, key=lambda dose: dose.ended, reverse=True)
+
+    def _given(self, drug: Medication) -> GivenDose | None:
+        last = drug.end or (drug.start if is_administration(drug) else None)
+        if last is None or last.end > self.now:
+            return None
+        begun = drug.start.start if drug.start is not None else last.start
+        return GivenDose(drug, min(begun, last.end), last.end)
+
+    @cached_property
+    def iv_doses(self) -> list[GivenDose]:
+        """Intravenous doses of magnesium that were given, newest first."""
+        return [d for d in self.magnesium_doses if magnesium_route(d.drug) == "iv" and not is_fluid(d.drug)]
+
+    @cached_property
+    def nutrition(self) -> list[Medication]:
+        """Active parenteral nutrition and other fluids that contain magnesium."""
+        return [m for m in self.magnesium_products if is_fluid(m)]
 
     @cached_property
     def medications_known(self) -> bool:
@@ -147,9 +214,10 @@ def unique(items: Iterable[Medication]) -> list[Medication]:
     return list({item.reference: item for item in items}.values())
 
 
-def ended_before(drugs: Iterable[Medication], moment: datetime) -> Iterator[tuple[Medication, datetime]]:
-    """Medications that were given, with a known end (or, for a single administration, start) not after the moment."""
-    for drug in drugs:
-        last = drug.end or drug.start
-        if drug.exposure in {Exposure.ACTIVE, Exposure.ENDED} and last is not None and last.end <= moment:
-            yield drug, last.end
+def is_administration(drug: Medication) -> bool:
+    """A dose that was charted, not an order or a list's entry."""
+    return drug.reference.startswith("MedicationAdministration/")
+
+
+def _was_given(drug: Medication) -> bool:
+    return drug.exposure is Exposure.ENDED or (drug.exposure is Exposure.ACTIVE and drug.end is not None)

@@ -12,6 +12,7 @@ from service.logic.case.results import above, canonical, time_between
 from service.logic.model import Analyte, LabResult
 
 CLOSED_GATES = frozenset({"severe", "failure", "unstable"})
+MAX_CREATININES = 50  # the newest ones in which a rise is looked for: cost stays bounded, whatever was sent
 
 
 class Kidney(SerumMagnesium):
@@ -38,11 +39,16 @@ class Kidney(SerumMagnesium):
 
     @cached_property
     def computed_egfr(self) -> Decimal | None:
-        """EGFR computed from the current creatinine, or None (no birth date, no height in a child)."""
-        birth, creatinine = self.patient.birth_date, self.creatinine
-        if creatinine is None or creatinine.taken is None or birth is None:
+        """EGFR computed from the current creatinine, or None (no birth date, under one year, no height in a child)."""
+        return None if self.creatinine is None else self._egfr_from(self.creatinine)
+
+    def _egfr_from(self, creatinine: LabResult) -> Decimal | None:
+        birth = self.patient.birth_date
+        if creatinine.taken is None or birth is None:
             return None
         age = formulas.completed_years(birth, creatinine.taken.end.date())
+        if age < self.knowledge.value("schwartz-age"):
+            return None
         if age < self.knowledge.value("child-age"):
             return self._schwartz(creatinine)
         sexes = (self.patient.sex,) if self.patient.sex else ("female", "male")
@@ -73,33 +79,87 @@ class Kidney(SerumMagnesium):
         return "failure"
 
     @cached_property
-    def aki(self) -> tuple[LabResult, ...] | None:
-        """Why the kidneys count as unstable: the two creatinines of a KDIGO rise, or () for a condition; else None."""
-        if "aki" in self.tags:
-            return ()
+    def _creatinines(self) -> list[LabResult]:
+        return self.usable(Analyte.CREATININE)[:MAX_CREATININES]
+
+    @cached_property
+    def aki_row(self) -> tuple[LabResult, LabResult] | None:
+        """The lowest and the newest creatinine of an acute injury by KDIGO that is not over, or None."""
         newest = self.creatinine
         if newest is None:
             return None
+        window = self.duration("aki-ratio-window")
+        week = [r for r in self._creatinines if time_between(newest, r) <= window]
+        lowest = min(week, key=canonical)
+        return (lowest, newest) if self._risen(lowest, newest) and self._kdigo(week) else None
+
+    def _risen(self, lowest: LabResult, newest: LabResult) -> bool:
+        """Still 26.5 µmol/L above the lowest value, or 1.5 times it."""
+        low, now = canonical(lowest), canonical(newest)
+        return now - low >= self.knowledge.value("aki-rise") or now >= self.knowledge.value("aki-ratio") * low
+
+    def _kdigo(self, week: list[LabResult]) -> bool:
+        """A rise by 26.5 µmol/L within 48 h, or to 1.5 times an earlier value, at some time in the week."""
         rise, ratio = self.knowledge.value("aki-rise"), self.knowledge.value("aki-ratio")
-        for earlier in self.usable(Analyte.CREATININE):
-            apart, before = time_between(newest, earlier), canonical(earlier)
-            risen = apart <= self.duration("aki-rise-window") and canonical(newest) - before >= rise
-            if risen or (apart <= self.duration("aki-ratio-window") and canonical(newest) >= ratio * before):
-                return newest, earlier
-        return None
+        span = self.duration("aki-rise-window")
+        return any(
+            canonical(later) >= ratio * canonical(earlier)
+            or (canonical(later) - canonical(earlier) >= rise and time_between(later, earlier) <= span)
+            for place, later in enumerate(week)
+            for earlier in week[place + 1 :]
+        )
+
+    @cached_property
+    def aki_slight(self) -> bool:
+        """A KDIGO rise to less than twice the lowest value with eGFR still 60 or more: gate reduced, not closed."""
+        if self.aki_row is None or self.egfr is None:
+            return False
+        lowest, newest = self.aki_row
+        doubled = canonical(newest) >= self.knowledge.value("aki-doubled") * canonical(lowest)
+        return not doubled and self.egfr >= self.knowledge.value("egfr-normal")
+
+    @cached_property
+    def aki_refuted(self) -> bool:
+        """AKI on the problem list, but the current creatinine and eGFR of 60 or more say otherwise."""
+        fresh = self.creatinine is not None and self.age_of(self.creatinine) <= self.duration("aki-refute-window")
+        normal = self.egfr is not None and self.egfr >= self.knowledge.value("egfr-normal")
+        return "aki" in self.tags and fresh and normal and self.aki_row is None
+
+    @cached_property
+    def aki(self) -> tuple[LabResult, ...] | None:
+        """Why the kidneys count as unstable: the creatinines of a KDIGO rise, or () for a condition; else None."""
+        if self.aki_row is not None:
+            return None if self.aki_slight else self.aki_row
+        return () if "aki" in self.tags and not self.aki_refuted else None
 
     @cached_property
     def gate(self) -> str:
-        """The kidney gate: normal, reduced, severe, failure, unstable or unknown."""
+        """The kidney gate: normal, reduced, severe, failure, unstable or unknown. Dialysis, then AKI, then eGFR."""
         if self.dialysis:
-            return "failure"
-        if self.egfr is not None and self._gate_of(self.egfr) == "failure":
             return "failure"
         if self.aki is not None:
             return "unstable"
         if self.pregnant:
             return self._pregnancy_gate
-        return self._gate_of(self.egfr) if self.egfr is not None else "unknown"
+        if self.infant:
+            return "unknown" if self._creatinine_not_high else "severe"
+        if self.egfr is None:
+            return "unknown"
+        gate = self._gate_of(self.egfr)
+        return "reduced" if gate == "normal" and self.aki_slight else gate
+
+    @cached_property
+    def _creatinine_not_high(self) -> bool:
+        """Under one year only a creatinine above the laboratory's own range closes the gate."""
+        return self.creatinine is None or self.creatinine.range is None or self.classify(self.creatinine) != "high"
+
+    @cached_property
+    def dose_gate(self) -> str:
+        """The gate for a dose: the stricter of acute injury and an eGFR below 15 (even if unreliable) or anuria."""
+        if self.gate != "unstable":
+            return self.gate
+        failing = self.egfr is not None and self._gate_of(self.egfr) == "failure"
+        return "failure" if failing or "anuria" in self.tags else "unstable"
 
     @cached_property
     def _pregnancy_gate(self) -> str:
@@ -112,6 +172,27 @@ class Kidney(SerumMagnesium):
     def gate_closed(self) -> bool:
         """Magnesium would accumulate."""
         return self.gate in CLOSED_GATES
+
+    @cached_property
+    def closed_since(self) -> LabResult | None:
+        """The first result of the present unbroken row of creatinines by which the gate is closed, or None."""
+        first = None
+        for place, result in enumerate(self._creatinines):
+            if not self._closed_at(result, place):
+                break
+            first = result
+        return first
+
+    def _closed_at(self, result: LabResult, place: int) -> bool:
+        """Whether a creatinine of the past closed the gate on its day."""
+        window = self.duration("aki-ratio-window")
+        week = [r for r in self._creatinines[place:] if time_between(result, r) <= window]
+        egfr = self._egfr_from(result)
+        low = egfr is not None and egfr < self.knowledge.value("egfr-reduced")
+        lowest = min(week, key=canonical)
+        doubled = canonical(result) >= self.knowledge.value("aki-doubled") * canonical(lowest)
+        slight = not doubled and egfr is not None and egfr >= self.knowledge.value("egfr-normal")
+        return low or (self._risen(lowest, result) and self._kdigo(week) and not slight)
 
 
 def _edge(result: LabResult) -> Decimal:

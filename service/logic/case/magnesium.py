@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from functools import cached_property
 
 from service.logic import formulas
 from service.logic.case.electrolytes import Electrolytes
+from service.logic.case.person import EMERGENCY
 from service.logic.case.results import above, below, canonical, is_day_only, time_between
 from service.logic.model import Analyte, LabResult
-from service.logic.units import limit_in
+from service.logic.units import limit_in, to_unit
 
 
 class SerumMagnesium(Electrolytes):
@@ -110,7 +112,7 @@ class SerumMagnesium(Electrolytes):
 
     @cached_property
     def severity(self) -> str | None:
-        """mild, moderate or severe for a reliably low magnesium, else None."""
+        """mild, moderate or severe for a reliably low magnesium in the unit reported, else None."""
         if not self.mg_low or self.mg is None:
             return None
         if below(self.mg, self.limit("mg-severe", self.mg)):
@@ -118,14 +120,66 @@ class SerumMagnesium(Electrolytes):
         return "moderate" if below(self.mg, self.limit("mg-moderate", self.mg)) else "mild"
 
     @cached_property
+    def graver_severity(self) -> str | None:
+        """The graver of the grades by the mmol/L and by the mg/dL scale (decision 33); None if not low."""
+        if self.severity is None or self.mg is None:
+            return None
+        grades = ("mild", "moderate", "severe")
+        return max((self.severity, *(self._grade_in(unit) for unit in ("mmol/L", "mg/dL"))), key=grades.index)
+
+    def _grade_in(self, unit: str) -> str:
+        assert self.mg is not None  # noqa: S101  the caller looked
+        value = to_unit(canonical(self.mg), unit, Analyte.SERUM_MAGNESIUM)
+        for grade in ("severe", "moderate"):
+            if value < self.knowledge.limit(f"mg-{grade}", unit, Analyte.SERUM_MAGNESIUM):
+                return grade
+        return "mild"
+
+    @cached_property
+    def mg_before(self) -> LabResult | None:
+        """The usable serum magnesium before the newest one, at most three days older."""
+        if self.mg is None:
+            return None
+        window = self.duration("mg-trend-window")
+        older = (r for r in self.usable(Analyte.SERUM_MAGNESIUM) if r is not self.mg and r.reported is not None)
+        return next((r for r in older if timedelta(0) < time_between(self.mg, r) <= window), None)
+
+    def _changed_by(self, window: str, sign: int, parameter: str) -> bool:
+        """Magnesium moved by at least the parameter, up (1) or down (-1), from some value within the window."""
+        if self.mg is None:
+            return False
+        span, least, now = self.duration(window), self.knowledge.value(parameter), canonical(self.mg)
+        earlier = [r for r in self.usable(Analyte.SERUM_MAGNESIUM) if r is not self.mg]
+        return any(time_between(self.mg, r) <= span and sign * (now - canonical(r)) >= least for r in earlier)
+
+    @cached_property
+    def mg_fell(self) -> bool:
+        """Magnesium fell by 0.15 mmol/L or more within 72 h: a real fall, whatever the protein."""
+        return self._changed_by("mg-trend-window", -1, "mg-fall")
+
+    @cached_property
+    def mg_rose(self) -> bool:
+        """Magnesium rose by 0.10 mmol/L or more within 48 h."""
+        return self._changed_by("mg-rise-window", 1, "mg-rise")
+
+    @cached_property
     def pseudo(self) -> bool:
-        """A low total magnesium that is probably only a low protein (R-004's guard)."""
-        if not self.mg_low or self.severity == "severe":
+        """A low total magnesium that is probably only a low protein (R-004's guard); never in an emergency (27)."""
+        if not self.mg_low or self.graver_severity == "severe" or self._really_low:
             return False
         ionised = self.current(Analyte.IONISED_MAGNESIUM, self.mg_window)
         if ionised is not None:
             return self.classify(ionised) in {"normal", "high"}
         return self.albumin_low and self._adjusted_not_low
+
+    @cached_property
+    def _really_low(self) -> bool:
+        """What speaks for a real deficit beside a low protein (decision 27)."""
+        ionised = self.current(Analyte.IONISED_CALCIUM)
+        low_ionised = ionised is not None and self.classify(ionised) == "low"
+        partners = self.potassium_low or self.phosphate_low or low_ionised
+        causes = bool(self.tags & {"alcohol", "diarrhea", "chronic_diarrhea"}) or bool(self.wasting)
+        return bool(self.tags & (EMERGENCY | {"polymorphic_vt"})) or self.mg_fell or partners or causes
 
     @cached_property
     def mg_adjusted(self) -> Decimal | None:

@@ -107,6 +107,7 @@ _DEFAULT_LIMITS = {
     Analyte.ADJUSTED_CALCIUM: ("ca-low", ""),
     Analyte.IONISED_CALCIUM: ("ionised-ca-low", ""),
     Analyte.ALBUMIN: ("albumin-low", ""),
+    Analyte.PHOSPHATE: ("phosphate-low", ""),
     Analyte.BICARBONATE: ("", "bicarbonate-high"),
 }
 
