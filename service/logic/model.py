@@ -263,6 +263,7 @@ class Dose:
     unit: str = ""
     over: tuple[Decimal, Decimal] | None = None
     over_unit: str = ""
+    first_bolus: bool = False  # the bolus that saves a life: open at every kidney gate and level below 3.0 mmol/L
     below_mg_dl: Decimal | None = None  # upper edge of the band of serum magnesium, exclusive
     note: str = ""
 

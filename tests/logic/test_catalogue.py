@@ -28,6 +28,7 @@ from service.logic.model import (
     PartialDateTime,
     PatientSnapshot,
     Quantity,
+    Schedule,
 )
 from service.logic.rules import RULES
 from service.logic.rules.rule import Rule
@@ -207,6 +208,32 @@ SHARED = {
     "drug-exposure",
     "iv-mg-recent",
     "mg-eclampsia-ceiling",
+    # Behind "is being treated", "is news", "is an emergency", "protein alone does not explain it".
+    "aki-window",
+    "aki-doubled",
+    "aki-refute-window",
+    "schwartz-age",
+    "once-order",
+    "calcium-albumin-window",
+    "ca-very-low",
+    "ionised-ca-very-low",
+    "ca-high",
+    "phosphate-low",
+    "mg-trend-window",
+    "mg-fall",
+    "k-very-low",
+    "mg-marginal",
+    "oral-new-inpatient",
+    "oral-new-ambulatory",
+    "scale-window",
+    "dose-row",
+    "treatment-holds-inpatient",
+    "treatment-holds-ambulatory",
+    "after-iv",
+    "qtc-long",
+    "newborn-age",
+    "mg-high-moderate",
+    "mg-high-severe",
 }
 # Rules that ask another rule: they read what that one reads.
 ASKED = {
@@ -286,11 +313,12 @@ def _drug(name: str, kind: str, days: float = 400, ended: float | None = None, *
     )
 
 
-def _patient(*labs: LabResult, tags: str = "", born: int = 1950, **rest: Any) -> PatientSnapshot:
+def _patient(*labs: LabResult, tags: str = "", born: int = 1950, newborn: bool = False, **rest: Any) -> PatientSnapshot:
+    birth = PartialDateTime(datetime(born, 1, 1, tzinfo=UTC), datetime(born, 1, 1, 23, tzinfo=UTC))
     return PatientSnapshot(
         "Patient/p",
         NOW,
-        birth=PartialDateTime(datetime(born, 1, 1, tzinfo=UTC), datetime(born, 1, 1, 23, tzinfo=UTC)),
+        birth=_when(30) if newborn else birth,
         sex="female",
         labs=labs,
         conditions=tuple(
@@ -380,6 +408,34 @@ PATIENTS = {
         _lab(MG, "0.35"), _lab(Analyte.WEIGHT, "16"), _lab(CREATININE, "30"), _lab(Analyte.HEIGHT, "104"), born=2020
     ),
     "infant": _patient(_lab(MG, "0.3"), _lab(CA, "1.5"), born=2025),
+    "unstable, not severe": _patient(_lab(MG, "0.6"), *FLAT, tags="vt", inpatient=True),
+    "refeeding": _patient(_lab(MG, "0.8", hours=20), tags="refeeding", inpatient=True),
+    "child in torsades": _patient(_lab(MG, "0.55"), _lab(Analyte.WEIGHT, "16"), tags="torsades", born=2020),
+    "seizing child, closed gate": _patient(
+        _lab(MG, "0.35"),
+        _lab(Analyte.WEIGHT, "16"),
+        _lab(CREATININE, "110"),
+        _lab(CREATININE, "50", hours=30),
+        tags="seizure_acute",
+        born=2020,
+    ),
+    "failing and in tetany": _patient(_lab(MG, "0.35"), _lab(CREATININE, "600"), tags="tetany"),
+    "low in pregnancy": _patient(_lab(MG, "0.65"), *FLAT, tags="pregnant", born=1998),
+    "marginal in hospital": _patient(_lab(MG, "0.68"), *FLAT, inpatient=True),
+    "newborn, low": _patient(_lab(MG, "0.45"), tags="jitteriness", newborn=True),
+    "newborn, high": _patient(_lab(MG, "2.6"), newborn=True),
+    "high again": _patient(_lab(MG, "1.2"), _lab(MG, "1.05", hours=30), _lab(MG, "1.1", hours=50), *FLAT),
+    "scale, not given": _patient(
+        _lab(MG, "0.6"),
+        *FLAT,
+        medications=(replace(SULFATE, schedule=Schedule.SCALE, exposure=Exposure.ACTIVE),),
+        inpatient=True,
+    ),
+    "dose a day ago": _patient(medications=(replace(SULFATE, start=_when(32), end=_when(30)),), inpatient=True),
+    "dose a day ago, closed": _patient(
+        _lab(CREATININE, "250"), medications=(replace(SULFATE, start=_when(32), end=_when(30)),), inpatient=True
+    ),
+    "new digoxin, nothing measured": _patient(medications=(_drug("digoxin", "cardiac_glycoside", days=2),)),
     "falling kidney function": _patient(_lab(MG, "0.6"), _lab(CREATININE, "120"), _lab(CREATININE, "80", hours=40)),
 }
 ORDERS = {

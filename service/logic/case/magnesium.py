@@ -7,6 +7,7 @@ from decimal import Decimal
 from functools import cached_property
 
 from service.logic import formulas
+from service.logic.case.drugs import GivenDose
 from service.logic.case.electrolytes import Electrolytes
 from service.logic.case.person import EMERGENCY
 from service.logic.case.results import above, below, canonical, is_day_only, time_between
@@ -151,6 +152,14 @@ class SerumMagnesium(Electrolytes):
         span, least, now = self.duration(window), self.knowledge.value(parameter), canonical(self.mg)
         earlier = [r for r in self.usable(Analyte.SERUM_MAGNESIUM) if r is not self.mg]
         return any(time_between(self.mg, r) <= span and sign * (now - canonical(r)) >= least for r in earlier)
+
+    @cached_property
+    def after_iv(self) -> GivenDose | None:
+        """The intravenous dose within 6 h of whose end (or during which) the serum magnesium was drawn, or None."""
+        if self.mg is None or self.mg.taken is None or self.mg.taken.date_only:
+            return None
+        drawn, span = self.mg.taken.end, self.duration("after-iv")
+        return next((d for d in self.iv_doses if d.begun <= drawn and drawn - d.ended < span), None)
 
     @cached_property
     def mg_fell(self) -> bool:

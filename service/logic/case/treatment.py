@@ -12,7 +12,7 @@ from service.logic.case.drugs import GivenDose, is_administration, is_fluid, mag
 from service.logic.case.emergency import Emergency
 from service.logic.case.person import ARRHYTHMIA
 from service.logic.case.results import below, canonical
-from service.logic.model import Analyte, LabResult, Medication
+from service.logic.model import Analyte, Indicator, LabResult, Medication
 from service.logic.units import limit_in, rounded, to_unit
 
 
@@ -160,6 +160,11 @@ class Treated(Emergency):
         """A low magnesium that is neither treated, nor marginal, nor probably a matter of protein."""
         return self.mg_low and not (self.low_is_handled or self.marginally_low or self.pseudo)
 
+    @cached_property
+    def low_level(self) -> Indicator:
+        """How loud what stands beside a low magnesium may be: a warning where the low itself is news."""
+        return Indicator.WARNING if self.low_is_news else Indicator.INFO
+
 
 _NUMBER = r"(\d+(?:[.,]\d+)?)"
 _SCALE = re.compile(
@@ -170,7 +175,7 @@ _UNITS = {"mg/dl": "mg/dL", "mmol/l": "mmol/L", "meq/l": "meq/L"}
 
 
 def covers(scale: Medication, mg: LabResult) -> bool:
-    """Whether the words of a scale ("if Mg 1.3 to 1.6 mg/dL", "if Mg < 1.2 mg/dL") leave the value in; True if unclear."""
+    """Whether the words of a scale ("if Mg 1.3 to 1.6 mg/dL", "if Mg < 1.2 mg/dL") leave it in; True if unclear."""
     found = _SCALE.search(f"{scale.text} {scale.name}")
     if found is None or mg.value is None:
         return True

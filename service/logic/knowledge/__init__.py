@@ -223,6 +223,7 @@ def _dose(key: str, row: dict[str, Any]) -> Dose:
         unit=row.get("unit", ""),
         over=_pair(row["over"]) if "over" in row else None,
         over_unit=row.get("over_unit", ""),
+        first_bolus=row.get("first_bolus", False),
         below_mg_dl=row.get("below_mg_dl"),
         note=row.get("note", ""),
     )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from service.logic.case import Case
 from service.logic.case.person import NEUROPSYCHIATRIC
-from service.logic.model import Analyte, Finding, Hook, Indicator, MissingInputs, NotMet, Proposal
+from service.logic.model import Analyte, Finding, Hook, Indicator, Medication, MissingInputs, NotMet, Proposal
 from service.logic.rules.erythrocyte import latent_deficiency
 from service.logic.rules.rule import Answer, Rule
-from service.logic.rules.words import dated, references
+from service.logic.rules.words import ANALYTE, aged, drugs, references, sign_words
 from service.logic.text import Text
+from service.logic.units import rounded
 
 # Conditions that explain a low magnesium: then R-061 does not look further.
 _EXPLAINING = frozenset(
@@ -25,9 +26,12 @@ _EXPLAINING = frozenset(
         "preeclampsia",
         "eclampsia",
         "dialysis",
+        "diarrhea",
+        "tubulopathy",
     ]
 )
 _ANTACIDS = frozenset({"mg_containing_antacid"})
+_METFORMIN = frozenset({"metformin"})
 
 
 def _low(case: Case) -> MissingInputs | NotMet | None:
@@ -41,28 +45,40 @@ def _of(case: Case, *tags: str) -> tuple[str, ...]:
 
 
 def testing_indicated(case: Case) -> Answer:
-    """R-060: no serum magnesium for a year, and a reason to know it."""
+    """R-060: no serum magnesium for a year, and a reason to know it; not in hospital."""
+    if case.patient.inpatient:
+        return NotMet(Text("Asked in ambulatory care only."))
     if case.newest_mg is None and "magnesium" in case.patient.unavailable:
         return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
     window = case.duration("test-indication-window")
     if case.newest_mg is not None and case.age_of(case.newest_mg) <= window:
         return NotMet()
     reasons = case.tags & (NEUROPSYCHIATRIC | {"alcohol", "antacid_long_use"})
-    antacids = [
-        m for m in case.active(_ANTACIDS) if m.start and case.now - m.start.start >= case.duration("ppi-possible")
-    ]
-    if not reasons and not antacids:
+    metformin = _taken_for(case, _METFORMIN, "ppi-typical")
+    antacids = _taken_for(case, _ANTACIDS, "ppi-possible")
+    if not reasons and not antacids and not metformin:
         return NotMet()
     return Finding(
         result="testing-indicated",
         indicator=Indicator.INFO,
-        text=Text("No serum magnesium in the last year, and there is an indication to measure it."),
+        text=Text("No serum magnesium for {days} days, and a reason to know it", days=window.days),
         why=Text(
-            "Neuro-psychiatric symptoms, alcohol use or long antacid use; the list is from a laboratory's brochure."
+            "With: {things}; the list is from a laboratory's brochure.", things=_indications(case, reasons, metformin)
         ),
         tests=(Analyte.SERUM_MAGNESIUM,),
-        evidence=_of(case, *sorted(reasons)) + references(*antacids),
+        evidence=_of(case, *sorted(reasons)) + references(*antacids, *metformin),
+        action=Text("measure magnesium with the next sample"),
     )
+
+
+def _taken_for(case: Case, classes: frozenset[str], least: str) -> list[Medication]:
+    span = case.duration(least)
+    return [m for m in case.active(classes) if m.start and case.now - m.start.start >= span]
+
+
+def _indications(case: Case, reasons: frozenset[str], metformin: list[Medication]) -> tuple[Text, ...]:
+    told = tuple(dict.fromkeys(sign_words(c) for c in case.condition(*sorted(reasons))))[:3]
+    return (*told, *((drugs(metformin, 1),) if metformin else ())) or (Text("long antacid use"),)
 
 
 def cause_unknown(case: Case) -> Answer:
@@ -77,13 +93,26 @@ def cause_unknown(case: Case) -> Answer:
     return Finding(
         result="cause-unknown",
         indicator=Indicator.INFO,
-        text=Text("None of the known causes of a low magnesium is in the chart."),
+        text=_nothing_found(case),
         advice=(
             Text("Spot urine magnesium and creatinine with serum magnesium and creatinine (FEMg), or 24-hour urine."),
         ),
         tests=(Analyte.URINE_MAGNESIUM, Analyte.URINE_CREATININE),
         evidence=references(case.mg),
+        action=Text("measure urine magnesium and creatinine"),
     )
+
+
+def _nothing_found(case: Case) -> Text:
+    """No known cause: only where every medication was recognised and every list could be read."""
+    if case.patient.unrecognised_medications:
+        return Text(
+            "No known cause among what was recognised; {count} medications were not",
+            count=case.patient.unrecognised_medications,
+        )
+    if case.patient.unavailable or case.patient.incomplete:
+        return Text("No known cause in what could be read of the chart")
+    return Text("None of the known causes of a low magnesium is in the chart")
 
 
 def _collected(case: Case) -> bool:
@@ -96,16 +125,58 @@ def pregnancy(case: Case) -> Answer:
         return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
     if not case.pregnant:
         return NotMet()
+    drip, long = bool(case.iv_magnesium), _long_drip(case)
+    dilution = Text("Pregnancy: dilution lowers serum magnesium; {mg}", mg=aged(case, case.mg))
     return Finding(
         result="pregnancy",
-        indicator=Indicator.INFO,
-        text=Text("Pregnancy: dilution lowers serum magnesium; read {dated} with care.", dated=dated(case.mg)),
-        why=Text("eGFR equations do not apply; creatinine above 97 µmol/L (1.1 mg/dL) closes the kidney gate."),
-        advice=(
-            Text("Supplements up to 350 mg/day unless deficient; IV only for an obstetric or urgent indication."),
-            Text("Continuous magnesium sulfate beyond 5 to 7 days harms fetal bone (FDA 2013)."),
-        ),
+        indicator=Indicator.WARNING if long else Indicator.INFO,
+        text=Text("Pregnancy, magnesium drip for over {days} days", days=_drip_days(case)) if long else dilution,
+        why=None if drip else Text("eGFR equations do not apply in pregnancy."),
+        advice=_DRIP if drip else _pregnancy_advice(case),
         evidence=references(case.mg) + _of(case, "pregnant", "preeclampsia", "eclampsia"),
+        action=Text("review it, it harms fetal bone (FDA 2013)") if long else None,
+        context_only=not long,
+    )
+
+
+_DRIP = (Text("On the drip watch reflexes, breathing and urine; stop if reflexes are absent."),)
+
+
+def _pregnancy_advice(case: Case) -> tuple[Text, ...]:
+    if "preeclampsia" in case.tags or "eclampsia" in case.tags:
+        return (Text("Severe features: magnesium sulfate is the treatment, by obstetric protocol."),)
+    limit = rounded(case.knowledge.value("oral-supplement-limit"), 0)
+    return (Text("Supplements up to {limit} mg/day unless deficient.", limit=limit),)
+
+
+def _drip_days(case: Case) -> int:
+    return case.knowledge.duration("iv-pregnancy-days").days
+
+
+def _long_drip(case: Case) -> bool:
+    """Intravenous magnesium that has been running longer than the limit of pregnancy."""
+    limit = case.knowledge.duration("iv-pregnancy-days")
+    return any(m.start is not None and case.now - m.start.start > limit for m in case.iv_magnesium)
+
+
+def refeeding(case: Case) -> Answer:
+    """R-066: refeeding, or its risk: magnesium, potassium and phosphate every 12 h (ASPEN 2020)."""
+    if not case.tags & {"refeeding", "refeeding_risk"}:
+        return NotMet()
+    span = case.duration("refeeding-interval")
+    wanted = (Analyte.SERUM_MAGNESIUM, Analyte.POTASSIUM, Analyte.PHOSPHATE)
+    due = tuple(a for a in wanted if a not in case.patient.pending and case.current(a, span) is None)
+    if not due:
+        return NotMet(Text("All three are fresh or ordered."))
+    hours = int(span.total_seconds() // 3600)
+    return Finding(
+        result="refeeding",
+        indicator=Indicator.INFO,
+        text=Text("Refeeding: {tests} older than {hours} h", tests=tuple(ANALYTE[a] for a in due), hours=hours),
+        why=Text("High risk: magnesium, potassium and phosphate every {hours} h for 3 days.", hours=hours),
+        tests=due,
+        evidence=_of(case, "refeeding", "refeeding_risk"),
+        action=Text("measure now and every {hours} h", hours=hours),
     )
 
 
@@ -117,8 +188,8 @@ def alcohol(case: Case) -> Answer:
         return NotMet()
     return Finding(
         result="alcohol",
-        indicator=Indicator.WARNING,
-        text=Text("Alcohol use disorder with low magnesium: phosphate, potassium and calcium are often low too."),
+        indicator=case.low_level,
+        text=Text("Alcohol use with low magnesium: phosphate, potassium and calcium are often low too"),
         advice=(Text("Check phosphate, potassium, calcium; intravenous phosphate can drop calcium further."),),
         tests=tuple(a for a in (Analyte.PHOSPHATE, Analyte.POTASSIUM, Analyte.CALCIUM) if case.current(a) is None),
         evidence=references(case.mg) + _of(case, "alcohol"),
@@ -140,6 +211,7 @@ def type_2_diabetes(case: Case) -> Answer:
         if sglt2 or case.pregnant
         else (Text("SGLT2 inhibitors raise magnesium; whether one fits is for the diabetes team."),),
         evidence=references(case.mg, *sglt2) + _of(case, "t2dm"),
+        context_only=True,
     )
 
 
@@ -160,6 +232,7 @@ def migraine(case: Case) -> Answer:
         ),
         proposals=(Proposal(case.knowledge.doses["migraine-oral"], trials),),
         evidence=references(case.mg) + _of(case, "migraine"),
+        context_only=True,
     )
 
 
@@ -171,4 +244,5 @@ RULES = (
     Rule("R-063", "alcohol", alcohol, priority=23),
     Rule("R-064", "type-2-diabetes", type_2_diabetes, priority=37),
     Rule("R-065", "migraine", migraine, priority=38),
+    Rule("R-066", "refeeding", refeeding, priority=18),
 )

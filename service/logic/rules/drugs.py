@@ -7,10 +7,23 @@ from datetime import timedelta
 
 from service.logic.case import Case
 from service.logic.case.drugs import CNI_MTOR, EGFR_ANTIBODY, LOOP_OR_THIAZIDE, NEPHROTOXIC, PLATINUM, PPI
-from service.logic.model import Analyte, Finding, Hook, Indicator, Medication, MissingInputs, NotMet, Proposal
-from service.logic.rules.rule import Answer, Rule
-from service.logic.rules.words import dated, drugs, last_magnesium, references
+from service.logic.case.person import ARRHYTHMIA
+from service.logic.model import (
+    Analyte,
+    Exposure,
+    Finding,
+    Hook,
+    Indicator,
+    LabResult,
+    Medication,
+    MissingInputs,
+    NotMet,
+    Proposal,
+)
+from service.logic.rules.rule import EVERY_CHART_HOOK, Answer, Rule
+from service.logic.rules.words import brief, dated, drugs, last_magnesium, references, sign_words
 from service.logic.text import Text
+from service.logic.units import rounded
 
 
 def _needs(case: Case) -> MissingInputs | None:
@@ -27,13 +40,11 @@ def diuretic(case: Case) -> Answer:
     if not case.mg_low or not case.diuretics:
         return NotMet()
     sparing = sparing_diuretic_fits(case)
-    option = Text(
-        "Where a diuretic stays: amiloride or triamterene is an option (eGFR 60 or more, potassium not high)."
-    )
+    option = Text("Where a diuretic stays: amiloride or triamterene is an option (potassium not high).")
     return Finding(
         result="diuretic",
-        indicator=Indicator.WARNING,
-        text=Text("Diuretic likely contributes: {drugs}.", drugs=drugs(case.diuretics)),
+        indicator=case.low_level,
+        text=Text("Low magnesium on a diuretic: {drugs}", drugs=drugs(case.diuretics)),
         advice=(
             Text("Review need and dose of the diuretic; monitor potassium and magnesium."),
             *((option,) if sparing else ()),
@@ -57,18 +68,29 @@ def ppi(case: Case) -> Answer:
     result, likelihood = _ppi_likelihood(case)
     return Finding(
         result=result,
-        indicator=Indicator.WARNING,
-        text=Text(
-            "PPI may contribute: {drugs}; {likelihood}.",
-            drugs=drugs(case.ppis, 2),
-            likelihood=likelihood,
-        ),
+        indicator=case.low_level,
+        text=Text("Low magnesium on a PPI ({likelihood}): {drugs}", drugs=drugs(case.ppis, 2), likelihood=likelihood),
         why=Text("The loss is intestinal. A supplement alone failed in about a quarter of reported cases."),
         advice=(
             Text("Review the PPI: stop or H2 blocker if possible; check bleeding risk and other indications first."),
         ),
-        evidence=references(case.mg, *case.ppis),
+        evidence=references(case.mg, *case.ppis, *switched_ppis(case)),
+        context_only=result == "unlikely",
     )
+
+
+def switched_ppis(case: Case) -> list[Medication]:
+    """Other proton pump inhibitors that were taken at the time of an earlier low magnesium (decision 36)."""
+    lows = [r for r in case.usable(Analyte.SERUM_MAGNESIUM) if r is not case.mg and case.classify(r) == "low"]
+    past = (m for m in case.patient.medications if m.classes & PPI and m.exposure is Exposure.ENDED)
+    return [m for m in past if m not in case.ppis and any(_taken_at(m, r) for r in lows)]
+
+
+def _taken_at(drug: Medication, result: LabResult) -> bool:
+    """The drug was begun before the result and not ended by then."""
+    if result.taken is None or drug.end is None or drug.end.end < result.taken.start:
+        return False
+    return drug.start is None or drug.start.start <= result.taken.end
 
 
 def ppi_duration(case: Case) -> timedelta | None:
@@ -78,14 +100,16 @@ def ppi_duration(case: Case) -> timedelta | None:
 
 
 def _ppi_likelihood(case: Case) -> tuple[str, Text]:
+    if switched_ppis(case):
+        return "typical", Text("low on another PPI before")
     duration = ppi_duration(case)
     if duration is None:
         return "duration-unknown", Text("duration unknown")
     if duration >= case.duration("ppi-typical"):
-        return "typical", Text("over a year, typical")
+        return "typical", Text("long-term, typical")
     if duration >= case.duration("ppi-possible"):
-        return "possible", Text("3 to 12 months, possible")
-    return "unlikely", Text("under 3 months, unlikely: look for another cause")
+        return "possible", Text("for months, possible")
+    return "unlikely", Text("short, look for another cause")
 
 
 def platinum(case: Case) -> Answer:
@@ -96,9 +120,9 @@ def platinum(case: Case) -> Answer:
         return NotMet()
     return Finding(
         result="platinum",
-        indicator=Indicator.WARNING,
+        indicator=case.low_level,
         text=Text(
-            "Platinum likely contributes (renal loss, can last months): {drugs}.", drugs=drugs(case.platinums, 2)
+            "Low magnesium after platinum (renal loss, can last months): {drugs}", drugs=drugs(case.platinums, 2)
         ),
         advice=(Text("FEMg, potassium and calcium before the next cycle."),),
         proposals=(Proposal(case.knowledge.doses["correct-with"], Text("Magnesium in the hydration, by protocol.")),),
@@ -114,30 +138,61 @@ def other_wasting(case: Case) -> Answer:
         return NotMet()
     return Finding(
         result="other-wasting-drug",
-        indicator=Indicator.WARNING,
-        text=Text("Magnesium-wasting drug likely contributes: {drugs}.", drugs=drugs(case.other_wasting, 2)),
+        indicator=case.low_level,
+        text=Text("Low magnesium on a wasting drug: {drugs}", drugs=drugs(case.other_wasting, 2)),
         advice=(Text("Weigh need, dose and level with the prescriber; monitor magnesium, potassium and calcium."),),
         evidence=references(case.mg, *case.other_wasting),
     )
 
 
 def monitoring_gap(case: Case) -> Answer:
-    """R-054: a wasting drug is taken and the last serum magnesium is older than its interval."""
+    """R-054: serum magnesium is older than a wasting drug's interval, or must be measured at once (decision 26)."""
     if case.mg_unreadable or case.contradiction:
         return NotMet()
     if case.newest_mg is None and "magnesium" in case.patient.unavailable:
         return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
+    if case.measure_now:
+        return _measure_now(case)
     due = list(_due(case))
+    if case.patient.inpatient and case.patient.hook in EVERY_CHART_HOOK:
+        due = [d for d in due if d.classes & _ASKED_IN_HOSPITAL]
     if not due:
         return NotMet() if case.medications_known else MissingInputs(("medications",))
     serious = len(case.wasting_groups) >= 2 or case.digoxin or any(d.classes & _LASTING for d in due)
     return Finding(
         result="monitoring-gap",
         indicator=Indicator.WARNING if serious else Indicator.INFO,
-        text=Text("Magnesium monitoring is due: {drugs}.", drugs=drugs(due)),
+        text=Text("Magnesium level due on {drugs}", drugs=drugs(due)),
         why=last_magnesium(case),
+        advice=(Text("With digoxin: {drugs}.", drugs=drugs(case.digoxin)),) if case.digoxin else (),
         tests=(Analyte.SERUM_MAGNESIUM, *_companions(case)),
         evidence=references(case.mg, *due),
+        action=Text("measure magnesium"),
+    )
+
+
+# In hospital only drugs whose loss is fast enough to be watched there (decision 16).
+_ASKED_IN_HOSPITAL = PLATINUM | EGFR_ANTIBODY | NEPHROTOXIC
+
+
+def _measure_now(case: Case) -> Finding:
+    rhythm = [*case.digoxin, *case.qt_drugs]
+    signs = case.condition(*sorted(case.emergency_tags | (case.tags & ARRHYTHMIA)))
+    why = {
+        "qtc": Text("QTc at or above {limit} ms", limit=rounded(case.knowledge.value("qtc-long"), 0)),
+        "emergency": Text("{signs}", signs=tuple(sign_words(s) for s in signs[:2])),
+        "arrhythmia": Text("{signs}", signs=tuple(sign_words(s) for s in signs[:2])),
+        "drug": Text("{drugs}", drugs=drugs(rhythm, 2)),
+    }[case.measure_now]
+    on = [*rhythm, *(m for m in case.wasting if m not in rhythm)]
+    return Finding(
+        result="measure-now",
+        indicator=Indicator.WARNING,
+        text=Text("Mg not known with {why}", why=why),
+        why=Text("On {drugs}. {last}", drugs=drugs(on), last=last_magnesium(case)) if on else last_magnesium(case),
+        tests=(Analyte.SERUM_MAGNESIUM, *_companions(case)),
+        evidence=references(case.qtc_long, case.potassium, *on) + tuple(s.reference for s in signs),
+        action=Text("measure magnesium now"),
     )
 
 
@@ -213,6 +268,7 @@ def combined_risk(case: Case) -> Answer:
         indicator=Indicator.INFO,
         text=Text("Magnesium-wasting drug groups together: {groups}.", groups=tuple(GROUPS[name] for name in groups)),
         evidence=references(*case.wasting),
+        context_only=True,
     )
 
 
@@ -220,14 +276,14 @@ def arrhythmia_risk(case: Case) -> Answer:
     """R-056: low magnesium with digoxin, an arrhythmia, torsades or a long QTc."""
     if case.mg is None or not case.mg_is_current:
         return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
-    rhythm = case.tags & {"arrhythmia", "atrial_fibrillation", "long_qt", "torsades", "vt"}
+    rhythm = case.tags & (ARRHYTHMIA | {"torsades", "vt", "polymorphic_vt"})
     if not case.mg_low or not (rhythm or case.digoxin or case.qtc_long):
         return NotMet()
-    critical = case.tags & {"torsades", "vt"} or case.qtc_long or (case.severity != "mild" and not case.pseudo)
+    grave = case.tags & {"torsades", "vt", "polymorphic_vt"} or case.qtc_long or case.graver_severity != "mild"
     return Finding(
         result="arrhythmia-risk",
-        indicator=Indicator.CRITICAL if critical else Indicator.WARNING,
-        text=Text("Low magnesium with arrhythmia risk: {risks}.", risks=_rhythm(case)),
+        indicator=Indicator.CRITICAL if grave and case.low_is_news else case.low_level,
+        text=Text("Low {mg} with arrhythmia risk: {risks}", mg=brief(case.mg), risks=_rhythm(case)),
         advice=(Text("ECG monitoring; keep potassium in range; review QT-prolonging drugs and digoxin."),),
         evidence=references(case.mg, case.qtc_long, *case.digoxin)
         + tuple(c.reference for c in case.condition(*sorted(rhythm))),

@@ -73,6 +73,8 @@ def suggest_rbc(case: Case) -> Answer:
     """R-022: serum normal, no erythrocyte magnesium for 180 days, and a reason to look into the cells."""
     if case.mg is None or not case.mg_is_current:
         return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
+    if case.patient.inpatient:
+        return NotMet(Text("Asked in ambulatory care only."))
     if not case.mg_normal or (case.labs.get(Analyte.RBC_MAGNESIUM) and _rbc(case)):
         return NotMet()
     if not case.tags & NEUROPSYCHIATRIC and not _unexplained(case):
@@ -86,6 +88,7 @@ def suggest_rbc(case: Case) -> Answer:
         ),
         tests=(Analyte.RBC_MAGNESIUM,),
         evidence=references(case.mg),
+        action=Text("consider it"),
     )
 
 

@@ -2,62 +2,135 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 from service.logic.case import Case
 from service.logic.case.drugs import magnesium_route
-from service.logic.case.person import OBSTETRIC
+from service.logic.case.person import NEONATAL_SIGNS, OBSTETRIC
 from service.logic.case.results import above
 from service.logic.model import Analyte, Finding, Indicator, Medication, MissingInputs, NotMet
+from service.logic.rules.intake import elemental_at_most, elemental_per_day
 from service.logic.rules.magnesium import excess_tier
 from service.logic.rules.rule import Answer, Rule
-from service.logic.rules.words import GATE, dated, drugs, references
+from service.logic.rules.words import GATE, aged, drugs, references, sign_words
 from service.logic.text import Text, Value
+from service.logic.units import rounded
 
 
 def source(case: Case) -> Answer:
-    """R-080: hypermagnesaemia: stop what supplies magnesium, or ask for what the chart does not know."""
-    if case.mg is None or not case.mg_is_current:
-        return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
-    if excess_tier(case) in {None, "protocol-range"}:
-        return NotMet()
-    products = list(dict.fromkeys([*case.magnesium_products, *case.recent_iv_magnesium]))
-    if products:
-        text = Text("High magnesium with a magnesium product: {drugs}.", drugs=drugs(products))
-    else:
-        text = Text("Hypermagnesaemia without a magnesium product in the chart: ask for hidden sources.")
-    hold = (Text("Stop or hold magnesium: {drugs}.", drugs=drugs(products)),) if products else ()
-    return Finding(
-        "stop-source" if products else "ask-for-source",
-        Indicator.WARNING,
-        text,
-        advice=(
-            *hold,
-            Text("Ask for non-prescription laxatives, antacids, enemas, parenteral nutrition and dialysate."),
-        ),
-        evidence=references(case.mg, *products),
-    )
+    """R-080: hypermagnesaemia: stop what supplies magnesium, or ask for what the chart does not know.
 
-
-def antidote(case: Case) -> Answer:
-    """R-081: calcium for a severe tier, a moderate one with symptoms, or an obstetric value above its ceiling."""
+    Hypotension, drowsiness or a slow pulse while magnesium runs and its level is not known: hold it (decision 30).
+    """
+    if case.excess_signs and case.mg_measured is None:
+        return NotMet() if case.toxic_signs else _suspected(case)
     if case.mg is None or not case.mg_is_current:
         return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
     tier = excess_tier(case)
-    if tier is None or tier == "protocol-range":
+    if tier in {None, "protocol-range"} or (case.newborn and case.mg_class == "unclassified"):
         return NotMet()
-    symptoms = "symptomatic_hypermg" in case.tags
-    obstetric = case.tags & OBSTETRIC and above(case.mg, case.limit("mg-eclampsia-ceiling", case.mg))
-    if not (tier in {"severe", "life-threatening"} or (tier == "moderate" and symptoms) or obstetric):
-        return NotMet()
-    signs = case.condition("symptomatic_hypermg", *sorted(OBSTETRIC))
-    reasons: tuple[Value, ...] = (*dict.fromkeys(sign.text[:40] for sign in signs), GATE[case.gate])
+    expected = tier == "mild" and case.after_iv is not None and not case.excess_signs
+    if expected:
+        return NotMet(Text("Drawn within hours of intravenous magnesium: an expected level."))
+    products = case.magnesium_products
+    names = drugs(products, len(products))
+    if products:
+        text = Text("High magnesium with a magnesium product: {drugs}", drugs=names)
+    else:
+        text = Text("High magnesium without a magnesium product in the chart")
+    loud = tier != "mild" or case.excess_signs or case.mg_at_least("mg-high-warning") or products
+    ask = Text("Ask for non-prescription laxatives, antacids, enemas, parenteral nutrition and dialysate.")
+    return Finding(
+        "stop-source" if products else "ask-for-source",
+        Indicator.WARNING if loud and not _tolerated(case, tier) else Indicator.INFO,
+        text,
+        advice=() if products else (ask,),
+        evidence=references(case.mg, *products),
+        action=Text("stop or hold them") if products else Text("ask for hidden sources"),
+        context_only=tier == "mild" and not loud,
+    )
+
+
+def _suspected(case: Case) -> Finding:
+    signs = case.condition(*sorted(case.excess_signs))
+    told = tuple(dict.fromkeys(sign_words(sign) for sign in signs))
+    return Finding(
+        "hold-source",
+        Indicator.WARNING,
+        Text("Magnesium running, level not known, {signs}", signs=told),
+        advice=(Text("Check reflexes, breathing and urine; calcium at hand. Hold {drugs}.", drugs=_stopped(case)),),
+        tests=(Analyte.SERUM_MAGNESIUM,),
+        evidence=references(*case.magnesium_products) + tuple(sign.reference for sign in signs),
+        action=Text("hold it, measure now"),
+    )
+
+
+def _tolerated(case: Case, tier: str | None) -> bool:
+    """A mild excess that is only information although a product is on the list: an open gate, no symptoms."""
+    fed = bool(case.scheduled_magnesium and case.gate != "normal") or case.gate_closed
+    return tier == "mild" and not (case.excess_signs or case.mg_at_least("mg-high-warning") or fed)
+
+
+def antidote(case: Case) -> Answer:
+    """R-081: calcium for a severe tier, a moderate one with symptoms, an obstetric value above its ceiling, or signs.
+
+    Absent reflexes, respiratory depression, heart block or arrest while a source runs need no level (decision 30).
+    """
+    if case.toxic_signs and case.mg_measured is None:
+        return _antidote(case)
+    if case.mg is None or not case.mg_is_current:
+        return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
+    return _antidote(case) if _toxic(case) else NotMet()
+
+
+def _toxic(case: Case) -> bool:
+    """A measured magnesium, with its tier and signs, that calls for calcium."""
+    tier = excess_tier(case)
+    if case.mg is None or tier is None or tier == "protocol-range":
+        return False
+    if case.newborn and case.mg_class == "unclassified":
+        return bool(case.tags & NEONATAL_SIGNS)
+    ceiling = case.tags & OBSTETRIC and above(case.mg, case.limit("mg-eclampsia-ceiling", case.mg))
+    in_protocol = case.tags & OBSTETRIC and bool(case.toxic_signs)
+    with_signs = tier == "moderate" and case.excess_signs
+    return tier in {"severe", "life-threatening"} or bool(with_signs or ceiling or in_protocol)
+
+
+def _antidote(case: Case) -> Finding:
+    signs = case.condition(*sorted(case.excess_signs), *sorted(OBSTETRIC))
+    told = tuple(dict.fromkeys(sign_words(sign) for sign in signs))
+    reasons: tuple[Value, ...] = (*told, GATE[case.gate])
+    measured = case.mg_measured
+    if measured is not None:
+        text = Text("Toxic {mg}", mg=aged(case, measured))
+    else:
+        text = Text("Signs of magnesium toxicity, level not known")
     return Finding(
         "antidote",
         Indicator.CRITICAL,
-        text=Text("Toxic magnesium {dated}: calcium IV now, stop magnesium.", dated=dated(case.mg)),
+        text=text,
         why=Text("With: {things}.", things=reasons),
-        advice=(antidote_dose(case), *_clearance(case), _WATCH),
-        evidence=references(case.mg, case.creatinine) + tuple(sign.reference for sign in signs),
+        advice=(*_antidote_first(case), *_clearance(case), _WATCH),
+        tests=() if measured is not None else (Analyte.SERUM_MAGNESIUM,),
+        evidence=references(measured, case.creatinine, *case.magnesium_products)
+        + tuple(sign.reference for sign in signs),
+        action=Text("stop magnesium, calcium IV now"),
     )
+
+
+def _antidote_first(case: Case) -> Iterator[Text]:
+    yield antidote_dose(case)
+    if case.mg_measured is None:
+        yield Text("Stop {drugs}; take a level now, treat before its result.", drugs=_stopped(case))
+    elif case.magnesium_products:
+        yield Text("Stop {drugs}.", drugs=_stopped(case))
+    if case.digoxin:
+        yield Text("Digoxin: calcium slowly, small amounts, ECG; do not withhold it in life-threatening toxicity.")
+
+
+def _stopped(case: Case) -> Text:
+    return drugs(case.magnesium_products, len(case.magnesium_products))
 
 
 _ANTIDOTE = Text(
@@ -69,7 +142,7 @@ _WATCH = Text("ECG, blood pressure, reflexes and breathing monitored; repeat the
 
 def antidote_dose(case: Case) -> Text:
     """Calcium as the antidote: the doses of the source are an adult's."""
-    return _CHILD_ANTIDOTE if case.age_group == "child" else _ANTIDOTE
+    return _ANTIDOTE if case.age_group == "adult" else _CHILD_ANTIDOTE
 
 
 def _clearance(case: Case) -> tuple[Text, ...]:
@@ -84,21 +157,44 @@ def product_without_safety_data(case: Case) -> Answer:
     if not products:
         return NotMet()
     if case.gate_closed:
-        return _product(
-            "kidney-closed",
-            Indicator.WARNING,
-            Text("Magnesium product with {gate}: {drugs}.", gate=GATE[case.gate], drugs=drugs(products, 2)),
-            case,
-            products,
-        )
-    old = case.age_years is not None and case.age_years >= case.knowledge.value("excess-age")
+        return _closed_gate(case, products)
     fresh = case.mg is not None and case.age_of(case.mg) <= case.duration("excess-monitor")
-    if fresh or not (old or case.gate == "reduced"):
-        return NotMet()
     if case.newest_mg is None and "magnesium" in case.patient.unavailable:
         return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
-    text = Text("Magnesium product without a level for 90 days: {drugs}.", drugs=drugs(products, 2))
-    return _product("no-level", Indicator.INFO, text, case, products)
+    old = case.age_years is not None and case.age_years >= case.knowledge.value("excess-age")
+    if fresh or not (old or case.gate == "reduced"):
+        return NotMet()
+    window = case.knowledge.duration("excess-monitor").days
+    text = Text("No magnesium level for {days} days: {drugs}", days=window, drugs=drugs(products, len(products)))
+    large = _large_or_long(case, products) and case.gate == "reduced"
+    low_egfr = case.egfr is not None and case.egfr < case.knowledge.value("laxative-egfr")
+    level = Indicator.WARNING if large and low_egfr else Indicator.INFO
+    quiet = bool(case.patient.inpatient) or not large
+    return replace(_product("no-level", level, text, case, products), context_only=quiet)
+
+
+def _large_or_long(case: Case, products: list[Medication]) -> bool:
+    """More than 600 mg elemental a day, or for more than 36 days (Mori 2019, Wakai 2019)."""
+    intake = elemental_per_day(case, products)
+    starts = [m.start.start for m in products if m.start is not None]
+    large = intake is not None and intake > case.knowledge.value("laxative-elemental")
+    return large or (bool(starts) and case.now - min(starts) > case.duration("laxative-days"))
+
+
+def _closed_gate(case: Case, products: list[Medication]) -> Finding:
+    """A reason where decision 18 makes it one: at home, or a scale or as-needed product without a level in 72 h."""
+    text = Text("{gate}, and on the list: {drugs}", gate=GATE[case.gate], drugs=drugs(products, len(products)))
+    finding = _product("kidney-closed", Indicator.WARNING, text, case, products)
+    intake, most = elemental_per_day(case, products), elemental_at_most(case, products)
+    if most is not None and intake is not None and most > intake:
+        told = Text(
+            "{mg} mg elemental regular, up to {most} mg with as-needed.", mg=rounded(intake, 0), most=rounded(most, 0)
+        )
+        finding = replace(finding, advice=(told, *finding.advice))
+    elif most is not None:
+        finding = replace(finding, advice=(Text("Up to {mg} mg elemental/day.", mg=rounded(most, 0)), *finding.advice))
+    at_home = case.ambulatory and case.gate in {"severe", "failure"}
+    return replace(finding, context_only=not at_home)
 
 
 def _product(result: str, indicator: Indicator, text: Text, case: Case, products: list[Medication]) -> Finding:
@@ -106,7 +202,8 @@ def _product(result: str, indicator: Indicator, text: Text, case: Case, products
         result,
         indicator,
         text,
-        advice=(Text("Review the need for the product; measure magnesium and creatinine."),),
+        advice=(Text("Review the need; an infrequent, small dose may still accumulate."),),
+        action=Text("review the need, measure magnesium and creatinine"),
         tests=tuple(
             a
             for a, known in ((Analyte.SERUM_MAGNESIUM, case.mg_is_current), (Analyte.CREATININE, case.creatinine))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from service.logic.case import Case
-from service.logic.case.drugs import ended_before, magnesium_route
+from service.logic.case.drugs import GivenDose
 from service.logic.model import Analyte, Finding, Indicator, LabResult, MissingInputs, NotMet, Problem
 from service.logic.rules.rule import Answer, Rule
-from service.logic.rules.words import ANALYTE, amount, dated, limits, named_and_dated, references
+from service.logic.rules.words import ANALYTE, aged, amount, dated, grams, limits, named_and_dated, references
 from service.logic.text import Text
 from service.logic.units import rounded
 
@@ -106,6 +106,7 @@ def _edta(mg: LabResult, potassium: LabResult, calcium: LabResult) -> Finding:
 
 def _haemolysed(case: Case, mg: LabResult) -> Finding:
     urgent = case.magnesium_products and case.gate_closed
+    dose = case.after_iv
     advice = (
         (Text("Repeat urgently: magnesium is being taken and the kidneys cannot clear it."),)
         if urgent and case.mg_class == "high"
@@ -118,10 +119,15 @@ def _haemolysed(case: Case, mg: LabResult) -> Finding:
         why=Text(
             "Red cells release magnesium and potassium; a value in range or high may be false. {mg}.", mg=dated(mg)
         ),
-        advice=(*advice, Text("Recent exercise, catecholamines or acute stress also shift serum magnesium.")),
+        advice=(*advice, *((_not_before(case, dose),) if dose else ())),
         tests=(Analyte.SERUM_MAGNESIUM, Analyte.POTASSIUM),
         evidence=references(mg),
     )
+
+
+def _not_before(case: Case, dose: GivenDose) -> Text:
+    """Haemolysis does not hide that the sample was drawn too soon (decision 37)."""
+    return Text("Drawn within hours of IV magnesium: repeat from {due} on.", due=dose.ended + case.duration("after-iv"))
 
 
 def _haemolysed_low(mg: LabResult) -> Finding:
@@ -159,6 +165,7 @@ def low_albumin(case: Case) -> Answer:
         tests=(Analyte.IONISED_MAGNESIUM,) if case.mg_low and not measured else (),
         values={} if adjusted is None else {"mg_albumin_adjusted_mmol_L": adjusted},
         evidence=references(albumin, case.mg if case.mg_low else total, measured),
+        context_only=not case.pseudo,
     )
 
 
@@ -187,19 +194,27 @@ def _worth_repeating(case: Case, mg: LabResult) -> bool:
 
 
 def _after_infusion(case: Case, mg: LabResult) -> Answer:
-    assert mg.taken is not None  # noqa: S101  a case holds dated results only
-    infusions = [m for m in case.patient.medications if "mg_preparation" in m.classes and magnesium_route(m) == "iv"]
-    for drug, end in ended_before(infusions, mg.taken.end):
-        if timedelta(0) <= mg.taken.end - end < case.duration("after-iv") and not mg.taken.date_only:
-            return Finding(
-                result="after-infusion",
-                indicator=Indicator.INFO,
-                text=Text("Serum magnesium {amount} was taken under 6 h after IV magnesium.", amount=amount(mg)),
-                why=Text("It may be falsely high: {limits}.", limits=limits(case.range_of(mg))),
-                advice=(Text("Repeat 6 to 12 h after the end of the infusion."),),
-                evidence=references(mg, drug),
-            )
-    return NotMet()
+    """Drawn within 6 h of an intravenous dose: news if it is high and the gate closed or another dose due (20)."""
+    dose = case.after_iv
+    if dose is None or mg.taken is None:
+        return NotMet()
+    due = dose.ended + case.duration("after-iv")
+    drawn = max(mg.taken.end - dose.ended, timedelta(0))
+    more = bool(case.scheduled_magnesium or case.magnesium_scales)
+    return Finding(
+        result="after-infusion",
+        indicator=Indicator.INFO,
+        text=Text("{mg}, drawn {hours} h after {dose}", mg=aged(case, mg), hours=_hours(drawn), dose=grams(dose.drug)),
+        why=Text("It may be falsely high: {limits}.", limits=limits(case.range_of(mg))),
+        advice=(Text("Repeat from {due} on.", due=due),),
+        evidence=references(mg, dose.drug),
+        action=Text("no further dose before a repeat at {due}", due=due),
+        context_only=not (case.mg_class == "high" and (case.gate_closed or more)),
+    )
+
+
+def _hours(span: timedelta) -> int:
+    return int(span.total_seconds() // 3600)
 
 
 RULES = (

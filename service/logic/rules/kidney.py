@@ -19,9 +19,10 @@ from service.logic.model import (
     MissingInputs,
     NotMet,
     Order,
+    Schedule,
 )
-from service.logic.rules.rule import Answer, Rule
-from service.logic.rules.words import GATE, drugs, named_and_dated, references
+from service.logic.rules.rule import ORDER_HOOKS, Answer, Rule
+from service.logic.rules.words import GATE, amount, drugs, named_and_dated, references
 from service.logic.text import Text, Value
 from service.logic.units import rounded
 
@@ -77,7 +78,7 @@ def gate(case: Case) -> Answer:
     """R-031: magnesium must not be given as usual when the kidneys cannot clear it, or when nobody knows."""
     ordered = magnesium_orders(case)
     if not (case.mg_low or case.magnesium_products or ordered):
-        return NotMet()
+        return NotMet(_refuted(case))
     if case.gate_closed:
         return _closed(case)
     if case.gate == "unknown" and (case.mg_low or ordered):
@@ -87,8 +88,16 @@ def gate(case: Case) -> Answer:
             text=gate_unknown(case),
             tests=(Analyte.CREATININE,) if case.creatinine is None else (),
             evidence=references(case.mg if case.mg_low else None),
+            context_only=not case.low_is_news or case.infant,
         )
-    return NotMet()
+    return NotMet(_refuted(case))
+
+
+def _refuted(case: Case) -> Text | None:
+    """AKI is listed, and the creatinine says otherwise: said, so that nobody wonders (decision 14a)."""
+    if not case.aki_refuted or case.creatinine is None:
+        return None
+    return Text("AKI on the problem list, {creatinine}.", creatinine=named_and_dated(case.creatinine))
 
 
 def gate_unknown(case: Case) -> Text:
@@ -102,22 +111,75 @@ def gate_unknown(case: Case) -> Text:
 
 def _closed(case: Case) -> Finding:
     rise = case.aki or ()
-    why = None
-    if case.egfr is not None and case.gate != "unstable":
-        why = Text("eGFR {value} mL/min/1.73 m².", value=rounded(case.egfr, 0))
+    news = _gate_news(case)
     return Finding(
         result=case.gate,
-        indicator=Indicator.WARNING,
-        text=Text("Magnesium can accumulate ({gate}): no automatic magnesium.", gate=GATE[case.gate]),
-        why=why,
+        indicator=Indicator.WARNING if news != "measure-first" else Indicator.INFO,
+        text=_closed_text(case),
+        why=_closed_why(case),
         advice=(_INDIVIDUAL,) if case.mg_low or magnesium_orders(case) else (),
-        evidence=references(
-            case.creatinine,
-            case.reported_egfr,
-            *rise,
-        )
+        tests=(Analyte.SERUM_MAGNESIUM,) if news and case.mg_measured is None else (),
+        evidence=references(case.creatinine, case.reported_egfr, *rise, *case.magnesium_products)
         + tuple(c.reference for c in case.condition("dialysis", "aki")),
+        action=Text("measure before any dose") if news == "measure-first" else _CLOSED_ACTION,
+        context_only=not news,
     )
+
+
+_CLOSED_ACTION = Text("magnesium accumulates, review it, level first")
+
+
+def _closed_text(case: Case) -> Text:
+    """The gate, and the magnesium that is on the list."""
+    if case.aki and not case.dialysis:
+        words = Text(
+            "{gate}, creatinine {was} to {now}",
+            gate=GATE["unstable"],
+            was=amount(case.aki[0]),
+            now=amount(case.aki[-1]),
+        )
+    elif case.egfr is not None and case.gate in {"severe", "failure"}:
+        words = Text("{gate}, eGFR {value}", gate=GATE[case.gate], value=rounded(case.egfr, 0))
+    else:
+        words = Text("{gate}", gate=GATE[case.gate])
+    if not case.magnesium_products:
+        return words
+    return Text("{gate}, on {drugs}", gate=words, drugs=drugs(case.magnesium_products, 2))
+
+
+def _closed_why(case: Case) -> Text | None:
+    if case.egfr is None or case.gate != "unstable":
+        return None
+    return Text("eGFR {value} mL/min/1.73 m², unreliable while creatinine moves.", value=rounded(case.egfr, 0))
+
+
+def _gate_news(case: Case) -> str:
+    """Why a closed gate is a reason for a card at a chart hook (decision 18), or ""."""
+    if case.patient.hook in ORDER_HOOKS or not case.magnesium_products:
+        return ""
+    if _closed_after_source(case):
+        return "newly-closed"
+    if case.mg_high and case.after_iv is None:
+        return "high"
+    if case.ambulatory and case.gate in {"severe", "failure"} and _swallowed(case):
+        return "ambulatory"
+    unscheduled = [m for m in case.magnesium_products if m.schedule in {Schedule.SCALE, Schedule.AS_NEEDED}]
+    measured = case.mg is not None and case.age_of(case.mg) <= case.duration("mg-current-inpatient")
+    return "measure-first" if unscheduled and not measured else ""
+
+
+def _swallowed(case: Case) -> bool:
+    return any(magnesium_route(m) != "iv" for m in case.magnesium_products)
+
+
+def _closed_after_source(case: Case) -> bool:
+    """The first closed result is newer than a scheduled product's start or than a dose of the last 48 h."""
+    first = case.closed_since
+    if first is None or first.taken is None:
+        return False
+    starts = [m.start.start for m in case.scheduled_magnesium if m.start is not None]
+    doses = [d.ended for d in case.magnesium_doses if case.now - d.ended <= case.duration("iv-mg-recent")]
+    return any(first.taken.end > moment for moment in (*starts, *doses))
 
 
 _INDIVIDUAL = Text("Magnesium only by individual decision, with a level before each dose.")
@@ -168,6 +230,7 @@ def _femg_finding(case: Case, femg: Decimal, results: tuple[LabResult, ...]) -> 
         caveat,
         values={"femg_pct": femg},
         evidence=references(*results),
+        context_only=grade in {"value-only", "not-interpretable"},
     )
 
 

@@ -5,13 +5,26 @@ from __future__ import annotations
 from decimal import Decimal
 
 from service.logic.case import Case
-from service.logic.case.drugs import ONCOLOGY, magnesium_route
-from service.logic.case.person import EMERGENCY, NEUROPSYCHIATRIC, OBSTETRIC
+from service.logic.case.drugs import magnesium_route
+from service.logic.case.kidney import CLOSED_GATES
+from service.logic.case.person import ARRHYTHMIA, NEONATAL_SIGNS, NEUROPSYCHIATRIC, OBSTETRIC
 from service.logic.case.results import above, at_least, below
+from service.logic.case.treatment import Treatment
 from service.logic.model import Analyte, Finding, Indicator, LabResult, MissingInputs, NotMet
 from service.logic.rules.kidney import magnesium_orders
 from service.logic.rules.rule import Answer, Rule
-from service.logic.rules.words import amount, dated, limits, magnesium_values, other_units, references
+from service.logic.rules.words import (
+    aged,
+    amount,
+    brief,
+    dated,
+    drugs,
+    grams,
+    limits,
+    magnesium_values,
+    other_units,
+    references,
+)
 from service.logic.text import Text
 from service.logic.units import to_unit
 
@@ -40,50 +53,123 @@ def serum_class(case: Case) -> Answer:
 
 
 def severity(case: Case) -> Answer:
-    """R-011: mild, moderate or severe; how urgent depends on what else is wrong."""
+    """R-011: mild, moderate or severe; how urgent depends on what else is wrong and on what is done already."""
     if case.mg is None or not case.mg_is_current:
         return _NEEDS_MG
     if case.severity is None:
-        return NotMet()
+        return newborn_low(case) or NotMet()
     return Finding(
         result=case.severity,
-        indicator=_severity_indicator(case, case.severity),
-        text=_severity_text(case, case.severity, case.mg),
-        why=Text("({units}; {limits}.)", units=other_units(case.mg), limits=limits(case.range_of(case.mg))),
+        indicator=_severity_indicator(case),
+        text=_severity_text(case, case.mg),
+        why=_severity_why(case, case.mg),
+        action=_severity_action(case),
         advice=_severity_advice(case),
         values=magnesium_values(case.mg),
-        evidence=references(case.mg, case.potassium if case.potassium_low else None),
+        evidence=references(
+            case.mg,
+            case.potassium if case.potassium_low else None,
+            case.calcium if case.calcium_low else None,
+            case.treatment.drug if case.treatment else None,
+        ),
     )
 
 
-def _severity_text(case: Case, grade: str, mg: LabResult) -> Text:
+def _severity_text(case: Case, mg: LabResult) -> Text:
+    if case.pseudo and case.albumin is not None:
+        return Text("Low {mg}, {albumin}: probably protein-related", mg=aged(case, mg), albumin=brief(case.albumin))
     if case.pseudo:
-        return Text("Low serum magnesium {dated}, probably protein-related.", dated=dated(mg))
+        return Text("Low {mg}: probably protein-related, as ionised magnesium is not low", mg=aged(case, mg))
+    partners = tuple(brief(r) for r in (_low_potassium(case), _low_calcium(case)) if r is not None)
+    values: tuple[Text, ...] = (aged(case, mg), *partners)
     words = {
-        "mild": Text("Mild hypomagnesaemia: serum magnesium {dated}.", dated=dated(mg)),
-        "moderate": Text("Moderate hypomagnesaemia: serum magnesium {dated}.", dated=dated(mg)),
-        "severe": Text("Severe hypomagnesaemia: serum magnesium {dated}.", dated=dated(mg)),
+        "mild": Text("Low {values}", values=values),
+        "moderate": Text("Moderately low {values}", values=values),
+        "severe": Text("Severely low {values}", values=values),
     }
-    return words[grade]
+    return words[case.graver_severity or "mild"]
 
 
-def _severity_indicator(case: Case, grade: str) -> Indicator:
-    if case.pseudo:
+def _low_potassium(case: Case) -> LabResult | None:
+    return case.potassium if case.potassium_low else None
+
+
+def _low_calcium(case: Case) -> LabResult | None:
+    return case.calcium if case.calcium_low else None
+
+
+def _severity_why(case: Case, mg: LabResult) -> Text:
+    used = limits(case.range_of(mg))
+    if case.graver_severity != case.severity:
+        return Text("({units}; {limits}; graded by the graver scale.)", units=other_units(mg), limits=used)
+    return Text("({units}; {limits}.)", units=other_units(mg), limits=used)
+
+
+def _severity_indicator(case: Case) -> Indicator:
+    if not case.low_is_news or _dilution(case):
         return Indicator.INFO
-    if grade == "severe" or case.tags & EMERGENCY:
+    if case.graver_severity == "severe" or case.emergency_tags:
         return Indicator.CRITICAL
-    rhythm = case.tags & {"arrhythmia", "atrial_fibrillation", "long_qt"} or case.qtc_long
-    if grade == "moderate" and (case.potassium_low or case.calcium_low or rhythm):
+    rhythm = case.tags & ARRHYTHMIA or case.qtc_long
+    if case.graver_severity == "moderate" and (case.potassium_low or case.calcium_low or rhythm):
         return Indicator.CRITICAL
     return Indicator.WARNING
+
+
+def _dilution(case: Case) -> bool:
+    """Pregnancy lowers magnesium a little: not by a laboratory's range, and with nothing else wrong (decision 29)."""
+    if not case.pregnant or case.mg is None or case.mg.range is not None:
+        return False
+    slight = not below(case.mg, case.limit("pregnancy-low", case.mg))
+    wrong = case.tags & {"vomiting", "symptomatic_hypomg"} or case.wasting or case.potassium_low or case.calcium_low
+    return slight and not wrong
+
+
+def _severity_action(case: Case) -> Text:
+    """What to do, in the order in which it is decided: nothing by number, done already, the kidneys, the partners."""
+    if case.pseudo:
+        return Text("look for the cause of the low albumin")
+    if case.treatment is not None:
+        return _under_treatment(case, case.treatment)
+    if case.dose_gate in CLOSED_GATES:
+        return Text("kidneys cannot clear magnesium, replace only by individual decision")
+    if case.age_group == "child":
+        return Text("replace by weight")
+    if case.idle_scale is not None:
+        return Text("scale active, no dose charted: give")
+    if case.potassium_low and case.calcium_low:
+        return Text("replace all three")
+    if case.potassium_low or case.calcium_low:
+        return Text("replace both")
+    if case.marginally_low:
+        return Text("repeat, look for a cause")
+    return Text("replace magnesium, find the cause")
+
+
+def _under_treatment(case: Case, treatment: Treatment) -> Text:
+    """What runs, and when to measure."""
+    if case.treatment_fails:
+        return Text("treatment does not hold, review {drugs}", drugs=drugs(case.modifiable_causes, 2))
+    if treatment.dose is not None:
+        due = treatment.dose.ended + case.duration("after-iv")
+        return Text("{dose} given since, measure again from {due}", dose=grams(treatment.drug), due=due)
+    if treatment.kind == "ordered":
+        return Text("{dose} IV ordered since, measure again after it", dose=grams(treatment.drug))
+    if treatment.kind == "oral":
+        return Text("{drug} begun, repeat the level in 1 to 2 weeks", drug=drugs([treatment.drug]))
+    return Text("scale active, no dose charted: give")
 
 
 def _severity_advice(case: Case) -> tuple[Text, ...]:
     if case.pseudo:
         if case.current(Analyte.IONISED_MAGNESIUM, case.mg_window) is not None:
-            return (Text("Do not treat the number: look for the cause of the low albumin."),)
-        return (Text("Do not treat the number: measure ionised magnesium, look for the cause of the low albumin."),)
-    return (Text("Repeat magnesium, potassium and calcium after any change."),)
+            return ()
+        return (Text("Measure ionised magnesium where it can be measured."),)
+    if case.idle_scale is not None:
+        return (Text("Scale {drug} active, no dose charted since the sample.", drug=drugs([case.idle_scale])),)
+    if case.treatment is not None and case.treatment_fails:
+        return (Text("Under treatment ({drug}) and still low.", drug=drugs([case.treatment.drug])),)
+    return ()
 
 
 def ctcae(case: Case) -> Answer:
@@ -103,7 +189,7 @@ def ctcae(case: Case) -> Answer:
         why=None if grade == other else _other_scale(other, other_scale),
         values={f"ctcae_{side}_grade": Decimal(grade)},
         evidence=references(case.mg),
-        context_only=not (case.exposed(ONCOLOGY, "platinum-exposure") or "cancer" in case.tags),
+        context_only=True,
     )
 
 
@@ -131,6 +217,8 @@ def below_optimum(case: Case) -> Answer:
     """R-013: in range, below the proposed optimum, with at least one risk; no treatment follows."""
     if case.mg is None or not case.mg_is_current:
         return _NEEDS_MG
+    if case.patient.inpatient:
+        return NotMet(Text("Asked in ambulatory care only."))
     risks = _risks(case)
     if (
         case.age_group != "adult"
@@ -150,6 +238,7 @@ def below_optimum(case: Case) -> Answer:
         ),
         advice=() if case.gate_closed else (_OPTIMUM,),
         evidence=references(case.mg),
+        context_only=True,
     )
 
 
@@ -177,33 +266,39 @@ def excess(case: Case) -> Answer:
     tier = excess_tier(case)
     if tier is None:
         return NotMet()
-    indicator = _excess_indicator(case, tier)
-    if tier == "protocol-range":
-        text = Text("Serum magnesium {dated}: within the range of an eclampsia protocol.", dated=dated(case.mg))
-        advice: tuple[Text, ...] = (Text("Watch reflexes, breathing and urine output; calcium at hand."),)
-    else:
-        text, advice = _excess_text(tier, case.mg), ()
     return Finding(
         tier,
-        indicator,
-        text,
+        _excess_indicator(case, tier),
+        _excess_text(case, tier, case.mg),
         Text("({units}; {limits}.)", units=other_units(case.mg), limits=limits(case.range_of(case.mg))),
-        advice,
+        _excess_advice(case, tier),
         values=magnesium_values(case.mg),
         evidence=references(case.mg, *(case.iv_magnesium if tier == "protocol-range" else ())),
+        action=_excess_action(case, tier),
+        context_only=_excess_is_context(case, tier),
     )
 
 
 def excess_tier(case: Case) -> str | None:
-    """The tier of R-014, or None when magnesium is not reliably high."""
-    if not case.mg_high or case.mg is None:
+    """The tier of R-014, or None when magnesium is not reliably high; a newborn has limits of their own (31)."""
+    if case.mg is None or not case.mg_reliable:
         return None
-    if obstetric_protocol(case) and not above(case.mg, case.limit("mg-eclampsia-ceiling", case.mg)):
+    if case.mg_class == "unclassified" and case.newborn:
+        return _graver_tier(case, case.mg) if at_least(case.mg, case.limit("newborn-noted", case.mg)) else None
+    if not case.mg_high:
+        return None
+    ceiling = case.limit("mg-eclampsia-ceiling", case.mg)
+    if obstetric_protocol(case) and not above(case.mg, ceiling) and not case.toxic_signs:
         return "protocol-range"
-    for tier in ("life-threatening", "severe", "moderate"):
-        if at_least(case.mg, case.limit(f"mg-high-{tier}", case.mg)):
-            return tier
-    return "mild"
+    return _graver_tier(case, case.mg)
+
+
+def _graver_tier(case: Case, mg: LabResult) -> str:
+    """The tier in the unit reported."""
+    return next((t for t in TIERS if at_least(mg, case.limit(f"mg-high-{t}", mg))), "mild")
+
+
+TIERS = ("life-threatening", "severe", "moderate")
 
 
 def obstetric_protocol(case: Case) -> bool:
@@ -213,22 +308,116 @@ def obstetric_protocol(case: Case) -> bool:
 
 
 def _excess_indicator(case: Case, tier: str) -> Indicator:
+    if case.newborn and case.mg_class == "unclassified":
+        return _newborn_indicator(case)
     if tier == "protocol-range":
-        return Indicator.INFO
-    if tier != "mild" or case.mg is None:
+        return Indicator.WARNING if case.gate_closed or case.excess_signs or "oliguria" in case.tags else Indicator.INFO
+    if tier != "mild" or case.mg_at_least("mg-high-moderate") or _moderate_in_other_unit(case):
         return Indicator.CRITICAL
-    tolerated = case.coded("dialysis") and not above(case.mg, case.limit("mg-high-dialysis-tolerated", case.mg))
-    return Indicator.INFO if tolerated else Indicator.WARNING
+    return Indicator.WARNING if _mild_is_warning(case) else Indicator.INFO
 
 
-def _excess_text(tier: str, mg: LabResult) -> Text:
+def _moderate_in_other_unit(case: Case) -> bool:
+    """The other printed scale calls it moderate: the graver sets the indicator (decision 33)."""
+    if case.mg is None:
+        return False
+    value = case.mg.value or Decimal(0)
+    units = ("mmol/L", "mg/dL")
+    return any(
+        to_unit(value, unit, case.mg.analyte) >= case.knowledge.limit("mg-high-moderate", unit, case.mg.analyte)
+        for unit in units
+    )
+
+
+def _newborn_indicator(case: Case) -> Indicator:
+    assert case.mg is not None  # noqa: S101  the caller looked
+    if at_least(case.mg, case.limit("newborn-very-high", case.mg)) or case.tags & NEONATAL_SIGNS:
+        return Indicator.CRITICAL
+    return Indicator.WARNING if above(case.mg, case.limit("newborn-high", case.mg)) else Indicator.INFO
+
+
+def _mild_is_warning(case: Case) -> bool:
+    """Below 2.0 mmol/L: with symptoms, from 1.5, or with a source that the kidneys cannot clear (decision 20)."""
+    if case.excess_signs:
+        return True
+    if case.younger_than("neonate-age") or case.after_iv is not None:
+        return False
+    return case.mg_at_least("mg-high-warning") or _fed_by_source(case)
+
+
+def _fed_by_source(case: Case) -> bool:
+    """A scheduled source with kidneys not known to be normal, or any active source with a closed gate."""
+    scheduled = case.scheduled_magnesium and case.gate != "normal"
+    return bool(scheduled) or bool(case.magnesium_products and case.gate_closed)
+
+
+def _excess_is_context(case: Case, tier: str) -> bool:
+    """A slight excess is a reason for a card on first sight or when it rose, else context (decision 20)."""
+    if tier != "mild" or case.newborn or _mild_is_warning(case) or _moderate_in_other_unit(case):
+        return False
+    if case.after_iv is not None:
+        return True
+    first = case.mg_before is None or case.classify(case.mg_before) != "high"
+    return not (first or case.mg_rose)
+
+
+def _excess_text(case: Case, tier: str, mg: LabResult) -> Text:
+    if tier == "protocol-range":
+        return Text("{mg}: within the range of an eclampsia protocol", mg=aged(case, mg))
     words = {
-        "mild": Text("Mild hypermagnesaemia: serum magnesium {dated}.", dated=dated(mg)),
-        "moderate": Text("Moderate hypermagnesaemia: serum magnesium {dated}.", dated=dated(mg)),
-        "severe": Text("Severe hypermagnesaemia: serum magnesium {dated}.", dated=dated(mg)),
-        "life-threatening": Text("Life-threatening hypermagnesaemia: serum magnesium {dated}.", dated=dated(mg)),
+        "mild": Text("High {mg}", mg=aged(case, mg)),
+        "moderate": Text("Moderate hypermagnesaemia, {mg}", mg=aged(case, mg)),
+        "severe": Text("Severe hypermagnesaemia, {mg}", mg=aged(case, mg)),
+        "life-threatening": Text("Life-threatening hypermagnesaemia, {mg}", mg=aged(case, mg)),
     }
     return words[tier]
+
+
+def _excess_action(case: Case, tier: str) -> Text:
+    if tier == "protocol-range":
+        return _protocol_action(case)
+    if case.newborn:
+        return Text("likely from the mother's magnesium, watch breathing and tone")
+    if case.magnesium_products:
+        return Text("stop or hold {drugs}", drugs=drugs(case.magnesium_products, len(case.magnesium_products)))
+    if tier == "mild" and not _mild_is_warning(case):
+        return Text("ask for a source, repeat")
+    return Text("find the source, watch ECG and reflexes")
+
+
+def _protocol_action(case: Case) -> Text:
+    if case.excess_signs or "oliguria" in case.tags:
+        return Text("check reflexes and breathing now, stop if absent; level now")
+    if case.gate_closed:
+        return Text("kidneys cannot clear it, halve or stop the drip, level within 2 h")
+    return Text("watch reflexes, breathing and urine")
+
+
+def _excess_advice(case: Case, tier: str) -> tuple[Text, ...]:
+    if tier == "protocol-range" and "oliguria" in case.tags:
+        return (Text("Oliguria: halve or stop the drip."),)
+    if case.newborn and case.mg_class == "unclassified":
+        return (Text("Maternal magnesium is a likely source, charted or not."),)
+    return ()
+
+
+def newborn_low(case: Case) -> Finding | None:
+    """A newborn's low total magnesium by the limits of the first two days (decision 31); None outside them."""
+    if case.mg is None or not case.newborn or case.mg_class != "unclassified" or not case.mg_reliable:
+        return None
+    if not below(case.mg, case.limit("newborn-low", case.mg)):
+        return None
+    grave = below(case.mg, case.limit("newborn-very-low", case.mg)) or bool(case.tags & NEONATAL_SIGNS)
+    return Finding(
+        "severe" if below(case.mg, case.limit("mg-severe", case.mg)) else "moderate",
+        Indicator.CRITICAL if grave else Indicator.WARNING,
+        Text("Newborn, low {mg}", mg=aged(case, case.mg)),
+        Text("Limit of the first two days: {limit} mmol/L.", limit=case.knowledge.value("newborn-low")),
+        (Text("Calcium and glucose too; dose by weight, per neonatal protocol."),),
+        values=magnesium_values(case.mg),
+        evidence=references(case.mg),
+        action=Text("treat by weight, per neonatal protocol"),
+    )
 
 
 def ionised(case: Case) -> Answer:

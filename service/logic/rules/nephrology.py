@@ -19,25 +19,32 @@ def dialysis(case: Case) -> Answer:
         return NotMet()
     conditions = case.condition("dialysis")
     stated = next((c.dialysate_mg for c in conditions if c.dialysate_mg is not None), None)
-    options = Text(
-        "Dialysate options 0.5, 0.75 and 1.0 mmol/L; "
-        "a session removes about 486, 306 or 56 mg at 0, 0.25 or 0.75 mmol/L."
-    )
+    options = _CKRT if case.ckrt else _DIALYSATE
     known = Text("Dialysate magnesium {value} mmol/L.", value=stated) if stated is not None else None
     return Finding(
         "dialysis",
         Indicator.INFO,
         text=Text("Dialysis: serum magnesium {dated} follows the dialysate.", dated=dated(case.mg)),
         why=known or Text("The dialysate magnesium is not stated in the chart."),
-        advice=(options, Text("Judge a pre-dialysis sample; review binders and PPI.")),
+        advice=(options,),
         evidence=references(case.mg) + tuple(c.reference for c in conditions),
+        context_only=True,
     )
+
+
+_DIALYSATE = Text("Dialysate options 0.5, 0.75 and 1.0 mmol/L; judge a pre-dialysis sample, review binders and PPI.")
+_CKRT = Text(
+    "Continuous therapy with citrate loses magnesium (median 0.9 mmol/h with 0.75 mmol/L fluid): "
+    "replace by protocol with levels."
+)
 
 
 def transplant(case: Case) -> Answer:
     """R-101: a low magnesium after kidney transplantation is associated with new-onset diabetes."""
     if case.mg is None or not case.mg_is_current:
         return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
+    if case.patient.inpatient:
+        return NotMet(Text("Asked in ambulatory care only."))
     low = case.mg_reliable and below(case.mg, case.limit("transplant-mg", case.mg))
     if "kidney_transplant" not in case.tags or not low:
         return NotMet()

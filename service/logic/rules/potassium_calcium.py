@@ -8,7 +8,7 @@ from service.logic.case.results import below
 from service.logic.model import Analyte, Finding, Indicator, LabResult, MissingInputs, NotMet, Proposal
 from service.logic.rules.kidney import current_femg
 from service.logic.rules.rule import Answer, Rule
-from service.logic.rules.words import dated, limits, named_and_dated, references
+from service.logic.rules.words import age, aged, brief, dated, drugs, limits, named_and_dated, references
 from service.logic.text import Text
 from service.logic.units import rounded, to_unit
 
@@ -18,17 +18,17 @@ def low_potassium_low_magnesium(case: Case) -> Answer:
     if lacks := _lacks(case, case.potassium, Analyte.POTASSIUM):
         return lacks
     assert case.potassium is not None  # noqa: S101  not lacking
+    assert case.mg is not None  # noqa: S101  not lacking
     if not case.potassium_low or not case.mg_low:
         return NotMet()
     critical = below(case.potassium, case.limit("k-critical", case.potassium))
     return Finding(
         result="low-potassium-low-magnesium",
-        indicator=Indicator.CRITICAL if critical else Indicator.WARNING,
-        text=Text(
-            "Potassium {dated} low with low magnesium: may not correct before magnesium.", dated=dated(case.potassium)
-        ),
-        why=Text("Potassium: {limits}.", limits=limits(case.range_of(case.potassium))),
+        indicator=Indicator.CRITICAL if critical else case.low_level,
+        text=Text("{k} with low {mg}", k=aged(case, case.potassium), mg=brief(case.mg)),
+        why=Text("Potassium may not correct before magnesium; {limits}.", limits=limits(case.range_of(case.potassium))),
         advice=(Text("Not potassium alone; ECG."),),
+        action=Text("replace both"),
         proposals=(Proposal(case.knowledge.doses["correct-with"], Text("Correct magnesium together with potassium.")),),
         evidence=references(case.potassium, case.mg),
     )
@@ -41,17 +41,16 @@ def low_potassium_magnesium_unknown(case: Case) -> Answer:
     if not case.potassium_low or case.mg_reliable or _magnesium_in_doubt(case):
         return NotMet()
     refractory = bool(case.potassium_products)
-    text = (
-        Text("Potassium {dated} low despite replacement; no current magnesium.", dated=dated(case.potassium))
-        if refractory
-        else Text("Potassium {dated} low; no current magnesium.", dated=dated(case.potassium))
-    )
+    k = aged(case, case.potassium)
+    text = Text("{k} despite replacement, Mg not known", k=k) if refractory else Text("{k}, Mg not known", k=k)
     return Finding(
         result="refractory" if refractory else "magnesium-unknown",
-        indicator=Indicator.WARNING if refractory else Indicator.INFO,
+        indicator=Indicator.WARNING if refractory or case.digoxin else Indicator.INFO,
         text=text,
         why=Text("Low magnesium keeps potassium low by renal loss."),
+        advice=(Text("On digoxin: {drugs}.", drugs=drugs(case.digoxin)),) if case.digoxin else (),
         tests=(Analyte.SERUM_MAGNESIUM,),
+        action=Text("measure magnesium"),
         evidence=references(case.potassium, *case.potassium_products),
     )
 
@@ -76,7 +75,7 @@ def corrected_calcium(case: Case) -> Answer:
         indicator=Indicator.INFO,
         text=Text("Albumin-corrected calcium {mmol} mmol/L ({mg} mg/dL).", mmol=rounded(mmol, 2), mg=mg),
         values={"ca_corrected_mmol_L": mmol, "ca_corrected_mg_dL": mg},
-        evidence=references(case.calcium, case.albumin),
+        evidence=references(case.calcium, case.calcium_albumin),
         context_only=True,
     )
 
@@ -85,52 +84,71 @@ def low_calcium_low_magnesium(case: Case) -> Answer:
     """R-043: functional hypoparathyroidism; calcium alone will not hold."""
     if lacks := _lacks(case, case.calcium, Analyte.CALCIUM):
         return lacks
-    if not case.calcium_low or not case.mg_low:
+    if not (case.calcium_low or case.calcium_perhaps_low) or not case.mg_low:
         return NotMet()
     return Finding(
         result="low-calcium-low-magnesium",
-        indicator=Indicator.WARNING,
-        text=Text("{calcium} with low magnesium: calcium alone will not hold.", calcium=_calcium(case)),
+        indicator=case.low_level if case.calcium_low else Indicator.INFO,
+        text=Text("{calcium} with low magnesium", calcium=_calcium(case)),
         why=_calcium_why(case),
-        advice=(Text("Parathyroid hormone shows functional hypoparathyroidism."),),
+        advice=(Text("Calcium alone will not hold; measure PTH."),) if case.calcium_low else (_SETTLE_CALCIUM,),
         proposals=(Proposal(case.knowledge.doses["correct-with"], Text("Correct magnesium together with calcium.")),),
-        tests=() if case.current(Analyte.PTH, case.mg_window) else (Analyte.PTH,),
-        evidence=references(case.calcium, case.albumin, case.mg),
+        tests=_calcium_tests(case),
+        evidence=references(case.calcium, case.calcium_albumin, case.mg),
+        action=Text("replace both") if case.calcium_low else Text("measure ionised calcium or albumin"),
     )
 
 
+_SETTLE_CALCIUM = Text("Ionised calcium or albumin settles whether calcium is low.")
+
+
+def _calcium_tests(case: Case) -> tuple[Analyte, ...]:
+    if not case.calcium_low:
+        return (Analyte.IONISED_CALCIUM, Analyte.ALBUMIN)
+    return () if case.current(Analyte.PTH, case.mg_window) else (Analyte.PTH,)
+
+
 def low_calcium_magnesium_unknown(case: Case) -> Answer:
-    """R-044: a low calcium without a current magnesium asks for it."""
+    """R-044: a low calcium without a current magnesium asks for it; a total one without albumin only informs (47)."""
     if case.calcium is None:
         return MissingInputs((Analyte.CALCIUM.value,))
-    if not case.calcium_low or case.mg_reliable or _magnesium_in_doubt(case):
+    low = case.calcium_low or case.calcium_perhaps_low
+    if not low or case.mg_reliable or _magnesium_in_doubt(case):
         return NotMet()
     return Finding(
         result="magnesium-unknown",
-        indicator=Indicator.WARNING,
-        text=Text("{calcium}; no current magnesium.", calcium=_calcium(case)),
+        indicator=Indicator.WARNING if case.calcium_low else Indicator.INFO,
+        text=Text("{calcium}, Mg not known", calcium=_calcium(case)),
         why=_calcium_why(case),
-        tests=(Analyte.SERUM_MAGNESIUM,),
-        evidence=references(case.calcium, case.albumin),
+        advice=() if case.calcium_low else (_SETTLE_CALCIUM,),
+        tests=(Analyte.SERUM_MAGNESIUM, *(() if case.calcium_low else (Analyte.IONISED_CALCIUM, Analyte.ALBUMIN))),
+        evidence=references(case.calcium, case.calcium_albumin),
+        action=Text("measure magnesium"),
     )
 
 
 def _calcium(case: Case) -> Text:
     assert case.calcium is not None  # noqa: S101  the callers looked
-    unit = case.calcium.reported.unit if case.calcium.reported else "mmol/L"
     if case.calcium_corrected is None:
-        return Text("Low {result}", result=named_and_dated(case.calcium))
+        return Text("Low {result}", result=aged(case, case.calcium))
+    unit = case.calcium.reported.unit if case.calcium.reported else "mmol/L"
     value = rounded(to_unit(case.calcium_corrected, unit, Analyte.CALCIUM), 2)
-    return Text("Low albumin-corrected calcium {value} {unit}", value=value, unit=unit)
+    return Text("Low corrected Ca {value} {unit} ({age})", value=value, unit=unit, age=age(case, case.calcium))
 
 
 def _calcium_why(case: Case) -> Text:
     assert case.calcium is not None  # noqa: S101  the callers looked
-    if case.calcium_corrected is not None and case.albumin is not None:
-        return Text("Total calcium {ca}, albumin {albumin}.", ca=dated(case.calcium), albumin=dated(case.albumin))
-    if case.calcium.analyte is Analyte.CALCIUM:
-        return Text("No current albumin: total calcium {ca} could not be corrected.", ca=dated(case.calcium))
+    if case.calcium_corrected is not None and case.calcium_albumin is not None:
+        return Text(
+            "Total calcium {ca}, albumin {albumin}.", ca=dated(case.calcium), albumin=dated(case.calcium_albumin)
+        )
+    if case.calcium_uncorrected:
+        return Text("No albumin of the last {days} d to correct it.", days=_albumin_days(case))
     return Text("Calcium: {limits}.", limits=limits(case.range_of(case.calcium)))
+
+
+def _albumin_days(case: Case) -> int:
+    return case.knowledge.duration("calcium-albumin-window").days
 
 
 def _lacks(case: Case, partner: LabResult | None, analyte: Analyte) -> MissingInputs | None:

@@ -7,7 +7,7 @@ The text of a finding here is that of its first proposal, and falls with it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from service.logic.case import Case
@@ -15,23 +15,25 @@ from service.logic.case.person import EMERGENCY, OBSTETRIC, UNSTABLE_RHYTHM
 from service.logic.gates import closed_gate
 from service.logic.model import (
     Analyte,
+    Condition,
     Dose,
     Finding,
     Indicator,
-    Ingredient,
+    LabResult,
     Medication,
     MissingInputs,
     NotMet,
     Proposal,
 )
 from service.logic.rules.drugs import sparing_diuretic_fits
+from service.logic.rules.intake import elemental_per_day
 from service.logic.rules.kidney import current_femg, loading_infusion
 from service.logic.rules.rule import Answer, Rule
-from service.logic.rules.words import ANALYTE, GATE, drugs, references
+from service.logic.rules.words import ANALYTE, GATE, aged, drugs, elapsed, grams, references
 from service.logic.text import Text, Value
 from service.logic.units import rounded, to_unit
 
-_SEVERE_SYMPTOMS = EMERGENCY | {"symptomatic_hypomg"}
+_SEVERE_SYMPTOMS = EMERGENCY | {"symptomatic_hypomg", "polymorphic_vt"}
 
 
 def _treatable(case: Case) -> MissingInputs | NotMet | None:
@@ -40,19 +42,18 @@ def _treatable(case: Case) -> MissingInputs | NotMet | None:
     return None if case.mg_low else NotMet()
 
 
-def route_of(case: Case) -> str:
-    """iv-urgent, iv or oral for a low magnesium, whatever the gates say."""
-    if case.tags & EMERGENCY:
-        return "iv-urgent"
-    gut = case.tags & {"short_bowel", "npo", "oral_intolerance"}
-    return "iv" if case.severity == "severe" or case.potassium_low or case.calcium_low or gut else "oral"
+def _to_be_given(case: Case) -> MissingInputs | NotMet | None:
+    """Like `_treatable`, and nothing has been given or ordered since the sample that treats it already."""
+    if answer := _treatable(case):
+        return answer
+    return NotMet(Text("Being treated already.")) if case.low_is_handled else None
 
 
 def route(case: Case) -> Answer:
     """R-070: which way magnesium should go in, and why."""
-    if answer := _treatable(case):
+    if answer := _to_be_given(case):
         return answer
-    way = route_of(case)
+    way = case.route
     words = {
         "iv-urgent": Text("Urgent intravenous magnesium is indicated: {reasons}.", reasons=_reasons(case)),
         "iv": _iv_words(case),
@@ -61,7 +62,7 @@ def route(case: Case) -> Answer:
     row = {"iv-urgent": "route-urgent", "iv": "route-iv", "oral": "route-oral"}[way]
     return Finding(
         result=way,
-        indicator=Indicator.CRITICAL if way == "iv-urgent" else Indicator.WARNING,
+        indicator=Indicator.CRITICAL if way == "iv-urgent" else case.low_level,
         text=words[way],
         advice=() if way == "oral" else tuple(_before_the_vein(case)),
         proposals=(Proposal(case.knowledge.doses[row], words[way]),),
@@ -118,21 +119,15 @@ def _reasons(case: Case) -> tuple[Text, ...]:
 
 
 def inpatient_table(case: Case) -> Answer:
-    """R-071: the dose table for a stable adult inpatient, by serum magnesium in mg/dL rounded to one decimal."""
-    if answer := _treatable(case):
+    """R-071: the dose table for a stable adult inpatient, by mg/dL: unrounded at 1.0, to one decimal above."""
+    if answer := _to_be_given(case):
         return answer
-    stable = not case.tags & EMERGENCY
-    if (
-        route_of(case) != "iv"
-        or not case.patient.inpatient
-        or not stable
-        or case.age_group == "child"
-        or case.mg is None
-    ):
+    stable = not case.emergency_tags and not case.bolus_open
+    if case.route != "iv" or not case.patient.inpatient or not stable or case.age_group == "child" or case.mg is None:
         return NotMet()
     if case.iv_magnesium:
         return NotMet(Text("Intravenous magnesium is already running."))
-    mg_dl = rounded(to_unit(case.mg.value or Decimal(0), "mg/dL", case.mg.analyte), 1)
+    mg_dl = _table_value(case.mg)
     bands = [case.knowledge.doses[name] for name in ("iv-band-severe", "iv-band-moderate", "iv-band-mild")]
     dose = next((d for d in bands if d.below_mg_dl is not None and mg_dl < d.below_mg_dl), None)
     if dose is None:
@@ -142,10 +137,16 @@ def inpatient_table(case: Case) -> Answer:
         dose.id,
         Indicator.INFO,
         text,
-        Text("Dose table of the digest for {value} mg/dL; rate at most 150 mg/min.", value=mg_dl),
+        Text("Dose table of the digest for {value} mg/dL.", value=rounded(mg_dl, 1)),
         proposals=(Proposal(dose, text),),
         evidence=references(case.mg, case.creatinine),
     )
+
+
+def _table_value(mg: LabResult) -> Decimal:
+    """Milligrams per decilitre for the table: below 1.0 as they are, above rounded, which closes the 1.5-1.6 gap."""
+    value = to_unit(mg.value or Decimal(0), "mg/dL", mg.analyte)
+    return value if value < 1 else max(rounded(value, 1), Decimal("1.0"))
 
 
 def infusion(dose: Dose) -> Text:
@@ -163,57 +164,168 @@ def _span(ends: tuple[Decimal, Decimal] | None) -> tuple[Decimal, Decimal]:
 
 
 def emergency(case: Case) -> Answer:
-    """R-072: the adult emergency dose; the label's rate stands beside it unless life is in danger."""
+    """R-072: the adult emergency dose; in torsades at every level below 3.0 mmol/L, measured or not (decision 26)."""
+    if case.age_group == "child":
+        return NotMet()
+    if case.bolus_open:
+        return _torsades(case)
     if answer := _treatable(case):
         return answer
-    if not case.tags & EMERGENCY or case.age_group == "child":
+    if not case.emergency_tags:
         return NotMet()
     if case.coded(*OBSTETRIC):
         return NotMet(Text("Eclampsia: the obstetric protocol applies, not this table."))
+    return _other_emergency(case)
+
+
+def _torsades(case: Case) -> Finding:
+    dose = case.knowledge.doses["iv-torsades"]
+    high = case.mg_at_least("mg-high-moderate")
+    told = case.condition("torsades", "polymorphic_vt", "vt", "cardiac_arrest")
+    name = Text("Torsades") if case.torsades else Text("VT with severely low magnesium")
+    marked = Text("{name} (from text)", name=name) if told and not _coded(told) else name
+    number = case.age_group == "adult"
+    amount_words = _bolus_words(dose) if number else Text("magnesium sulfate IV, dose by age")
+    text = (
+        Text("{name}: pacing or isoprenaline first; {dose}, one bolus at most", name=marked, dose=amount_words)
+        if high
+        else Text("{name}: {dose} now", name=marked, dose=amount_words)
+    )
+    return Finding(
+        "torsades-bolus",
+        Indicator.CRITICAL,
+        text,
+        _torsades_why(case),
+        tuple(_torsades_advice(case)),
+        (Proposal(dose, text),) if number else (),
+        tests=() if case.mg_measured is not None else (Analyte.SERUM_MAGNESIUM, Analyte.POTASSIUM),
+        evidence=references(case.mg_measured, case.qtc_long, case.creatinine) + tuple(c.reference for c in told),
+    )
+
+
+def _coded(conditions: list[Condition]) -> bool:
+    return any(c.recognised_by == "code" for c in conditions)
+
+
+def _bolus_words(dose: Dose) -> Text:
+    (_, grams_), (_, minutes) = _span(dose.amount), _span(dose.over)
+    return Text("magnesium sulfate {grams} g IV over {minutes} min", grams=grams_, minutes=minutes)
+
+
+def _torsades_why(case: Case) -> Text:
+    measured = (r for r in (case.mg_measured, case.qtc_long, case.potassium) if r is not None)
+    values = tuple(aged(case, r) for r in measured)
+    if not values:
+        return Text("Given whatever the level; none is known.")
+    return Text("Given whatever the level: {values}.", values=values)
+
+
+def _torsades_advice(case: Case) -> Iterator[Text]:
+    yield Text("Pulseless: as a bolus. Above the label's {rate} mg/min: life in danger.", rate=_label_rate(case))
+    if case.gate_closed:
+        yield Text("Once; no infusion after it, the kidneys cannot clear it.")
+    if "heart_block" in case.tags:
+        yield Text("Heart block: pacing; magnesium is still first line.")
+    yield Text("Potassium to 4.5-5, stop QT drugs, calcium at hand.")
+
+
+def _label_rate(case: Case) -> Decimal:
+    return rounded(case.knowledge.value("iv-rate"), 0)
+
+
+def _other_emergency(case: Case) -> Finding:
     unstable = bool(case.tags & UNSTABLE_RHYTHM)
-    row = "iv-torsades" if "torsades" in case.tags else "iv-unstable" if unstable else "iv-severe-symptoms"
-    dose = case.knowledge.doses[row]
+    dose = case.knowledge.doses["iv-unstable" if unstable else "iv-severe-symptoms"]
     if unstable:
-        text = Text("Emergency, unstable: {dose} in 100 mL; repeat once if still unstable.", dose=infusion(dose))
+        text = Text("Emergency, unstable: {dose}; repeat once if still unstable", dose=infusion(dose))
     else:
-        text = Text("Emergency, stable: {dose} in 50 to 100 mL.", dose=infusion(dose))
+        text = Text("Emergency, stable: {dose}", dose=infusion(dose))
     follow_on = case.knowledge.doses["iv-follow-on"]
     then = Text("Then {dose}, by level.", dose=infusion(follow_on))
-    proposals = (Proposal(dose, text),) + (() if unstable else (Proposal(follow_on, then),))
     return Finding(
         "emergency-unstable" if unstable else "emergency-stable",
         Indicator.CRITICAL,
         text,
-        Text("Label rate 150 mg/min (1 g in 7 min, 2 g in 14 min): faster only when life is in danger."),
+        Text("Label rate {rate} mg/min: faster only when life is in danger.", rate=_label_rate(case)),
         (Text("Monitor ECG, reflexes and breathing; calcium gluconate at hand."),),
-        proposals,
+        (Proposal(dose, text),) + (() if unstable else (Proposal(follow_on, then),)),
         evidence=references(case.mg, case.creatinine)
-        + tuple(c.reference for c in case.condition(*sorted(case.tags & EMERGENCY))),
+        + tuple(c.reference for c in case.condition(*sorted(case.emergency_tags))),
     )
 
 
 def child(case: Case) -> Answer:
-    """R-073: a child's intravenous dose by weight; without a weight no dose is stated."""
-    if answer := _treatable(case):
-        return answer
-    if case.age_group != "child" or route_of(case) == "oral":
-        return NotMet()
+    """R-073: a child's intravenous dose by weight; without a weight no dose, in torsades the rule without a number."""
+    if case.age_group != "child":
+        return _treatable(case) or NotMet()
+    if not case.bolus_open:
+        if answer := _to_be_given(case):
+            return answer
+        if case.route == "oral":
+            return NotMet()
     weight = case.current(Analyte.WEIGHT, case.duration("child-weight-window"))
     if weight is None or weight.value is None:
-        return MissingInputs((Analyte.WEIGHT.value,))
-    dose = case.knowledge.doses["child-urgent" if case.tags & EMERGENCY else "child"]
-    low, high = (_capped(case, per_kg * weight.value) for per_kg in _span(dose.amount))
-    text = Text(
-        "Child: magnesium sulfate {low} to {high} mg IV slowly (25 to 50 mg/kg, maximum 2 g).", low=low, high=high
-    )
+        return _unweighed(case) if case.bolus_open else MissingInputs((Analyte.WEIGHT.value,))
+    return _child_dose(case, weight, weight.value)
+
+
+def _child_row(case: Case) -> Dose:
+    if case.bolus_open:
+        return case.knowledge.doses["child-torsades"]
+    if case.gate_closed and case.emergency_tags and case.graver_severity == "severe":
+        return case.knowledge.doses["child-urgent-closed"]
+    return case.knowledge.doses["child-urgent" if case.emergency_tags else "child"]
+
+
+def _child_dose(case: Case, weight: LabResult, kg: Decimal) -> Finding:
+    dose = _child_row(case)
+    low, high = (_capped(case, per_kg * kg) for per_kg in _span(dose.amount))
+    once_ = dose.id == "child-urgent-closed"
+    if once_:
+        text = Text("Child, kidneys closed: magnesium sulfate {low} mg IV once, level before more", low=low)
+    elif dose.first_bolus:
+        shortest, longest = _span(dose.over)
+        text = Text(
+            "Torsades in a child: magnesium sulfate {low} to {high} mg IV over {shortest} to {longest} min now",
+            low=low, high=high, shortest=shortest, longest=longest,
+        )  # fmt: skip
+    else:
+        text = Text("Child: magnesium sulfate {low} to {high} mg IV slowly", low=low, high=high)
+    urgent = case.emergency_tags or case.bolus_open
     return Finding(
         "child-dose",
-        Indicator.CRITICAL if case.tags & EMERGENCY else Indicator.WARNING,
+        Indicator.CRITICAL if urgent else case.low_level,
         text,
-        Text("Weight {kg} kg; ECG and breathing monitored.", kg=rounded(weight.value, 1)),
+        _per_kg(case, dose, kg),
+        (Text("Pulseless: as a bolus."),) if dose.first_bolus else (),
         proposals=(Proposal(dose, text),),
         values={"child_mgso4_mg_low": low, "child_mgso4_mg_high": high},
         evidence=references(case.mg, weight, case.creatinine),
+    )
+
+
+def _per_kg(case: Case, dose: Dose, kg: Decimal) -> Text:
+    low, high = _span(dose.amount)
+    most = rounded(case.knowledge.value("child-dose-maximum") / 1000, 0)
+    return Text(
+        "{low} to {high} mg/kg, at most {most} g; weight {kg} kg.", low=low, high=high, most=most, kg=rounded(kg, 1)
+    )
+
+
+def _unweighed(case: Case) -> Finding:
+    dose = case.knowledge.doses["child-torsades"]
+    (low, high), most = _span(dose.amount), rounded(case.knowledge.value("child-dose-maximum") / 1000, 0)
+    text = Text(
+        "Torsades in a child: magnesium sulfate {low} to {high} mg/kg IV, at most {most} g, now; weigh",
+        low=low, high=high, most=most,
+    )  # fmt: skip
+    return Finding(
+        "child-rule",
+        Indicator.CRITICAL,
+        text,
+        Text("No current weight: no number is shown."),
+        proposals=(Proposal(dose, text),),
+        evidence=references(case.mg_measured, case.qtc_long),
     )
 
 
@@ -222,28 +334,31 @@ def _capped(case: Case, mg: Decimal) -> Decimal:
 
 
 def kidney_adjusted(case: Case) -> Answer:
-    """R-074: what may be given, if anything, when the kidney gate is closed."""
-    if answer := _treatable(case):
+    """R-074: what may be given, if anything, when the kidney gate is closed; the stricter gate decides (28)."""
+    if answer := _to_be_given(case):
         return answer
-    if not case.gate_closed or case.pseudo:
+    if not case.gate_closed or case.pseudo or case.age_group == "child":
         return NotMet()
-    if case.gate == "failure":
-        return _kidney_note(case, "no-dose-treat-loss", Indicator.INFO, _FAILURE)
-    if case.severity != "severe":
-        note = _AFTER_BOLUS if "torsades" in case.tags else _NOT_SEVERE
-        return _kidney_note(case, "no-automatic-supplement", Indicator.INFO, note)
+    if case.dialysis:
+        note = _CKRT if case.ckrt else _DIALYSIS
+        return _kidney_note(case, "protocol" if case.ckrt else "no-dose-treat-loss", Indicator.INFO, note)
     symptoms = bool(case.tags & _SEVERE_SYMPTOMS)
-    dose = case.knowledge.doses["kidney-severe-symptoms" if symptoms else "kidney-severe-oral"]
+    if case.graver_severity != "severe" or (case.dose_gate == "failure" and not symptoms):
+        failing = case.dose_gate == "failure"
+        note = _AFTER_BOLUS if case.bolus_open else _FAILURE if failing else _NOT_SEVERE
+        return _kidney_note(case, "no-automatic-supplement", Indicator.INFO, note)
+    return _kidney_dose(case, symptoms)
+
+
+def _kidney_dose(case: Case, symptoms: bool) -> Finding:
+    row = "kidney-severe-oral"
     if symptoms:
-        text = Text("Kidney-adjusted: {dose}, no repeat before a level.", dose=infusion(dose))
-    else:
-        low, high = _span(dose.amount)
-        text = Text(
-            "Kidney-adjusted: oral {low} to {high} mg elemental magnesium/day, level first.", low=low, high=high
-        )
+        row = "kidney-failure-symptoms" if case.dose_gate == "failure" else "kidney-severe-symptoms"
+    dose = case.knowledge.doses[row]
+    text = _kidney_words(dose)
     return Finding(
         dose.id,
-        Indicator.CRITICAL if symptoms else Indicator.WARNING,
+        Indicator.CRITICAL if symptoms else case.low_level,
         text,
         Text("Half the usual dose or less: {gate}.", gate=GATE[case.gate]),
         proposals=(Proposal(dose, text),),
@@ -251,7 +366,18 @@ def kidney_adjusted(case: Case) -> Answer:
     )
 
 
-_FAILURE = Text("Kidney failure or dialysis: no magnesium dose; treat the loss, review dialysate and binders.")
+def _kidney_words(dose: Dose) -> Text:
+    low, high = _span(dose.amount)
+    if dose.id == "kidney-severe-symptoms":
+        return Text("Kidney-adjusted: {dose}, no repeat before a level", dose=infusion(dose))
+    if dose.id == "kidney-failure-symptoms":
+        return Text("Kidney failure: {dose}; begin with {low} g, level before more", dose=infusion(dose), low=low)
+    return Text("Kidney-adjusted: oral {low} to {high} mg elemental magnesium/day, level first", low=low, high=high)
+
+
+_DIALYSIS = Text("Dialysis: no magnesium dose; treat the loss, review dialysate and binders.")
+_CKRT = Text("Continuous renal replacement: losses are large, replace by protocol with levels.")
+_FAILURE = Text("Kidney failure: no automatic supplement; treat the cause of the loss.")
 _AFTER_BOLUS = Text("After the emergency bolus no automatic supplement: the kidneys cannot clear magnesium.")
 _NOT_SEVERE = Text("Not severe and the kidneys cannot clear magnesium: no automatic supplement; treat the cause.")
 
@@ -265,7 +391,7 @@ def oral(case: Case) -> Answer:
     intake = elemental_per_day(case, case.oral_magnesium)
     dose = case.knowledge.doses["oral"]
     enough = intake is not None and intake >= case.knowledge.value("oral-maximum")
-    wanted = case.mg_low and route_of(case) == "oral" and not enough
+    wanted = case.mg_low and case.route == "oral" and not enough and not case.low_is_handled
     if wanted and (intake is None or closed_gate(case, dose) is None):
         return _oral_dose(case, dose, intake)
     if intake is None:
@@ -278,6 +404,7 @@ def oral(case: Case) -> Answer:
         why=Text("{drugs}.", drugs=drugs(case.oral_magnesium)),
         values={"oral_elemental_mg_day": mg},
         evidence=references(*case.oral_magnesium),
+        context_only=True,
     )
 
 
@@ -298,7 +425,7 @@ def _oral_dose(case: Case, dose: Dose, intake: Decimal | None) -> Finding:
     caution = Text("Start low and recheck: kidney function is reduced.")
     return Finding(
         "oral-dose",
-        Indicator.WARNING,
+        case.low_level,
         text,
         already,
         ((caution,) if case.gate == "reduced" else ()) + (Text("Diarrhoea limits the dose."),),
@@ -306,56 +433,6 @@ def _oral_dose(case: Case, dose: Dose, intake: Decimal | None) -> Finding:
         values={} if taken is None else {"oral_elemental_mg_day": taken},
         evidence=references(case.mg, case.creatinine, *case.oral_magnesium),
     )
-
-
-_SALTS = (
-    "oxide",
-    "hydroxide",
-    "chloride",
-    "lactate",
-    "carbonate",
-    "sulfate",
-    "citrate",
-    "gluconate",
-    "glycinate",
-    "aspartate",
-)
-
-
-def elemental_mg(case: Case, item: Ingredient) -> Decimal | None:
-    """Elemental magnesium in one dose of an ingredient; None if the salt or the amount is not known."""
-    if item.mg_per_dose is None:
-        return None
-    if item.name == "magnesium":
-        return item.mg_per_dose
-    salt = next((s for s in _SALTS if item.name == f"magnesium {s}"), None)
-    return None if salt is None else item.mg_per_dose * case.knowledge.value(f"salt-{salt}")
-
-
-def elemental_per_day(case: Case, products: list[Medication]) -> Decimal | None:
-    """Elemental magnesium per day of these products, as far as salt, dose and frequency are known; else None."""
-    total = None
-    for product in once(products):
-        for item in product.ingredients:
-            dose = elemental_mg(case, item)
-            if dose is not None and product.doses_per_day is not None:
-                total = (total or Decimal(0)) + dose * product.doses_per_day
-    return total
-
-
-def once(products: list[Medication]) -> list[Medication]:
-    """Each intake once: the same entry twice is one, and so is the same dose as an order and as a statement."""
-    kept: list[Medication] = []
-    for product in products:
-        if not any(_same_intake(product, other) for other in kept):
-            kept.append(product)
-    return kept
-
-
-def _same_intake(one: Medication, other: Medication) -> bool:
-    if one.reference.partition("/")[0] == other.reference.partition("/")[0]:
-        return replace(one, reference=other.reference) == other
-    return (one.ingredients, one.doses_per_day) == (other.ingredients, other.doses_per_day)
 
 
 def adjunct(case: Case) -> Answer:
@@ -369,8 +446,8 @@ def adjunct(case: Case) -> Answer:
     if femg is not None and femg < case.knowledge.value("femg-extrarenal"):
         return NotMet(Text("FEMg points to a loss outside the kidney: treat the gut, or give magnesium parenterally."))
     sparing = sparing_diuretic_fits(case)
-    option = Text("Amiloride or triamterene may help (weak evidence; eGFR 60 or more, potassium not high).")
-    sglt2 = Text("In type 2 diabetes an SGLT2 inhibitor raises magnesium.")
+    option = Text("Amiloride or triamterene may help (weak evidence; kidneys normal, potassium not high).")
+    sglt2 = Text("In type 2 diabetes an SGLT2 inhibitor raises magnesium; without it for a specialist, off label.")
     return Finding(
         "refractory-to-oral",
         Indicator.INFO,
@@ -378,38 +455,86 @@ def adjunct(case: Case) -> Answer:
         advice=(
             Text("Check intake and salt; FEMg if not done."),
             *((option,) if sparing else ()),
-            *((sglt2,) if "t2dm" in case.tags and not case.pregnant else ()),
+            *((sglt2,) if not case.pregnant and (femg is not None or "t2dm" in case.tags) else ()),
         ),
         evidence=references(case.mg, *long),
     )
 
 
 def follow_up(case: Case) -> Answer:
-    """R-077: when to measure again under treatment."""
+    """R-077: when to measure again; a reason for a card only when a level is overdue, or calcium stays low (19, 38)."""
     oral_treatment = [m for m in case.oral_magnesium if m.classes & {"mg_preparation"}] if not case.mg_high else []
     infusions = [m for m in case.recent_iv_magnesium if m not in _test_loads(case)]
-    if not infusions and not oral_treatment:
+    overdue, low_calcium = _overdue(case), _calcium_stays_low(case)
+    if not (infusions or oral_treatment or overdue or low_calcium):
         return NotMet()
-    advice = []
-    if infusions:
-        advice.append(
-            Text("IV: level 6 to 12 h after each dose, at least daily in hospital; watch potassium with sulfate.")
-        )
-    if oral_treatment:
-        advice.append(Text("Oral: level after 1 to 2 weeks, then every 3 to 6 months."))
-    if case.gate_closed:
-        advice.append(Text("Kidney gate closed: a level before every dose."))
-    elif case.mg_normal and case.gate == "normal":
-        advice.append(Text("Level in range: continue 2 to 3 days to refill cells, then review the need."))
-        if infusions and case.calcium_low:
-            advice.append(Text("Calcium still low: the digest continues the dose for 3 to 5 days more."))
     return Finding(
-        "follow-up",
+        "calcium-still-low" if low_calcium else "level-overdue" if overdue else "follow-up",
         Indicator.INFO,
-        text=Text("Magnesium treatment in progress: re-measure on time."),
-        advice=tuple(advice),
-        evidence=references(*infusions, *oral_treatment),
+        text=low_calcium or overdue or Text("Magnesium treatment in progress"),
+        advice=tuple(_when_to_measure(case, bool(infusions), bool(oral_treatment))),
+        tests=(Analyte.SERUM_MAGNESIUM,) if overdue and not low_calcium else (),
+        evidence=references(*infusions, *oral_treatment, case.calcium if low_calcium else None),
+        action=_CONTINUE if low_calcium else Text("measure magnesium now") if overdue else Text("re-measure on time"),
+        context_only=not (overdue or low_calcium),
     )
+
+
+_CONTINUE = Text("continue the dose for 3 to 5 days more")
+
+
+def _calcium_stays_low(case: Case) -> Text | None:
+    """Calcium that is low although magnesium is normal again after treatment."""
+    treated = any(case.now - d.ended <= case.duration("mg-current-inpatient") for d in case.magnesium_doses)
+    if not (treated or case.iv_magnesium) or not case.mg_normal or not case.calcium_low or case.calcium is None:
+        return None
+    return Text("{ca} still low, magnesium normal again", ca=aged(case, case.calcium))
+
+
+def _overdue(case: Case) -> Text | None:
+    """The level that is missing after the last dose, or after an oral product was begun; None if none is."""
+    if Analyte.SERUM_MAGNESIUM in case.patient.pending:
+        return None
+    return _overdue_after_dose(case) or _overdue_at_home(case)
+
+
+def _overdue_after_dose(case: Case) -> Text | None:
+    doses = case.magnesium_doses if case.gate_closed else case.iv_doses
+    if not doses or (case.ambulatory and not case.gate_closed):
+        return None
+    last = doses[0]
+    wait = case.duration("level-after-dose-closed" if case.gate_closed else "level-after-iv")
+    since = last.ended + (wait if case.gate_closed else timedelta(0))
+    if not wait <= case.now - last.ended <= case.duration("level-forgotten") or _measured_since(case, since):
+        return None
+    return Text("No magnesium level since {dose} {ago}", dose=grams(last.drug), ago=elapsed(case.now - last.ended))
+
+
+def _overdue_at_home(case: Case) -> Text | None:
+    if case.patient.inpatient:
+        return None
+    wait = case.duration("level-after-oral")
+    starts = ((m, m.start.start) for m in case.regular_oral_magnesium if m.start and "mg_preparation" in m.classes)
+    for drug, start in starts:
+        if case.now - start >= wait and not _measured_since(case, start):
+            ago = elapsed(case.now - start)
+            return Text("No magnesium level since {drug} was begun {ago}", drug=drugs([drug]), ago=ago)
+    return None
+
+
+def _measured_since(case: Case, moment: datetime) -> bool:
+    return case.newest_mg is not None and case.newest_mg.taken is not None and case.newest_mg.taken.end >= moment
+
+
+def _when_to_measure(case: Case, infused: bool, swallowed: bool) -> Iterator[Text]:
+    if infused:
+        yield Text("IV: level 6 to 12 h after each dose, at least daily in hospital; watch potassium with sulfate.")
+    if swallowed:
+        yield Text("Oral: level after 1 to 2 weeks, then every 3 to 6 months.")
+    if case.gate_closed:
+        yield Text("Kidney gate closed: a level before every dose.")
+    elif case.mg_normal and case.gate == "normal" and not case.calcium_low:
+        yield Text("Level in range: continue 2 to 3 days to refill cells, then review the need.")
 
 
 def _test_loads(case: Case) -> list[Medication]:

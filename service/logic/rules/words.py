@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from decimal import Decimal
 
 from service.logic.case import Case
 from service.logic.case.ranges import Range
-from service.logic.model import Analyte, LabResult, Medication
+from service.logic.model import Analyte, Condition, LabResult, Medication
 from service.logic.text import Text
 from service.logic.units import rounded, to_unit
 
@@ -138,3 +139,56 @@ def last_magnesium(case: Case) -> Text:
     if "magnesium" in case.patient.unavailable:
         return Text("Serum magnesium could not be read.")
     return Text("No serum magnesium on file.")
+
+
+_BRIEF = {
+    Analyte.SERUM_MAGNESIUM: Text("Mg"),
+    Analyte.POTASSIUM: Text("K"),
+    Analyte.CALCIUM: Text("Ca"),
+    Analyte.ADJUSTED_CALCIUM: Text("adjusted Ca"),
+    Analyte.IONISED_CALCIUM: Text("ionised Ca"),
+}
+
+
+def age(case: Case, result: LabResult) -> Text:
+    """How old a result is: minutes, hours to two days, then days; of a day without time only the days."""
+    assert result.taken is not None  # noqa: S101  a case holds dated results only
+    old = case.age_of(result)
+    if result.taken.date_only:
+        days = (case.now.date() - result.taken.start.date()).days
+        return Text("{days} d ago", days=days) if days > 0 else Text("today")
+    return elapsed(old)
+
+
+def elapsed(old: timedelta) -> Text:
+    """A time that has passed: minutes, hours to two days, then days."""
+    if old < timedelta(hours=1):
+        return Text("{minutes} min ago", minutes=int(old.total_seconds() // 60))
+    if old < timedelta(hours=48):
+        return Text("{hours} h ago", hours=int(old.total_seconds() // 3600))
+    return Text("{days} d ago", days=old.days)
+
+
+def brief(result: LabResult) -> Text:
+    """Short name, value and unit: "K 3.1 mmol/L"."""
+    return Text(
+        "{analyte} {amount}", analyte=_BRIEF.get(result.analyte, ANALYTE[result.analyte]), amount=amount(result)
+    )
+
+
+def aged(case: Case, result: LabResult) -> Text:
+    """Short name, value, unit and age: "Mg 0.55 mmol/L (3 h ago)"."""
+    return Text("{brief} ({age})", brief=brief(result), age=age(case, result))
+
+
+def grams(drug: Medication) -> Text:
+    """A dose of intravenous magnesium in grams where it is known, else the drug as the chart names it."""
+    amounts = [i.mg_per_dose for i in drug.ingredients if i.name == "magnesium sulfate" and i.mg_per_dose is not None]
+    return Text("{grams} g", grams=rounded(amounts[0] / 1000, 1).normalize()) if amounts else drugs([drug])
+
+
+def sign_words(sign: Condition) -> Text:
+    """A sign or condition as the chart writes it, marked where no code states it."""
+    if sign.recognised_by == "code":
+        return Text("{sign}", sign=sign.text[:60])
+    return Text("{sign} (from text)", sign=sign.text[:60])
