@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from service.logic.case import Case
 from service.logic.model import Medication
-from service.logic.rules.treatment import once
+from service.logic.rules.intake import once
 
 
 def grams_per_dose(drug: Medication) -> Decimal | None:

@@ -12,7 +12,7 @@ from service.logic.rules.kidney import gate_unknown
 from service.logic.rules.orders.drafts import magnesium_products
 from service.logic.rules.orders.issue import Issue
 from service.logic.rules.rule import Answer
-from service.logic.rules.treatment import elemental_per_day
+from service.logic.rules.intake import elemental_per_day
 from service.logic.rules.words import drugs, references
 from service.logic.text import Text
 from service.logic.units import rounded
