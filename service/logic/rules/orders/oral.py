@@ -8,11 +8,11 @@ from decimal import Decimal
 from service.logic.case import Case
 from service.logic.case.drugs import magnesium_route
 from service.logic.model import Finding, Indicator, Medication, NotMet
+from service.logic.rules.intake import elemental_per_day
 from service.logic.rules.kidney import gate_unknown
 from service.logic.rules.orders.drafts import magnesium_products
 from service.logic.rules.orders.issue import Issue
 from service.logic.rules.rule import Answer
-from service.logic.rules.intake import elemental_per_day
 from service.logic.rules.words import drugs, references
 from service.logic.text import Text
 from service.logic.units import rounded
