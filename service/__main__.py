@@ -6,11 +6,11 @@ import click
 
 from service import __version__
 from service.app import known, site_of
+from service.cli.admin import check_site, db, load_rxnorm
 from service.cli.evaluate import evaluate
 from service.cli.knowledge import explain, rules
 from service.cli.screen import screen
 from service.cli.setup import Commands, environment
-from service.cli.upkeep import check_site, db, load_rxnorm
 from service.server import Server
 from service.settings import Mode, load
 

@@ -86,7 +86,7 @@ def screen(
     files = _files(export, output)
     with _faults_said(output):
         output.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with journal.only_one(output):
+        with journal.exclusive_lock(output):
             if restart:
                 journal.discard(output)
             earlier = _earlier(output)
@@ -208,7 +208,7 @@ def _judged(tasks: Sequence[Task], jobs: int) -> Iterator[int]:
     workers = min(jobs, len(tasks))
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin_worker)
     try:
-        with _deaf():
+        with ignore_sigint():
             judged = [pool.submit(screen_bucket, task) for task in tasks]
         for done in as_completed(judged):
             yield done.result()
@@ -217,7 +217,7 @@ def _judged(tasks: Sequence[Task], jobs: int) -> Iterator[int]:
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
+def ignore_sigint() -> Iterator[None]:
     """Processes started here inherit that interrupts are ignored: they are left to the parent."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -254,12 +254,12 @@ def _finish(plan: Plan, state: Journal) -> None:
     state.finished = True
     journal.write(state, plan.folder)
     journal.discard_work(plan.folder)
-    click.echo("\n".join(_last_words(told, rows)))
+    click.echo("\n".join(summary_lines(told, rows)))
     if told["patientsNotJudged"]:
         raise click.ClickException("not all patients could be judged; see patientsNotJudged in summary.json")
 
 
-def _last_words(told: dict[str, Any], rows: Path) -> Iterator[str]:
+def summary_lines(told: dict[str, Any], rows: Path) -> Iterator[str]:
     cards = ", ".join(f"{number} {name}" for name, number in told["cards"].items())
     yield f"{told['patients']} patients, {told['patientsWithCard']} with a card ({told['firingRate']:.1%}): {cards}"
     failed = sum(rule["failed"] for rule in told["rules"].values())

@@ -113,7 +113,7 @@ def work(folder: Path) -> Path:
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[None]:
+def exclusive_lock(folder: Path) -> Iterator[None]:
     """Keep a second run out of the folder; BlockingIOError if there is one. The lock ends with the process."""
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -98,13 +98,13 @@ def _sort(line: Line, place: int, found: Partition, spill: _Spill, index: sqlite
         name = f"{kind}/{id_of(head)}"
         index.execute("INSERT OR REPLACE INTO shared VALUES (?, ?, ?)", (name, f"{place}:{line.number}", line.content))
     else:
-        return Broken(line.file, line.number, _homeless(head))
+        return Broken(line.file, line.number, unassigned_reason(head))
     found.resources[kind] = found.resources.get(kind, 0) + 1
     found.patients += kind == "Patient"
     return None
 
 
-def _homeless(head: Head) -> str:
+def unassigned_reason(head: Head) -> str:
     if head.resource_type in SHARED or head.resource_type == "Patient":
         return "no id"
     return "subject is no patient" if head.subject or head.patient else "names no patient"

@@ -31,14 +31,14 @@ SERVER_LIMITS = (
     "-c timezone=UTC -c statement_timeout=5000 -c lock_timeout=1500 -c idle_in_transaction_session_timeout=3000"
 )
 # SQLSTATEs of a server that is no longer the one to ask: read-only since a failover, being shut down, not yet up.
-MOVED = frozenset({"25006", "57P01", "57P02", "57P03"})
+FAILOVER_SQLSTATES = frozenset({"25006", "57P01", "57P02", "57P03"})
 LONGEST_USE = 300  # s of a connection: one that only reads would never notice that its address leads elsewhere by now
 _patience = threading.local()
 _migrating = threading.Lock()  # Alembic keeps its context in module globals
 
 
 @contextmanager
-def giving_up_at(moment: float) -> Iterator[None]:
+def statement_deadline(moment: float) -> Iterator[None]:
     """In this thread and block PostgreSQL is waited for until `moment` (of `time.monotonic`) and no longer."""
     _patience.ends = moment
     try:
@@ -63,7 +63,7 @@ class BoundedConnection(psycopg.Connection[Any]):
             raise
 
 
-class Lane:
+class DeadlineExecutor:
     """A few worker threads for calls with a deadline: the caller waits no longer, whatever the driver does.
 
     The worker is told the same deadline, and connecting is bounded by `connect_timeout`, so it too comes back.
@@ -93,7 +93,7 @@ class Lane:
 
 
 def _within(ends: float, work: Callable[[], T]) -> T:
-    with giving_up_at(ends):
+    with statement_deadline(ends):
         return work()
 
 
@@ -153,7 +153,10 @@ def _postgresql(url: URL, **pooling: Any) -> Engine:
     @event.listens_for(engine, "handle_error")
     def move(context: ExceptionContext) -> None:
         """Give up all connections, so that the next try finds the server to which the address leads now."""
-        if isinstance(context.original_exception, psycopg.Error) and context.original_exception.sqlstate in MOVED:
+        if (
+            isinstance(context.original_exception, psycopg.Error)
+            and context.original_exception.sqlstate in FAILOVER_SQLSTATES
+        ):
             context.is_disconnect = True
 
     return engine
@@ -167,7 +170,7 @@ def upgrade(url: str) -> None:
     """
     engine = _engine(url, poolclass=NullPool)
     try:
-        with _migrating, giving_up_at(monotonic() + MIGRATION_PATIENCE), engine.connect() as connection:
+        with _migrating, statement_deadline(monotonic() + MIGRATION_PATIENCE), engine.connect() as connection:
             _lock(connection)
             _migrate(connection)
             connection.commit()

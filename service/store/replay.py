@@ -15,11 +15,11 @@ def digest(jti: str) -> str:
     return hashlib.sha256(jti.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-class Memory:
-    """JWT ids with their expiry; the oldest go when there are more than `room`."""
+class SeenTokens:
+    """JWT ids with their expiry; the oldest go when there are more than `capacity`."""
 
-    def __init__(self, room: int) -> None:
-        self._room = room
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
         self._lock = Lock()
         self._expires: OrderedDict[Key, datetime] = OrderedDict()
 
@@ -31,6 +31,6 @@ class Memory:
                 return False
             self._expires[key] = expires
             self._expires.move_to_end(key)
-            if len(self._expires) > self._room:
+            if len(self._expires) > self._capacity:
                 self._expires.popitem(last=False)
             return True

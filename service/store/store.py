@@ -16,9 +16,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from service.errors import StoreUnavailable
-from service.store.database import Lane, giving_up_at, open_engine, unavailable, upgrade
+from service.store.database import DeadlineExecutor, open_engine, statement_deadline, unavailable, upgrade
 from service.store.feedback import FeedbackItem, storable
-from service.store.replay import Memory, digest
+from service.store.replay import SeenTokens, digest
 from service.store.summary import SummaryRow, summarise
 from service.store.tables import CARDS, FEEDBACK, JTI
 from service.store.writer import Row, Writer
@@ -67,8 +67,8 @@ class Store:
     """One database, used by one process; safe for threads. Make it after the server has forked.
 
     Nothing is opened here: the database may be down. `on_fault` is called, from any thread, with the kind of each
-    fault: `jti` (answered from memory), `write` (failed and will be tried again), `dropped` (once per row given up: no
-    room, or refused), `feedback`, `summary` and `ping` (the caller was told), `purge`, `migrate`.
+    fault: `jti` (answered from memory), `write` (failed and will be tried again), `dropped` (once per row given up: the
+    queue full, or refused), `feedback`, `summary` and `ping` (the caller was told), `purge`, `migrate`.
     """
 
     def __init__(
@@ -77,20 +77,20 @@ class Store:
         *,
         clock: Callable[[], datetime],
         on_fault: Callable[[str], None] = _ignore,
-        room: int = 10_000,
+        capacity: int = 10_000,
         retention: timedelta = timedelta(days=400),
         migrate: bool = False,
     ) -> None:
         """`clock` gives the aware time to the writer thread; with `migrate` that thread first calls `upgrade`."""
         self._url, self._clock, self._on_fault, self._retention = url, clock, on_fault, retention
         self._engine = open_engine(url, QUICK_WORKERS + SLOW_WORKERS + 1)
-        self._quick = Lane("store-jti", QUICK_WORKERS)  # of its own: no slow summary delays a card
-        self._slow = Lane("store", SLOW_WORKERS)
-        self._memory = Memory(JTI_REMEMBERED)
+        self._quick = DeadlineExecutor("store-jti", QUICK_WORKERS)  # of its own: no slow summary delays a card
+        self._slow = DeadlineExecutor("store", SLOW_WORKERS)
+        self._seen_tokens = SeenTokens(JTI_REMEMBERED)
         self._failing: set[str] = set()
         self._to_migrate = migrate
         self._purge_due = 0.0
-        self._writer = Writer(self._write, self._tend, room)
+        self._writer = Writer(self._write, self._maintain, capacity)
 
     @property
     def waiting(self) -> int:
@@ -114,7 +114,7 @@ class Store:
         Asks the database for 200 ms at most, then this process's memory decides and the id is stored later.
         """
         key = (storable(issuer), digest(jti))
-        if not self._memory.add(key, expires, now):
+        if not self._seen_tokens.add(key, expires, now):
             return True
         row = {"issuer": key[0], "digest": key[1], "expires_at": expires.astimezone(UTC)}
         try:
@@ -149,14 +149,14 @@ class Store:
         self._dropped(lost, "closed before they could be stored")
         return lost
 
-    def _ask(self, lane: Lane, kind: str, deadline: float, work: Callable[[Connection], T]) -> T:
-        """The result of `work` in a transaction on the lane's thread, or StoreUnavailable."""
+    def _ask(self, executor: DeadlineExecutor, kind: str, deadline: float, work: Callable[[Connection], T]) -> T:
+        """The result of `work` in a transaction on a thread of the executor, or StoreUnavailable."""
         with self._noting(kind):
-            return lane.run(deadline, lambda: self._transact(work))
+            return executor.run(deadline, lambda: self._transact(work))
 
     def _do(self, kind: str, work: Callable[[Connection], T]) -> T:
         """The same on the present thread, which must be the writer's."""
-        with self._noting(kind), giving_up_at(monotonic() + WRITE_DEADLINE):
+        with self._noting(kind), statement_deadline(monotonic() + WRITE_DEADLINE):
             try:
                 return self._transact(work)
             except SQLAlchemyError as fault:
@@ -206,7 +206,7 @@ class Store:
                 for row in rows:
                     self._write([row])
 
-    def _tend(self) -> None:
+    def _maintain(self) -> None:
         if self._to_migrate:
             with self._noting("migrate"):
                 upgrade(self._url)

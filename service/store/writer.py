@@ -22,12 +22,12 @@ LONGEST_PAUSE = 5.0  # s between attempts while the store is down
 class Writer:
     """A bounded queue and one thread: rows leave the queue only after `write` has stored them.
 
-    `write` stores rows or raises StoreUnavailable; then the same rows are tried again after a growing pause. `tend` is
-    called before each attempt, for housekeeping; it too may raise StoreUnavailable.
+    `write` stores rows or raises StoreUnavailable; then the same rows are tried again after a growing pause.
+    `maintain` is called before each attempt, for housekeeping; it too may raise StoreUnavailable.
     """
 
-    def __init__(self, write: Callable[[Sequence[Row]], None], tend: Callable[[], None], room: int) -> None:
-        self._write, self._tend, self._room = write, tend, room
+    def __init__(self, write: Callable[[Sequence[Row]], None], maintain: Callable[[], None], capacity: int) -> None:
+        self._write, self._maintain, self._capacity = write, maintain, capacity
         self._rows: deque[Row] = deque()
         self._changed = Condition()
         self._ends: float | None = None
@@ -38,10 +38,10 @@ class Writer:
         return len(self._rows)
 
     def put(self, rows: Sequence[Row]) -> int:
-        """Queue the rows; the number that found no room. Never waits for the database."""
+        """Queue the rows; the number that did not fit. Never waits for the database."""
         with self._changed:
             before = len(self._rows)
-            fitting = rows[: self._room - before] if self._ends is None else ()
+            fitting = rows[: self._capacity - before] if self._ends is None else ()
             self._rows.extend(fitting)
             if not before or before < BATCH <= len(self._rows):
                 self._changed.notify()  # else it is awake already, or gathers: waking it costs each call a little
@@ -59,7 +59,7 @@ class Writer:
         failures, going = 0, True
         while going:
             try:
-                self._tend()
+                self._maintain()
                 self._store_batch()
                 failures = 0
             except StoreUnavailable:

@@ -17,7 +17,7 @@ import pytest
 from service.cli.setup import for_worker
 from service.logic.model import Hook
 from service.population import export, outcome
-from service.population.journal import only_one
+from service.population.journal import exclusive_lock
 from service.population.partition import bucket_of, partition
 from service.population.screening import Options, Task, screen_bucket
 from tests.population.records import (
@@ -380,7 +380,7 @@ def test_other_input_is_refused_in_the_same_folder(run, screened, tmp_path):
 def test_two_runs_do_not_share_a_folder(run, tmp_path):
     folder = write_export(tmp_path / "export", normal("p1"))
     (tmp_path / "out").mkdir()
-    with only_one(tmp_path / "out"):
+    with exclusive_lock(tmp_path / "out"):
         result = run("screen", folder, "-o", tmp_path / "out")
     assert (result.exit_code, "another screening is at work" in result.stderr) == (1, True)
     assert run("screen", folder, "-o", tmp_path / "out", "-j", 1).exit_code == 0

@@ -205,7 +205,7 @@ def test_a_service_that_starts_before_its_database_catches_up(open_store: Open, 
 
 
 def test_a_full_queue_drops_and_counts_what_comes_last(open_store: Open) -> None:
-    store, faults = open_store("postgresql://mg@127.0.0.1:1/none", room=10)
+    store, faults = open_store("postgresql://mg@127.0.0.1:1/none", capacity=10)
     store.remember_cards([card(str(number)) for number in range(13)])
     assert faults.count("dropped") == 3
     assert store.waiting == 10
