@@ -152,8 +152,8 @@ def fhir_readers(settings: Settings) -> dict[tuple[Network, ...], FhirReader]:
     pool = ReadPool(reads=len(PREFETCH_KEYS))
 
     def reader(networks: tuple[Network, ...]) -> FhirReader:
-        permit = partial(address_allowed, networks=networks, loopback=loopback)
-        return FhirReader(ca_file=str(ca) if ca else None, permit=permit, pool=pool)
+        address_filter = partial(address_allowed, networks=networks, loopback=loopback)
+        return FhirReader(ca_file=str(ca) if ca else None, address_filter=address_filter, pool=pool)
 
     lists = {tenant.fhir_networks for tenant in (*settings.tenants, settings.unproved)}
     return {networks: reader(networks) for networks in lists}

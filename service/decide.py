@@ -17,7 +17,7 @@ from typing import Any
 from service.cds.cards import Card, Presentation, to_cards
 from service.cds.catalogue import REQUIRED_KEYS
 from service.cds.orders import test_code
-from service.errors import DataNeeded
+from service.errors import MissingData
 from service.fhir.decode import Resource
 from service.fhir.gather import Fetch, gather
 from service.fhir.lab_order import laboratory_order
@@ -69,7 +69,7 @@ class Decision:
 
 
 def decide_call(call: Call, site: Site, how: Presentation, timed: Timed = _untimed) -> Decision:
-    """A hook call: gather its data, then decide. Raises DataNeeded (412) without what no answer can do without."""
+    """A hook call: gather its data, then decide. Raises MissingData (412) without what no answer can do without."""
     with timed("gather"):
         gathered = gather(call.templates, call.prefetch, call.context, call.aliases, call.fetch, call.fhir_server)
     chart = EvaluationInput(
@@ -103,7 +103,7 @@ def decide(
         patient = read_snapshot(chart, site, explain)
     missing = {key: why for key, why in patient.unavailable.items() if key in require}
     if any(why not in _CAME_TO_NOTHING for why in missing.values()):
-        raise DataNeeded(missing)
+        raise MissingData(missing)
     with timed("evaluate"):
         assessment = evaluate(patient, site.knowledge, off=how.rules_off)
 
@@ -113,7 +113,7 @@ def decide(
     with timed("render"):
         cards = to_cards(assessment, site.knowledge, how, order)
     if missing and not cards:
-        raise DataNeeded(missing)
+        raise MissingData(missing)
     return Decision(assessment, cards)
 
 

@@ -3,10 +3,11 @@
 MagnesiumCdsError
 ├── BadRequest            the caller's message is wrong, at a named place
 │   ├── TooLarge          more bytes, entries or depth than we read
-│   └── UnknownThing      the named service, rule, parameter or calculation does not exist
-├── DataNeeded            needed data were neither sent nor obtainable
+│   └── NotFound          the named service, rule, parameter or calculation does not exist
+├── MissingData           needed data were neither sent nor obtainable
 ├── Unauthorised          the caller did not prove who it is (no reason is given to it)
 ├── TooManyRequests       the caller exceeded its rate
+├── Overloaded            too many requests at present
 ├── SettingsError         configuration is wrong; carries every problem at once
 └── StoreUnavailable      the database did not answer in time
 """
@@ -32,11 +33,11 @@ class TooLarge(BadRequest):
     """More than the service is willing to read."""
 
 
-class UnknownThing(BadRequest):
+class NotFound(BadRequest):
     """The path or the body names something that does not exist here."""
 
 
-class DataNeeded(MagnesiumCdsError):
+class MissingData(MagnesiumCdsError):
     """Data without which no honest answer is possible; `missing` maps each prefetch key to why it is not there."""
 
     def __init__(self, missing: dict[str, str]) -> None:
@@ -56,8 +57,8 @@ class TooManyRequests(MagnesiumCdsError):
         self.retry_after = retry_after
 
 
-class Busy(MagnesiumCdsError):
-    """There is no room for this request at present; `retry_after` in seconds."""
+class Overloaded(MagnesiumCdsError):
+    """Too many requests are being worked on; `retry_after` in seconds."""
 
     def __init__(self, message: str, retry_after: int) -> None:
         super().__init__(message)

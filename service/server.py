@@ -30,9 +30,9 @@ from service.settings import Settings
 READ_SECONDS = 5.0
 """For a whole request to arrive, from its first byte: 1.5 MB, a long chart, at 2.5 Mbit/s."""
 WRITE_SECONDS = 10.0
-SILENT_SECONDS = 20.0
+FIRST_BYTE_SECONDS = 20.0
 """For a new connection to say something; proxies open some in advance."""
-MOST_SILENT = 500
+MAX_IDLE_CONNECTIONS = 500
 """Of them at one time; the oldest leaves for the next."""
 LINGER_SECONDS = 1.0
 """For a client to close after the last answer, so that it has surely read it."""
@@ -42,7 +42,7 @@ M_ARENA_MAX = -8  # of glibc's malloc.h
 ARENAS = 2
 """Of memory, among which glibc spreads threads: with its 16 the process grows for minutes, by 50 MB that it does not
 need. The processor's time is the same (1.00 to 1.05 x per call)."""
-FULL_SECONDS = 0.05
+ACCEPT_PAUSE_SECONDS = 0.05
 """Until somebody may have left."""
 GRACEFUL_SECONDS = 25
 """For calls under way when the process is told to stop; Kubernetes waits longer."""
@@ -87,7 +87,7 @@ class Server(BaseApplication):
 class Worker(ThreadWorker):
     """gunicorn's threaded worker; what is changed is said at each method."""
 
-    _noticed = 0.0
+    _notified_at = 0.0
 
     def get_thread_pool(self) -> ThreadPoolExecutor:
         """All threads at the start: where the system allows fewer, that shows now (gunicorn: the worker dies later)."""
@@ -103,32 +103,32 @@ class Worker(ThreadWorker):
 
     def notify(self) -> None:
         """A sign of life once a second (gunicorn: several for each call)."""
-        if monotonic() - self._noticed >= 1:
-            self._noticed = monotonic()
+        if monotonic() - self._notified_at >= 1:
+            self._notified_at = monotonic()
             super().notify()
 
     def enqueue_req(self, conn: TConn) -> None:
         """A new connection waits for its first byte without a thread (gunicorn: 5 s with one)."""
-        if isinstance(conn.sock, _Link):
+        if isinstance(conn.sock, DeadlineSocket):
             super().enqueue_req(conn)
             return
-        conn.sock = _Link(fileno=conn.sock.detach())
+        conn.sock = DeadlineSocket(fileno=conn.sock.detach())
         conn.sock.setblocking(False)
-        if len(self.pending_conns) >= MOST_SILENT:  # else they would shut the door for everybody
+        if len(self.pending_conns) >= MAX_IDLE_CONNECTIONS:  # else nobody could connect any more
             self.pending_conns[0].timeout = 0
             self.murder_pending()
-        conn.timeout = monotonic() + SILENT_SECONDS
+        conn.timeout = monotonic() + FIRST_BYTE_SECONDS
         self.pending_conns.append(conn)
         self.poller.register(conn.sock, EVENT_READ, partial(self.on_pending_socket_readable, conn))
 
     def handle(self, conn: TConn) -> Any:
-        """Who is slow to leave is waited for here (gunicorn: by the loop, which admits nobody meanwhile)."""
+        """A client that is slow to close is waited for here (gunicorn: by the loop, which accepts nobody meanwhile)."""
         link = conn.sock
-        assert isinstance(link, _Link)  # noqa: S101  see enqueue_req
-        link.begin(READ_SECONDS)
+        assert isinstance(link, DeadlineSocket)  # noqa: S101  see enqueue_req
+        link.start_deadline(READ_SECONDS)
         keep = super().handle(conn)
         if not keep:
-            link.part(LINGER_SECONDS)
+            link.half_close(LINGER_SECONDS)
         return keep
 
     def accept(self, listener: Any) -> None:
@@ -138,14 +138,14 @@ class Worker(ThreadWorker):
         except OSError as error:
             if error.errno not in {errno.EMFILE, errno.ENFILE}:
                 raise
-            sleep(FULL_SECONDS)
+            sleep(ACCEPT_PAUSE_SECONDS)
 
     def set_accept_enabled(self, enabled: bool | None) -> None:
-        """At the end, who is in the queue is let in and the door is shut (gunicorn: they are cut off as it exits)."""
+        """At the end, connections in the kernel's queue are accepted, then it closes (gunicorn: they are cut off)."""
         super().set_accept_enabled(enabled)
         if enabled or self.alive or not self.sockets:
             return
-        sys.setswitchinterval(0.0001)  # not much time for anybody to slip in behind the last one
+        sys.setswitchinterval(0.0001)  # little time for another to connect after the last
         for listener in self.sockets:
             before = -1
             while before < self.nr_conns:
@@ -161,34 +161,34 @@ class Worker(ThreadWorker):
             conn.timeout = min(conn.timeout or deadline, deadline)
 
 
-class _Link(socket.socket):
+class DeadlineSocket(socket.socket):
     """A socket that gives each request and each answer only so much time; past that the client counts as gone."""
 
     _until = 0.0
 
-    def begin(self, seconds: float) -> None:
-        """A request begins to arrive."""
+    def start_deadline(self, seconds: float) -> None:
+        """From now on this many seconds may pass, for all bytes together."""
         self._until = monotonic() + seconds
 
-    def part(self, seconds: float) -> None:
+    def half_close(self, seconds: float) -> None:
         """Say that nothing more will come, and wait for the client to close; the loop then need not."""
-        self.begin(seconds)
+        self.start_deadline(seconds)
         with suppress(OSError):
             self.shutdown(socket.SHUT_WR)
             while self.recv(4096):
                 pass
-        self.begin(0)
+        self.start_deadline(0)
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """Some bytes; TimeoutError when the time of the request is over, however much the client still has to say."""
         left = self._until - monotonic()
         if left <= 0:
-            raise _gone()
+            raise client_timeout()
         self.settimeout(left)
         try:
             return super().recv(size, flags)
         except TimeoutError:
-            raise _gone() from None
+            raise client_timeout() from None
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         """All bytes; TimeoutError if the client does not take them."""
@@ -196,9 +196,9 @@ class _Link(socket.socket):
         try:
             super().sendall(data, flags)
         except TimeoutError:
-            raise _gone() from None
+            raise client_timeout() from None
 
 
-def _gone() -> TimeoutError:
+def client_timeout() -> TimeoutError:
     """With the number by which gunicorn knows a client that has left, which is no error of the server's."""
     return TimeoutError(errno.ECONNRESET, "no sign of the client in good time")

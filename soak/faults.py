@@ -54,7 +54,7 @@ class _Over(Exception):
 
 
 @dataclass(eq=False, slots=True)
-class _Link:
+class _Connection:
     """A client's connection and the one to the server that belongs to it; `dead`: bytes were lost, silent for good."""
 
     from_client: asyncio.StreamReader
@@ -79,7 +79,7 @@ class Proxy:
         self.port = free_port()
         self._target, self._papers, self._postgres = target, papers, postgres
         self._fault: Fault | None = None
-        self._links: set[_Link] = set()
+        self._links: set[_Connection] = set()
         self._listener: asyncio.Server | None = None
         self._plug: list[socket.socket] = []
         self.inject(None)
@@ -126,7 +126,7 @@ class Proxy:
         with suppress(OSError, EOFError, _Over):
             if self._postgres:
                 await self._greet(reader, writer)
-            link = _Link(reader, writer, *await asyncio.open_connection(HERE, self._target))
+            link = _Connection(reader, writer, *await asyncio.open_connection(HERE, self._target))
             self._links.add(link)
             try:
                 await _either(self._up(link), self._down(link))
@@ -144,7 +144,7 @@ class Proxy:
         writer.write(b"S")
         await writer.start_tls(self._papers_now())  # type: ignore[arg-type]
 
-    async def _up(self, link: _Link) -> None:
+    async def _up(self, link: _Connection) -> None:
         while data := await link.from_client.read(PIECE):
             if self._fault is Fault.RESET:
                 link.reset()
@@ -154,7 +154,7 @@ class Proxy:
                 link.to_server.write(data)
                 await link.to_server.drain()
 
-    async def _down(self, link: _Link) -> None:
+    async def _down(self, link: _Connection) -> None:
         while data := await link.from_server.read(PIECE):
             link.dead |= self._fault is Fault.BLACK_HOLE
             if not link.dead:
@@ -162,33 +162,33 @@ class Proxy:
         if link.dead:
             await asyncio.Event().wait()  # that the server has gone is not told either
 
-    async def _pass(self, link: _Link, data: bytes) -> None:
+    async def _pass(self, link: _Connection, data: bytes) -> None:
         link.to_client.write(data)
         await link.to_client.drain()
 
-    async def _late(self, link: _Link, data: bytes) -> None:
+    async def _late(self, link: _Connection, data: bytes) -> None:
         await asyncio.sleep(self._latency)
         await self._pass(link, data)
 
-    async def _cut(self, link: _Link, data: bytes) -> None:
+    async def _cut(self, link: _Connection, data: bytes) -> None:
         """Half of the body, or of a message without one, then an orderly goodbye."""
         head, between, body = data.partition(b"\r\n\r\n")
         await self._pass(link, head + between + body[: len(body) // 2] if between else data[: len(data) // 2])
         raise _Over
 
-    async def _garble(self, link: _Link, data: bytes) -> None:
+    async def _garble(self, link: _Connection, data: bytes) -> None:
         """Half of the answers keep their head, so that a body of the promised length is nonsense; half are all so."""
         head, between, body = data.partition(b"\r\n\r\n")
         kept = head + between if between and len(body) % 2 else b""
         await self._pass(link, kept + random.Random(1).randbytes(len(data) - len(kept)))
 
-    async def _drip(self, link: _Link, data: bytes) -> None:
+    async def _drip(self, link: _Connection, data: bytes) -> None:
         """An answer that has begun to drip goes on like that when the fault is over for others."""
         for place in range(len(data)):
             await self._pass(link, data[place : place + 1])
             await asyncio.sleep(DRIP)
 
-    async def _swell(self, link: _Link, _data: bytes) -> None:
+    async def _swell(self, link: _Connection, _data: bytes) -> None:
         """An answer without end, as fast as it is taken."""
         start, piece = (HUGE_ROW, b"\0" * PIECE) if self._postgres else (HUGE_HTTP, HUGE_CHUNK)
         await self._pass(link, start)
@@ -198,7 +198,7 @@ class Proxy:
         raise _Over
 
 
-_Harm = Callable[[Proxy, _Link, bytes], Awaitable[None]]
+_Harm = Callable[[Proxy, _Connection, bytes], Awaitable[None]]
 _HARM: Mapping[Fault | None, _Harm] = MappingProxyType(
     {
         Fault.LATENCY: Proxy._late,

@@ -8,7 +8,7 @@ import msgspec
 
 from service.api.body import HookRequest, string
 from service.cds.catalogue import CONTEXT_TOKENS, Service
-from service.errors import BadRequest, DataNeeded
+from service.errors import BadRequest, MissingData
 from service.fhir.decode import MAX_ENTRIES, Resource, read_bundle
 from service.logic.model import Hook
 from service.logic.rules.rule import ORDER_HOOKS
@@ -41,12 +41,12 @@ def context(raw: Mapping[str, msgspec.Raw], service: Service) -> dict[str, str]:
 
 
 def drafts(raw: Mapping[str, msgspec.Raw], hook: Hook) -> list[Resource]:
-    """The draft orders of an order hook. Epic leaves them out where its set-up does not match: DataNeeded says so."""
+    """The draft orders of an order hook. Epic leaves them out where its set-up does not match: MissingData says so."""
     if hook not in ORDER_HOOKS:
         return []
     value = raw.get("draftOrders")
     if value is None or bytes(value) == b"null":
-        raise DataNeeded({"draftOrders": DRAFTS_MISSING})
+        raise MissingData({"draftOrders": DRAFTS_MISSING})
     sheaf = read_bundle(value, "$.context.draftOrders", MAX_ENTRIES)
     if not sheaf.is_bundle:
         raise BadRequest("draftOrders must be a Bundle", "$.context.draftOrders")

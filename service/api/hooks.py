@@ -18,7 +18,7 @@ from service.api.body import HookRequest, decode, decode_object, read_bytes, req
 from service.api.tools import Tools
 from service.cds.catalogue import BY_ID, Service, discovery
 from service.decide import Call, decide_call
-from service.errors import UnknownThing
+from service.errors import NotFound
 from service.store.feedback import parse_items
 
 _NOT_CLINICIANS = ("Patient/", "RelatedPerson/")
@@ -77,7 +77,7 @@ def _answer(data: bytes, service: Service, caller: Caller, tools: Tools, now: da
 def _service(service_id: str) -> Service:
     service = BY_ID.get(service_id)
     if service is None:
-        raise UnknownThing("there is no CDS service of this id", "$.id")
+        raise NotFound("there is no CDS service of this id", "$.id")
     structlog.contextvars.bind_contextvars(service=service.id)
     return service
 

@@ -140,7 +140,7 @@ def fetcher(out: requests.Session) -> Fetch:
 
 
 def _download(out: requests.Session, url: str) -> bytes:
-    """The body; every byte of the answer has to come within FETCH_S, since TimedResponse adds up the pauses."""
+    """The body; every byte of the answer has to come within FETCH_S, since DeadlineResponse adds up the pauses."""
     headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
     timeout: Any = Timeout(connect=CONNECT_S, total=FETCH_S)  # requests takes it, its type hints do not know
     with out.get(url, timeout=timeout, allow_redirects=False, stream=True, headers=headers) as answer:

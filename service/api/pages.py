@@ -12,7 +12,7 @@ import flask
 import jinja2
 import msgspec
 
-from service.errors import UnknownThing
+from service.errors import NotFound
 
 _HERE = Path(__file__).parent
 _ASSETS = {
@@ -97,7 +97,7 @@ def _serve_page(pages: flask.Blueprint, page: str) -> None:
     @pages.get("/static/<name>")
     def static(name: str) -> flask.Response:
         if name not in assets:
-            raise UnknownThing("There is no such file.")
+            raise NotFound("There is no such file.")
         return revalidated(assets[name], _ASSETS[name])
 
 
@@ -121,7 +121,7 @@ def _serve_samples(pages: flask.Blueprint, facts: Mapping[str, object], clock: C
     @pages.get("/samples/<name>")
     def one_sample(name: str) -> flask.Response:
         if name not in known:
-            raise UnknownThing("There is no such sample; GET /samples lists them.")
+            raise NotFound("There is no such sample; GET /samples lists them.")
         return _json(expand(known[name], clock()))
 
 

@@ -13,14 +13,14 @@ from werkzeug.exceptions import HTTPException
 
 from service.errors import (
     BadRequest,
-    Busy,
-    DataNeeded,
     MagnesiumCdsError,
+    MissingData,
+    NotFound,
+    Overloaded,
     StoreUnavailable,
     TooLarge,
     TooManyRequests,
     Unauthorised,
-    UnknownThing,
 )
 
 STORE_BACK_SECONDS = 5  # a database that fails over is rarely quicker
@@ -29,12 +29,12 @@ LOG = structlog.get_logger(__name__)
 # Error class -> (HTTP status, FHIR issue type); the first class that fits counts.
 _STATUS: tuple[tuple[type[MagnesiumCdsError], int, str], ...] = (
     (TooLarge, 413, "too-long"),
-    (UnknownThing, 404, "not-found"),
+    (NotFound, 404, "not-found"),
     (BadRequest, 400, "invalid"),
-    (DataNeeded, 412, "incomplete"),
+    (MissingData, 412, "incomplete"),
     (Unauthorised, 401, "login"),
     (TooManyRequests, 429, "throttled"),
-    (Busy, 503, "transient"),
+    (Overloaded, 503, "transient"),
     (StoreUnavailable, 503, "transient"),
 )
 _TYPES = {
@@ -68,7 +68,7 @@ def deliberate(error: MagnesiumCdsError) -> flask.Response:
     if isinstance(error, Unauthorised):
         _refused(error, status, reason=str(error))
         return outcome(status, [issue(code, "A valid bearer token is required.")], {"WWW-Authenticate": "Bearer"})
-    if isinstance(error, DataNeeded):
+    if isinstance(error, MissingData):
         _refused(error, status, missing=sorted(error.missing))
         return outcome(status, [issue(code, f"{key}: {why}.", _place(key)) for key, why in error.missing.items()])
     _refused(error, status)
@@ -79,7 +79,7 @@ def deliberate(error: MagnesiumCdsError) -> flask.Response:
 
 def _when(error: MagnesiumCdsError) -> dict[str, str]:
     """When to try again, where that helps."""
-    if isinstance(error, TooManyRequests | Busy):
+    if isinstance(error, TooManyRequests | Overloaded):
         return {"Retry-After": str(error.retry_after)}
     return {"Retry-After": str(STORE_BACK_SECONDS)} if isinstance(error, StoreUnavailable) else {}
 

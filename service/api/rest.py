@@ -19,7 +19,7 @@ from service.api.knowledge import parameter_body, reference_body, rule_body
 from service.api.tools import Tools
 from service.cds.wording import LANGUAGES
 from service.decide import decide
-from service.errors import BadRequest, UnknownThing
+from service.errors import BadRequest, NotFound
 from service.fhir import primitives
 from service.fhir.decode import MAX_ENTRIES, BundleContents, Resource, read_bundle
 from service.fhir.ownership import EvaluationInput, sole_patient
@@ -68,7 +68,7 @@ def _browse(rest: flask.Blueprint, tools: Tools) -> None:
         """One rule."""
         found = next((rule for rule in RULES if rule.id == rule_id.upper()), None)
         if found is None:
-            raise UnknownThing("there is no rule of this id", "$.id")
+            raise NotFound("there is no rule of this id", "$.id")
         return json_answer(rule_body(found, knowledge, tools))
 
     @rest.get("/parameters")
@@ -81,7 +81,7 @@ def _browse(rest: flask.Blueprint, tools: Tools) -> None:
     def parameter(parameter_id: str) -> flask.Response:
         """One parameter."""
         if parameter_id not in knowledge.parameters:
-            raise UnknownThing("there is no parameter of this id", "$.id")
+            raise NotFound("there is no parameter of this id", "$.id")
         return json_answer(parameter_body(knowledge.parameters[parameter_id], knowledge))
 
     @rest.get("/references")
@@ -193,7 +193,7 @@ def _calculate(name: str, tools: Tools) -> flask.Response:
     data = read_bytes()
     calculation = CALCULATIONS.get(name)
     if calculation is None:
-        raise UnknownThing(f"calculations are {', '.join(CALCULATIONS)}", "$.name")
+        raise NotFound(f"calculations are {', '.join(CALCULATIONS)}", "$.name")
     require_json()
     return json_answer(calculation(decode_object(data), tools.site.knowledge))
 

@@ -13,7 +13,7 @@ from threading import Lock, Semaphore
 
 import flask
 
-from service.errors import Busy
+from service.errors import Overloaded
 
 AT_WORK = 4
 LONG = 256 * 1024
@@ -71,9 +71,9 @@ def watch_long_bodies(app: flask.Flask) -> None:
 
 
 def admit(length: int) -> None:
-    """Before so much of a body is read: a long one waits until there is a place; Busy (503) if that takes too long."""
+    """Before so much of a body is read: a long one waits until there is a place; Overloaded (503) if that is long."""
     if length <= LONG or flask.g.get("long_body"):
         return
     if not flask.current_app.extensions[_EXTENSION].acquire(timeout=PATIENCE):
-        raise Busy("too many long requests at one time; try again", retry_after=1)
+        raise Overloaded("too many long requests at one time; try again", retry_after=1)
     flask.g.long_body = True

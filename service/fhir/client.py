@@ -31,8 +31,8 @@ from urllib3.util import Timeout
 from service.fhir.failure import FailureKind, ReadFailure, of_status
 from service.fhir.paging import is_enough
 from service.fhir.read_pool import ReadPool
-from service.net.peer import ForbiddenPeerError, Permit, new_connections, pools
-from service.net.timed import TimedResponse
+from service.net.connections import AddressFilter, ForbiddenPeerError, new_connections, pools
+from service.net.deadline import DeadlineResponse
 
 CONNECT_SECONDS = 1.0
 """A server in the same hospital connects in milliseconds; one that needs longer will not make the deadline either."""
@@ -70,10 +70,10 @@ class FhirReader:
     """Safe to share between threads; holds connections, never a token or an answer.
 
     `ca_file` names a PEM file of certificate authorities to trust instead of the public ones: hospitals sign their own
-    certificates. `permit` is asked about the IP address of every new connection before a byte is sent, since a name may
-    lead anywhere. The readers of a process share their `crew`. A call keeps its turn until the last of its reads is
-    over, so that a server that hangs, or whose name cannot be looked up, holds half of the turns and threads at most;
-    two hold three quarters, and what is left serves the others.
+    certificates. `address_filter` is asked about the IP address of every new connection, as a name may lead anywhere.
+    The readers of a process share their `pool`. A call keeps its permit until the last of its reads is over, so that a
+    server that hangs, or whose name cannot be looked up, holds half of the permits and threads at most; two hold three
+    quarters, and what is left serves the others.
     """
 
     def __init__(
@@ -81,12 +81,12 @@ class FhirReader:
         limits: Limits = Limits(),
         *,
         ca_file: str | None = None,
-        permit: Permit = bool,  # any address
+        address_filter: AddressFilter = bool,  # any address
         pool: ReadPool | None = None,
     ) -> None:
         self._pool = pool or ReadPool()
         self._limits = limits
-        self._http = _Adapter(self._pool.size, ca_file, permit)
+        self._http = _Adapter(self._pool.size, ca_file, address_filter)
         for name in _LOGGERS_NAMING_URLS:
             logging.getLogger(name).addFilter(_drop)
 
@@ -110,10 +110,10 @@ class FhirReader:
             return {key: ReadFailure(FailureKind.NOT_ALLOWED) for key in urls}
         server, budget = _origin(base), _Budget(self._limits.max_bytes)
         calls = {key: _Call(url, token, deadline, allowed, budget, trace) for key, url in urls.items()}
-        if deadline <= time.monotonic() or not self._pool.turns.begin(server, deadline):
+        if deadline <= time.monotonic() or not self._pool.bulkhead.acquire(server, deadline):
             return {key: ReadFailure(FailureKind.BUSY) for key in urls}
         reads = {key: self._start(call) for key, call in calls.items()}
-        _after_the_last(reads.values(), partial(self._pool.turns.end, server))
+        _after_the_last(reads.values(), partial(self._pool.bulkhead.release, server))
         wait(reads.values(), timeout=max(0.0, deadline - time.monotonic()))
         return {key: _outcome(read) for key, read in reads.items()}
 
@@ -413,14 +413,14 @@ class _Adapter(HTTPAdapter):
     requests would read the file of authorities again for every connection: 12 ms of processor time each.
     """
 
-    def __init__(self, connections: int, ca_file: str | None, permit: Permit) -> None:
-        self._permit = permit
+    def __init__(self, connections: int, ca_file: str | None, address_filter: AddressFilter) -> None:
+        self._address_filter = address_filter
         self._tls = ssl.create_default_context(cafile=ca_file or DEFAULT_CA_BUNDLE_PATH)
         super().__init__(pool_maxsize=connections)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs, ssl_context=self._tls)
-        self.poolmanager.pool_classes_by_scheme = pools(self._permit, TimedResponse)
+        self.poolmanager.pool_classes_by_scheme = pools(self._address_filter, DeadlineResponse)
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         """The context verifies."""

@@ -1,4 +1,4 @@
-"""What the readers of one process share: turns for their calls, and the threads in which these are read."""
+"""What the readers of one process share: how many calls they may read for, and the threads in which these are read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import TypeVar
 
-from service.net.turns import Turns
+from service.net.bulkhead import Bulkhead
 
 T = TypeVar("T")
 
@@ -17,10 +17,10 @@ of all of them in part. A pod has 512 MB, of which each call may fill 8 MB with 
 
 
 class ReadPool:
-    """Turns for `together` calls, and a thread for each of their `reads` queries; threads are started as needed."""
+    """Room for `together` calls, and a thread for each of their `reads` queries; threads are started as needed."""
 
     def __init__(self, reads: int = 16, together: int = CALLS_TOGETHER) -> None:
-        self.turns = Turns(together)
+        self.bulkhead = Bulkhead(together)
         self.size = reads * together
         self._threads = self._new_threads()
         self._closed = False

@@ -14,12 +14,12 @@ PublicKey = RSAKey | ECKey
 Keys = Mapping[str, tuple[PublicKey, ...]]
 
 MAX_BYTES = 256 * 1024
-MOST_OF_A_KID = 8  # each is one more signature to check for a token that is forged
+MAX_KEYS_PER_KID = 8  # each is one more signature to check for a token that is forged
 # The public members alone: a private key published by mistake is read as its public half.
 _MEMBERS = {"EC": ("kty", "kid", "use", "alg", "crv", "x", "y"), "RSA": ("kty", "kid", "use", "alg", "n", "e")}
 # Base64url lengths: a modulus of 2048 to 8192 bits, and an exponent small enough to verify with quickly.
 _MODULUS = range(342, 1367)
-_LONGEST_EXPONENT = 6
+_MAX_EXPONENT = 6
 
 
 class _Document(msgspec.Struct):
@@ -30,7 +30,7 @@ def read_keys(document: bytes) -> Keys:
     """The usable keys by `kid`: RSA of 2048 bits or more and elliptic curves, not meant for encryption, with a `kid`.
 
     What cannot be used is left out, since a set may hold kinds unknown to us (RFC 7517, section 5), and so is what
-    follows the first MOST_OF_A_KID keys of one `kid`.
+    follows the first MAX_KEYS_PER_KID keys of one `kid`.
     Raises ValueError for a document that is no JWK Set, is too large, or holds no usable key.
     """
     if len(document) > MAX_BYTES:
@@ -42,7 +42,7 @@ def read_keys(document: bytes) -> Keys:
     found: dict[str, tuple[PublicKey, ...]] = {}
     for entry in entries:
         key = _key(entry) if isinstance(entry, dict) else None
-        if key and len(of_kid := found.get(str(key.kid), ())) < MOST_OF_A_KID:
+        if key and len(of_kid := found.get(str(key.kid), ())) < MAX_KEYS_PER_KID:
             found[str(key.kid)] = (*of_kid, key)
     if not found:
         raise ValueError("no usable public key (RSA of at least 2048 bits or EC, with a kid)")
@@ -63,4 +63,4 @@ def _key(entry: dict[str, object]) -> PublicKey | None:
 
 
 def _fair_size(members: dict[str, object]) -> bool:
-    return len(str(members.get("n", ""))) in _MODULUS and len(str(members.get("e", ""))) <= _LONGEST_EXPONENT
+    return len(str(members.get("n", ""))) in _MODULUS and len(str(members.get("e", ""))) <= _MAX_EXPONENT

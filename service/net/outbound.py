@@ -10,8 +10,8 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 
-from service.net.peer import Permit, pools
-from service.net.timed import TimedResponse
+from service.net.connections import AddressFilter, pools
+from service.net.deadline import DeadlineResponse
 from service.net.urls import Network, address_allowed
 
 
@@ -37,10 +37,10 @@ def session(
 
 
 class _CheckingAdapter(HTTPAdapter):
-    def __init__(self, permit: Permit, connections: int) -> None:
-        self._permit = permit
+    def __init__(self, address_filter: AddressFilter, connections: int) -> None:
+        self._address_filter = address_filter
         super().__init__(pool_connections=connections, pool_maxsize=connections, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = pools(self._permit, TimedResponse)
+        self.poolmanager.pool_classes_by_scheme = pools(self._address_filter, DeadlineResponse)

@@ -11,7 +11,7 @@ import pytest
 from fhir.resources.R4B import get_fhir_model_class
 
 from service.api import pages
-from service.errors import UnknownThing
+from service.errors import NotFound
 
 NOW = datetime(2025, 6, 15, 10, 30, 59, tzinfo=UTC)
 NOTES = ["Answers are kept in memory.", "<b>Escaped</b>"]
@@ -235,7 +235,7 @@ def test_an_unchanged_file_is_not_sent_twice(path):
 
 @pytest.mark.parametrize("path", ["/static/index.html", "/static/pages.py", "/static/none.js", "/samples/none"])
 def test_an_unknown_file_or_sample_is_refused(path):
-    with pytest.raises(UnknownThing):
+    with pytest.raises(NotFound):
         client().get(path)
 
 

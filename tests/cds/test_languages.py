@@ -23,7 +23,7 @@ from service.cds.cards import Presentation, to_cards
 from service.cds.catalogue import BY_ID
 from service.cds.wording import LANGUAGES, Wording
 from service.decide import Call, Decision, decide_call
-from service.errors import DataNeeded
+from service.errors import MissingData
 from service.fhir.snapshot import Site
 from service.logic.evaluate import evaluate
 from service.logic.knowledge import load
@@ -275,7 +275,7 @@ def cards(sample: Sample, language: str) -> list[dict[str, Any]]:
     """The cards of a sample patient; none where the service refuses to answer."""
     try:
         return [card.body for card in decided(sample, language).cards]
-    except DataNeeded:
+    except MissingData:
         return []
 
 

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from service.fhir.client import FhirReader, Limits, Pages, _origin
 from service.fhir.failure import FAILURE_MESSAGES, FailureKind, ReadFailure
 from service.fhir.read_pool import ReadPool
-from service.net import peer
+from service.net import connections as net_connections
 from tests.fhir import servers
 from tests.fhir.servers import (
     after,
@@ -135,7 +135,7 @@ def test_connections_are_used_again(reader):
 
 
 def test_a_connection_that_has_rested_for_long_is_not_used_again(reader, monkeypatch):
-    monkeypatch.setattr(peer, "REUSED_SECONDS", 0.2)
+    monkeypatch.setattr(net_connections, "MAX_IDLE_SECONDS", 0.2)
     with serving(by_connection(reply(), servers.silence)) as server:  # as if a firewall had forgotten it
         for _ in range(3):
             assert isinstance(read(reader, server.base, seconds=2.0), Pages)
@@ -622,7 +622,7 @@ def test_one_query_that_is_not_allowed_does_not_stop_the_others(reader):
 
 
 def test_an_address_behind_the_name_that_is_not_permitted_gets_no_byte():
-    reader = FhirReader(permit=lambda address: address != "127.0.0.1")
+    reader = FhirReader(address_filter=lambda address: address != "127.0.0.1")
     with serving(reply()) as server:
         assert words(read(reader, server.base)) == FAILURE_MESSAGES["not-allowed"]
     assert server.seen == []
@@ -674,7 +674,7 @@ def test_a_hospital_may_vouch_for_its_own_server(secure_server, certificate):
 def test_secure_connections_are_used_again_but_not_after_a_long_rest(secure_server, certificate, monkeypatch):
     reader = FhirReader(ca_file=str(certificate))
     for seconds, connections in ((30.0, 1), (30.0, 1), (0.0, 2)):
-        monkeypatch.setattr(peer, "REUSED_SECONDS", seconds)
+        monkeypatch.setattr(net_connections, "MAX_IDLE_SECONDS", seconds)
         assert isinstance(read(reader, secure_server.base), Pages)
         assert secure_server.connections == connections
     reader.close()

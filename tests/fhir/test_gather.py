@@ -12,7 +12,7 @@ from service.cds.cards import Presentation
 from service.cds.catalogue import BY_ID
 from service.cds.wording import Wording
 from service.decide import Call, decide_call
-from service.errors import DataNeeded
+from service.errors import MissingData
 from service.fhir.client import Pages
 from service.fhir.decode import MAX_ENTRIES
 from service.fhir.failure import FailureKind, ReadFailure
@@ -162,6 +162,6 @@ def test_an_error_of_the_ehr_is_named_on_the_card_though_the_next_page_came_and_
 
 @pytest.mark.parametrize("key", ["patient", "magnesium"])
 def test_a_count_alone_of_what_is_required_is_no_ground_for_an_answer(key: str) -> None:
-    with pytest.raises(DataNeeded) as refused:
+    with pytest.raises(MissingData) as refused:
         details({key: searchset(total=1)})
     assert set(refused.value.missing) == {key}

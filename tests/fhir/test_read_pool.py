@@ -16,7 +16,7 @@ import pytest
 from service.fhir.client import FhirReader, Limits, Pages
 from service.fhir.failure import FAILURE_MESSAGES, FailureKind, ReadFailure
 from service.fhir.read_pool import CALLS_TOGETHER, ReadPool
-from service.net.turns import Turns
+from service.net.bulkhead import Bulkhead
 from tests.fhir import servers
 from tests.fhir.servers import Answer, Request, after, by_target, reply, serving
 
@@ -118,58 +118,61 @@ def test_a_call_without_a_turn_asks_nobody_and_ends_by_its_own_deadline():
 
 
 def test_the_newest_of_those_who_wait_is_called_first():
-    turns, order = Turns(1), []
+    bulkhead, order = Bulkhead(1), []
 
     def take(name: str) -> None:
-        order.append((name, turns.begin("server", time.monotonic() + 10)))
-        turns.end("server")
+        order.append((name, bulkhead.acquire("server", time.monotonic() + 10)))
+        bulkhead.release("server")
 
     with ThreadPoolExecutor(3) as callers:
-        assert turns.begin("server", 0.0)
+        assert bulkhead.acquire("server", 0.0)
         for number, name in enumerate(("oldest", "middle", "newest"), 1):
             callers.submit(take, name)
-            until(lambda number=number: len(turns._waiting) == number)
-        turns.end("server")
+            until(lambda number=number: len(bulkhead._waiting) == number)
+        bulkhead.release("server")
     assert order == [("newest", True), ("middle", True), ("oldest", True)]
 
 
 def test_a_crowd_leaves_no_turn_taken_and_nobody_waiting():
-    turns = Turns(4)
+    bulkhead = Bulkhead(4)
 
     def take(number: int) -> bool:
-        if had := turns.begin(number % 3, time.monotonic() + number % 5 / 500):
+        if had := bulkhead.acquire(number % 3, time.monotonic() + number % 5 / 500):
             time.sleep(0.001)
-            turns.end(number % 3)
+            bulkhead.release(number % 3)
         return had
 
     with ThreadPoolExecutor(16) as callers:
         had = list(callers.map(take, range(400)))
     assert set(had) == {True, False}
-    assert (turns._taken, turns._waiting) == ({}, [])
+    assert (bulkhead._taken, bulkhead._waiting) == ({}, [])
 
 
 def test_servers_that_hang_leave_turns_to_the_others():
-    turns = ReadPool().turns
-    had = [sum(turns.begin(server, 0.0) for _ in range(20)) for server in "abcdef"]
+    bulkhead = ReadPool().bulkhead
+    had = [sum(bulkhead.acquire(server, 0.0) for _ in range(20)) for server in "abcdef"]
     assert had == [8, 4, 2, 1, 1, 0]
     assert sum(had) == CALLS_TOGETHER
 
 
 def test_a_turn_that_ends_may_make_room_for_two():
-    turns, begun = Turns(6), []
+    bulkhead, begun = Bulkhead(6), []
 
     def take(server: str) -> None:
-        begun.append(turns.begin(server, time.monotonic() + 10))
+        begun.append(bulkhead.acquire(server, time.monotonic() + 10))
 
-    assert [sum(turns.begin(server, 0.0) for _ in range(number)) for server, number in (("a", 2), ("b", 2))] == [2, 2]
-    assert not turns.begin("a", 0.0)  # 2 of 6 are free
+    assert [sum(bulkhead.acquire(server, 0.0) for _ in range(number)) for server, number in (("a", 2), ("b", 2))] == [
+        2,
+        2,
+    ]
+    assert not bulkhead.acquire("a", 0.0)  # 2 of 6 are free
     with ThreadPoolExecutor(2) as callers:
         for number, server in enumerate("ab", 1):
             callers.submit(take, server)
-            until(lambda number=number: len(turns._waiting) == number)
-        turns.end("a")
+            until(lambda number=number: len(bulkhead._waiting) == number)
+        bulkhead.release("a")
     assert begun == [True, True]
-    assert turns._taken == {"a": 2, "b": 3}
+    assert bulkhead._taken == {"a": 2, "b": 3}
 
 
 def test_calls_of_hung_servers_do_not_delay_a_call_of_another():
@@ -178,7 +181,7 @@ def test_calls_of_hung_servers_do_not_delay_a_call_of_another():
         calls = [
             callers.submit(read, reader, server.base, seconds=4.0) for server in hung for _ in range(CALLS_TOGETHER)
         ]
-        until(lambda: all(server.seen for server in hung) and len(reader._pool.turns._waiting) > CALLS_TOGETHER)
+        until(lambda: all(server.seen for server in hung) and len(reader._pool.bulkhead._waiting) > CALLS_TOGETHER)
         assert read(reader, well.base) == dict.fromkeys(QUERIES, ALL)
         assert not any(call.done() for call in calls)
 
@@ -197,7 +200,7 @@ def test_a_call_whose_reads_do_not_end_gives_its_turn_back_when_they_have():
         assert read(reader, well.base) == dict.fromkeys(QUERIES, ALL)
         looked_up.set()
         assert read(reader, server.base) == dict.fromkeys(QUERIES, ALL)
-        until(lambda: reader._pool.turns._taken == {})
+        until(lambda: reader._pool.bulkhead._taken == {})
 
 
 # ── threads ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -222,7 +225,7 @@ def test_without_a_thread_each_key_fails_at_once_and_the_next_call_reads():
                     assert said(read(reader, server.base)) == {FAILURE_MESSAGES["no-thread"]}
                     assert time.monotonic() - start < 5
                 assert read(reader, server.base) == dict.fromkeys(QUERIES, ALL)
-                assert reader._pool.turns._taken == {}
+                assert reader._pool.bulkhead._taken == {}
 
 
 def readers_at_work() -> set[threading.Thread]:

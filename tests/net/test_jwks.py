@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from joserfc.jwk import ECKey, RSAKey
 
-from service.net.jwks import MAX_BYTES, MOST_OF_A_KID, read_keys
+from service.net.jwks import MAX_BYTES, MAX_KEYS_PER_KID, read_keys
 
 EC = ECKey.generate_key("P-256", {"kid": "ec"}).as_dict(private=True)
 RSA = RSAKey.generate_key(2048, {"kid": "rsa"}).as_dict(private=True)
@@ -28,7 +28,7 @@ def test_keys_are_found_by_kid_and_are_public():
 def test_of_one_kid_no_more_keys_are_kept_than_are_worth_trying():
     many = [EC, *(ECKey.generate_key("P-256", {"kid": "ec"}).as_dict(private=False) for _ in range(20))]
     kept = read(*many, RSA)["ec"]
-    assert [key.as_dict()["x"] for key in kept] == [key["x"] for key in many[:MOST_OF_A_KID]]
+    assert [key.as_dict()["x"] for key in kept] == [key["x"] for key in many[:MAX_KEYS_PER_KID]]
 
 
 def test_a_byte_order_mark_and_members_that_are_null_are_read_past():

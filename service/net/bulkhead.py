@@ -1,4 +1,4 @@
-"""Turns: so many at once, and for each key no more than are left to the others; the rest wait until their deadline."""
+"""A bulkhead: so many permits, of which no key may take all; who gets none at once waits until a deadline."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class _Waiting:
     called: Event = field(default_factory=Event)
 
 
-class Turns:
-    """At most `together` turns at one time, of which a key takes another only while it has fewer than are free.
+class Bulkhead:
+    """At most `together` permits at one time; a key gets another only while it holds fewer than are free.
 
-    One key alone gets half of them, and the next ones half of what is left: of 16 turns, keys that give none back get
-    8, 4, 2, 1 and 1. So whoever takes turns and keeps them leaves some to the others.
+    One key alone gets half of them, and the next ones half of what is left: of 16 permits, keys that give none back get
+    8, 4, 2, 1 and 1. So a server that hangs leaves some to the others.
 
-    Of those who wait the newest is called first: it has the most time left to make use of its turn. In the order of
-    their coming, under lasting overload all would be called when it is too late for them.
+    Of those who wait the newest is served first: it has the most time left to use its permit. First come, first served
+    would, under lasting overload, serve each when it is too late for it.
     """
 
     def __init__(self, together: int) -> None:
@@ -31,8 +31,8 @@ class Turns:
         self._waiting: list[_Waiting] = []
         self._lock = Lock()
 
-    def begin(self, key: Hashable, deadline: float) -> bool:
-        """True with a turn, which lasts until `end(key)`; False if none came by `deadline`, a `time.monotonic()`."""
+    def acquire(self, key: Hashable, deadline: float) -> bool:
+        """True with a permit, until `release(key)`; False if none was free by `deadline` (`time.monotonic()`)."""
         with self._lock:
             if self._is_free(key):
                 self._taken[key] += 1
@@ -46,11 +46,11 @@ class Turns:
                 return False
         return True
 
-    def end(self, key: Hashable) -> None:
-        """Pass the turn on; it may make room for two, one under this key and one under another."""
+    def release(self, key: Hashable) -> None:
+        """Give a permit back; two may be given in its place, one under this key and one under another."""
         with self._lock:
             self._taken[key] -= 1
-            self._taken += Counter()  # keys without turns are dropped
+            self._taken += Counter()  # keys without permits are dropped
             while following := next((one for one in reversed(self._waiting) if self._is_free(one.key)), None):
                 self._waiting.remove(following)
                 self._taken[following.key] += 1

@@ -11,16 +11,16 @@ from typing import Any
 BUFFER_BYTES = 65_536
 
 
-class TimedResponse(HTTPResponse):
+class DeadlineResponse(HTTPResponse):
     """An answer whose status line, headers and body together have to come within the socket's timeout."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         self.fp.close()
-        self.fp = io.BufferedReader(_TimedStream(sock), BUFFER_BYTES)
+        self.fp = io.BufferedReader(_DeadlineStream(sock), BUFFER_BYTES)
 
 
-class _TimedStream(io.RawIOBase):
+class _DeadlineStream(io.RawIOBase):
     """The bytes of a socket until a moment, not until a pause."""
 
     def __init__(self, sock: socket.socket) -> None:

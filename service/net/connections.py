@@ -14,47 +14,49 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NewConnectionError
 
-Permit = Callable[[str], bool]
+AddressFilter = Callable[[str], bool]
 """Is asked about an IP address."""
 
-REUSED_SECONDS = 30.0
+MAX_IDLE_SECONDS = 30.0
 """Since the last request. Firewalls forget idle connections without a word, though hardly any so soon."""
 
-_anew: ContextVar[bool] = ContextVar("_anew", default=False)
+_fresh_only: ContextVar[bool] = ContextVar("_fresh_only", default=False)
 
 
 @contextmanager
 def new_connections() -> Iterator[None]:
     """Requests in this block go out on connections that have not been used before."""
-    before = _anew.set(True)
+    before = _fresh_only.set(True)
     try:
         yield
     finally:
-        _anew.reset(before)
+        _fresh_only.reset(before)
 
 
 class ForbiddenPeerError(NewConnectionError):
     """The name led to an address that is not allowed."""
 
 
-def pools(permit: Permit, answers: type[HTTPResponse] = HTTPResponse) -> dict[str, type[HTTPConnectionPool]]:
+def pools(
+    address_filter: AddressFilter, answers: type[HTTPResponse] = HTTPResponse
+) -> dict[str, type[HTTPConnectionPool]]:
     """Pool classes by scheme for urllib3's `pool_classes_by_scheme`; `answers` is the class that reads answers.
 
     The address is that of the connected socket, so a name that resolves to something else a moment later gains
     nothing; it is checked before a byte is sent.
     """
 
-    class Plain(_Aging):
+    class Plain(MaxIdleConnection):
         response_class = answers
 
         def _new_conn(self) -> socket.socket:
-            return _checked(self, super()._new_conn(), permit)
+            return _checked(self, super()._new_conn(), address_filter)
 
-    class Secure(_Aging, HTTPSConnection):
+    class Secure(MaxIdleConnection, HTTPSConnection):
         response_class = answers
 
         def _new_conn(self) -> socket.socket:
-            return _checked(self, super()._new_conn(), permit)
+            return _checked(self, super()._new_conn(), address_filter)
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = Plain
@@ -65,7 +67,7 @@ def pools(permit: Permit, answers: type[HTTPResponse] = HTTPResponse) -> dict[st
     return {"http": PlainPool, "https": SecurePool}
 
 
-class _Aging(HTTPConnection):
+class MaxIdleConnection(HTTPConnection):
     """A connection that a pool takes for dropped, and makes anew, where it must not be used again."""
 
     _asked = 0.0
@@ -76,11 +78,11 @@ class _Aging(HTTPConnection):
 
     @property
     def is_connected(self) -> bool:
-        return not _anew.get() and monotonic() - self._asked < REUSED_SECONDS and super().is_connected
+        return not _fresh_only.get() and monotonic() - self._asked < MAX_IDLE_SECONDS and super().is_connected
 
 
-def _checked(connection: HTTPConnection, link: socket.socket, permit: Permit) -> socket.socket:
-    if permit(link.getpeername()[0]):
+def _checked(connection: HTTPConnection, link: socket.socket, address_filter: AddressFilter) -> socket.socket:
+    if address_filter(link.getpeername()[0]):
         return link
     link.close()
     raise ForbiddenPeerError(connection, "the name leads to an address that is not allowed")
