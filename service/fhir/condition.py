@@ -41,6 +41,7 @@ def read_condition(resource: resources.Condition, context: ReadContext) -> Condi
         onset=onset or primitives.period(resource.onsetPeriod, context.zone)[0],
         recognised_by=meaning.recognised_by,
         dialysate_mg=meaning.dialysate_mg,
+        acute=meaning.tags & conditions.ACUTE,
     )
 
 

@@ -200,6 +200,7 @@ class Condition:
     onset: PartialDateTime | None = None
     recognised_by: str = "code"  # or "text": never lowers a warning
     dialysate_mg: Decimal | None = None  # mmol/L, when the text states it
+    acute: frozenset[str] = frozenset()  # those of its tags that count only while recent (conditions.toml)
     of_finished_encounter: bool = False  # a diagnosis of a stay that is over: history, where it is an acute one
 
 

@@ -35,6 +35,7 @@ from service.logic.model import (
     Withheld,
 )
 from service.logic.units import convert, fits
+from service.terminology.conditions import ACUTE
 from service.terminology.drugs import DRUG_VOCABULARY
 
 KNOW = load()
@@ -186,7 +187,8 @@ def condition(line: str, now: datetime = NOW, number: int = 0) -> Condition:
             said["dialysate_mg"] = Decimal(option.removeprefix("dialysate "))
         elif option != "inactive":
             raise ValueError(f"not about a condition: {option!r}")
-    return Condition(f"Condition/c{number}", frozenset(tags.split("+")), tags, **said)
+    known = frozenset(tags.split("+"))
+    return Condition(f"Condition/c{number}", known, tags, acute=known & ACUTE, **said)
 
 
 def order(line: str, now: datetime = NOW, number: int = 0) -> Order:

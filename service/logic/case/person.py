@@ -86,7 +86,7 @@ class Person(Ranges):
     def _counts(self, condition: Condition, tag: str) -> bool:
         if not condition.active or (condition.onset is not None and condition.onset.start > self.now):
             return False
-        if tag not in ACUTE:
+        if tag not in condition.acute:
             return True
         if condition.onset is None:
             return not condition.of_finished_encounter
@@ -118,9 +118,3 @@ class Person(Ranges):
     def dialysis(self) -> bool:
         """On dialysis."""
         return "dialysis" in self.tags
-
-
-# Acute tags count when begun within 72 h or without a date (terminology/conditions.toml marks the same ones).
-ACUTE = EMERGENCY | {
-    "symptomatic_hypomg", "symptomatic_hypermg", "aki", "asthma_severe", "dka", "pancreatitis", "refeeding", "vomiting",
-}  # fmt: skip
