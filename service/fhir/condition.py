@@ -42,7 +42,14 @@ def read_condition(resource: resources.Condition, context: ReadContext) -> Condi
         recognised_by=meaning.recognised_by,
         dialysate_mg=meaning.dialysate_mg,
         acute=meaning.tags & conditions.ACUTE,
+        of_finished_encounter=_encounter_id(resource) in context.finished,
     )
+
+
+def _encounter_id(resource: resources.Condition) -> str:
+    """The id of the encounter to which a diagnosis belongs, or ""."""
+    reference = resource.encounter or resource.context
+    return primitives.local_reference(primitives.text(reference.reference)).rpartition("/")[2] if reference else ""
 
 
 @cached_by_bytes

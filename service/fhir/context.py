@@ -31,6 +31,7 @@ class ReadContext:
     accept_unknown_status: bool = True
     birth: PartialDateTime | None = None
     sex: str = ""
+    finished: frozenset[str] = frozenset()  # ids of encounters that are over
     index: Mapping[str, Resource] = field(default_factory=dict)  # Medication and Specimen by every name they have
 
     def find(self, reference: Reference | None, inside: msgspec.Raw) -> Resource | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 
 from service.fhir import primitives
 from service.fhir.decode import cached_by_bytes, concepts
@@ -38,6 +38,16 @@ def inpatient(encounters: Iterable[Encounter], encounter_id: str) -> bool | None
     if classes & _INPATIENT:
         return True
     return False if classes & _AMBULATORY else None
+
+
+def finished(encounters: Iterable[Encounter], as_of: datetime, zone: tzinfo) -> frozenset[str]:
+    """Ids of the encounters that are over at a moment: by status, or by the end of their period."""
+    return frozenset(primitives.text(e.id) for e in encounters if e.id and _is_finished(e, as_of, zone))
+
+
+def _is_finished(encounter: Encounter, as_of: datetime, zone: tzinfo) -> bool:
+    end = primitives.period(encounter.period, zone)[1]
+    return primitives.text(encounter.status).lower() in _OVER or (end is not None and end.end <= as_of)
 
 
 @cached_by_bytes

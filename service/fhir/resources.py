@@ -324,6 +324,8 @@ class Condition(Resource, tag_field="resourceType", tag=True):
     code: Raw = ABSENT
     clinicalStatus: Raw = ABSENT  # a code in STU3, a concept since
     verificationStatus: Raw = ABSENT
+    encounter: Reference | None = None
+    context: Reference | None = None  # STU3
     onsetDateTime: str | None = None
     onsetPeriod: Period | None = None
     abatementDateTime: Raw = ABSENT
@@ -346,6 +348,7 @@ class Encounter(Resource, tag_field="resourceType", tag=True):
 
     status: str | None = None
     class_: Raw = msgspec.field(default=ABSENT, name="class")
+    period: Period | None = None
 
 
 class ServiceRequest(Resource, tag_field="resourceType", tag=True):

@@ -15,7 +15,7 @@ from service.fhir.medication import read_medication
 from service.fhir.observation import is_panel, meaning_of, read_observation
 from service.fhir.order import pending_tests, read_order
 from service.fhir.ownership import EvaluationInput, ResourceIndex, index_resources
-from service.fhir.patient import birth, inpatient, sex
+from service.fhir.patient import birth, finished, inpatient, sex
 from service.fhir.resources import Observation, Prescribed, Resource
 from service.logic.case.results import LOOKS_BACK, LOOKS_BACK_USUALLY
 from service.logic.knowledge import Knowledge
@@ -115,6 +115,7 @@ def _context(chart: EvaluationInput, site: Site, index: ResourceIndex) -> ReadCo
         accept_unknown_status=site.accept_unknown_status,
         birth=birth(patient, site.zone),
         sex=sex(patient),
+        finished=finished(index.encounters.values(), chart.as_of, site.zone),
         index=index.named,
     )
 

@@ -31,6 +31,8 @@ ONCOLOGY = PLATINUM | EGFR_ANTIBODY | frozenset({"anti_egfr_tki", "her2"})
 MAGNESIUM_PRODUCT = frozenset({"mg_preparation", "mg_containing_antacid"})
 
 QT_ANTIARRHYTHMIC = frozenset({"qt_antiarrhythmic"})
+# Those whose torsades a low magnesium or potassium brings on soon after the start (decision 26); not amiodarone.
+TORSADES_DRUGS = frozenset({"sotalol", "dofetilide", "ibutilide", "quinidine", "disopyramide", "procainamide"})
 # A laxative or antacid in the sense of the label: taken for its own effect, not to replace magnesium.
 DIGOXIN = frozenset({"cardiac_glycoside"})
 CKRT_FLUID = frozenset({"ckrt_fluid"})
@@ -123,6 +125,11 @@ class Drugs(Person):
         return self.active(QT_ANTIARRHYTHMIC)
 
     @cached_property
+    def torsades_drugs(self) -> list[Medication]:
+        """Active antiarrhythmics whose torsades a low magnesium brings on."""
+        return [m for m in self.qt_drugs if any(i.name in TORSADES_DRUGS for i in m.ingredients)]
+
+    @cached_property
     def magnesium_products(self) -> list[Medication]:
         """Every active magnesium product, by whatever route (an enema and a muscle absorb too), scales included."""
         return [m for m in self.active(MAGNESIUM_PRODUCT) if not self._is_over(m)]
@@ -189,6 +196,15 @@ class Drugs(Person):
     def nutrition(self) -> list[Medication]:
         """Active parenteral nutrition and other fluids that contain magnesium."""
         return [m for m in self.magnesium_products if is_fluid(m)]
+
+    @cached_property
+    def in_hospital(self) -> bool:
+        """In hospital or emergency care: by the encounter, or by doses charted and drips ordered, whatever its class."""
+        if self.patient.inpatient or any(m.route == "iv" for m in self.active_medications):
+            return True
+        lately = self.now - self.duration("iv-mg-recent")
+        charted = (m.start or m.end for m in self.patient.medications if is_administration(m))
+        return any(moment is not None and lately <= moment.end <= self.now for moment in charted)
 
     @cached_property
     def medications_known(self) -> bool:

@@ -123,7 +123,7 @@ class Electrolytes(Drugs):
     @cached_property
     def calcium_products(self) -> list[Medication]:
         """Active calcium replacement."""
-        return self.active(frozenset({"calcium_salt", "calcium_parenteral"}))
+        return self.active(frozenset({"calcium_oral", "calcium_parenteral"}))
 
     @cached_property
     def qtc_long(self) -> LabResult | None:

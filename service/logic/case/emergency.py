@@ -42,7 +42,7 @@ class Emergency(Kidney):
     @cached_property
     def bolus_open(self) -> bool:
         """The first bolus: at every kidney gate, level and albumin below 3.0 mmol/L, measured or not (decision 26)."""
-        barred = self.tags & {"absent_reflexes", "respiratory_depression"}
+        barred = self.tags & {"areflexia", "respiratory_depression"}
         return self.bolus_indicated and not barred and not self.mg_at_least("mg-high-severe")
 
     @cached_property
@@ -89,6 +89,6 @@ class Emergency(Kidney):
     @cached_property
     def _rhythm_drugs_at_risk(self) -> bool:
         """Digoxin or a QT-prolonging antiarrhythmic with low potassium, AKI, or new within 7 days."""
-        drugs = [*self.digoxin, *self.qt_drugs]
+        drugs = [*self.digoxin, *self.torsades_drugs]
         new = any(d.start and self.now - d.start.end <= self.duration("new-drug-window") for d in drugs)
         return bool(drugs) and (self.potassium_low or self.gate == "unstable" or new)

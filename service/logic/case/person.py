@@ -30,7 +30,7 @@ EMERGENCY = frozenset({"torsades", "vt", "hemodynamic_instability", "tetany", "s
 UNSTABLE_RHYTHM = frozenset({"torsades", "vt", "hemodynamic_instability"})
 ARRHYTHMIA = frozenset({"arrhythmia", "atrial_fibrillation", "long_qt"})
 # Signs of excess that mean "stop, calcium now" while magnesium runs, and those that mean "hold, measure now".
-TOXIC = frozenset({"absent_reflexes", "respiratory_depression", "heart_block", "cardiac_arrest", "apnoea"})
+TOXIC = frozenset({"areflexia", "respiratory_depression", "heart_block", "cardiac_arrest", "apnea"})
 SUSPECT = frozenset({"hypotension", "bradycardia", "drowsiness", "symptomatic_hypermg"})
 NEONATAL_SIGNS = TOXIC | EMERGENCY | {"hypotonia", "jitteriness", "symptomatic_hypermg", "symptomatic_hypomg"}
 OBSTETRIC = frozenset({"preeclampsia", "eclampsia"})

@@ -31,7 +31,7 @@ _EXPLAINING = frozenset(
     ]
 )
 _ANTACIDS = frozenset({"mg_containing_antacid"})
-_METFORMIN = frozenset({"metformin"})
+_METFORMIN = frozenset({"antidiabetic_metformin"})
 
 
 def _low(case: Case) -> MissingInputs | NotMet | None:
@@ -46,7 +46,7 @@ def _of(case: Case, *tags: str) -> tuple[str, ...]:
 
 def testing_indicated(case: Case) -> Answer:
     """R-060: no serum magnesium for a year, and a reason to know it; not in hospital."""
-    if case.patient.inpatient:
+    if case.in_hospital:
         return NotMet(Text("Asked in ambulatory care only."))
     if case.newest_mg is None and "magnesium" in case.patient.unavailable:
         return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))

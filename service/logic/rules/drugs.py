@@ -154,7 +154,7 @@ def monitoring_gap(case: Case) -> Answer:
     if case.measure_now:
         return _measure_now(case)
     due = list(_due(case))
-    if case.patient.inpatient and case.patient.hook in EVERY_CHART_HOOK:
+    if case.in_hospital and case.patient.hook in EVERY_CHART_HOOK:
         due = [d for d in due if d.classes & _ASKED_IN_HOSPITAL]
     if not due:
         return NotMet() if case.medications_known else MissingInputs(("medications",))

@@ -73,7 +73,7 @@ def suggest_rbc(case: Case) -> Answer:
     """R-022: serum normal, no erythrocyte magnesium for 180 days, and a reason to look into the cells."""
     if case.mg is None or not case.mg_is_current:
         return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
-    if case.patient.inpatient:
+    if case.in_hospital:
         return NotMet(Text("Asked in ambulatory care only."))
     if not case.mg_normal or (case.labs.get(Analyte.RBC_MAGNESIUM) and _rbc(case)):
         return NotMet()

@@ -169,7 +169,7 @@ def product_without_safety_data(case: Case) -> Answer:
     large = _large_or_long(case, products) and case.gate == "reduced"
     low_egfr = case.egfr is not None and case.egfr < case.knowledge.value("laxative-egfr")
     level = Indicator.WARNING if large and low_egfr else Indicator.INFO
-    quiet = bool(case.patient.inpatient) or not large
+    quiet = case.in_hospital or not large
     return replace(_product("no-level", level, text, case, products), context_only=quiet)
 
 

@@ -217,7 +217,7 @@ def below_optimum(case: Case) -> Answer:
     """R-013: in range, below the proposed optimum, with at least one risk; no treatment follows."""
     if case.mg is None or not case.mg_is_current:
         return _NEEDS_MG
-    if case.patient.inpatient:
+    if case.in_hospital:
         return NotMet(Text("Asked in ambulatory care only."))
     risks = _risks(case)
     if (

@@ -43,7 +43,7 @@ def transplant(case: Case) -> Answer:
     """R-101: a low magnesium after kidney transplantation is associated with new-onset diabetes."""
     if case.mg is None or not case.mg_is_current:
         return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
-    if case.patient.inpatient:
+    if case.in_hospital:
         return NotMet(Text("Asked in ambulatory care only."))
     low = case.mg_reliable and below(case.mg, case.limit("transplant-mg", case.mg))
     if "kidney_transplant" not in case.tags or not low:

@@ -488,6 +488,10 @@ def _calcium_stays_low(case: Case) -> Text | None:
     treated = any(case.now - d.ended <= case.duration("mg-current-inpatient") for d in case.magnesium_doses)
     if not (treated or case.iv_magnesium) or not case.mg_normal or not case.calcium_low or case.calcium is None:
         return None
+    week = case.duration("dose-row")
+    earlier = (r for r in case.usable(Analyte.SERUM_MAGNESIUM) if r is not case.mg and case.age_of(r) <= week)
+    if not any(case.classify(r) == "low" for r in earlier):
+        return None
     return Text("{ca} still low, magnesium normal again", ca=aged(case, case.calcium))
 
 
@@ -511,7 +515,7 @@ def _overdue_after_dose(case: Case) -> Text | None:
 
 
 def _overdue_at_home(case: Case) -> Text | None:
-    if case.patient.inpatient:
+    if case.in_hospital:
         return None
     wait = case.duration("level-after-oral")
     starts = ((m, m.start.start) for m in case.regular_oral_magnesium if m.start and "mg_preparation" in m.classes)
