@@ -199,7 +199,7 @@ class Drugs(Person):
 
     @cached_property
     def in_hospital(self) -> bool:
-        """In hospital or emergency care: by the encounter, or by doses charted and drips ordered, whatever its class."""
+        """In hospital or emergency care: by the encounter, or by charted doses and drips whatever its class."""
         if self.patient.inpatient or any(m.route == "iv" for m in self.active_medications):
             return True
         lately = self.now - self.duration("iv-mg-recent")
