@@ -7,6 +7,7 @@ import click
 from service import __version__
 from service.app import known, site_of
 from service.cli.admin import check_site, db, load_rxnorm
+from service.cli.backtest import backtest
 from service.cli.evaluate import evaluate
 from service.cli.knowledge import explain, rules
 from service.cli.screen import screen
@@ -37,7 +38,7 @@ def serve() -> None:
     Server(settings).run()
 
 
-for _command in (evaluate, screen, rules, explain, check_site, load_rxnorm, db):
+for _command in (evaluate, screen, backtest, rules, explain, check_site, load_rxnorm, db):
     main.add_command(_command)
 
 

@@ -19,7 +19,8 @@ from service.errors import MagnesiumCdsError, SettingsError
 from service.fhir import primitives
 from service.fhir.snapshot import Site
 from service.logic.model import Hook
-from service.population import screening
+from service.population.setup import Configuration
+from service.population.setup import Setup as PopulationSetup
 from service.settings import SITE, Settings, load
 from service.settings.site import RuleMode
 
@@ -64,10 +65,10 @@ def prepare(path: Path | None, language: str | None = None, profile: str = "", r
     return Setup(settings, site, _presentation(settings, language))
 
 
-def for_worker(options: screening.Options) -> screening.Setup:
+def for_worker(wanted: Configuration) -> PopulationSetup:
     """What a process that judges a population needs, made anew in each."""
-    setup = prepare(options.site, None, options.profile, options.research)
-    return screening.Setup(setup.site, setup.how)
+    setup = prepare(wanted.site, wanted.language or None, wanted.profile, wanted.research)
+    return PopulationSetup(setup.site, setup.how)
 
 
 def _presentation(settings: Settings, language: str | None) -> Presentation:

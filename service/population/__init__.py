@@ -3,8 +3,14 @@
     export     files -> lines, each with its place; what is broken is named and skipped
     partition  lines -> bucket files by patient, and an index of the resources that patients share
     record     one patient's lines -> resources
-    screening  one patient -> findings (knows nothing of the batch); one bucket -> a result file
-    outcome    result files -> findings.ndjson or findings.csv, and summary.json
+    bucket     one bucket -> a result file, each patient by the function of the job
+    screening  job: one patient -> findings at one moment; outcome: findings and summary.json
+    moments    a resource -> from when until when it was on the chart, and what it said then (pure)
+    history    one patient's resources in time: the chart at any moment
+    events     the moments at which somebody would have asked
+    backtest   job: one patient -> cards at each event, by one or more configurations
+    measure    what is counted of it; practice: what was done about magnesium; summary: the numbers
+    local      the built-in engine: tasks in processes of this machine
     journal    what was asked of which files, so that a later run goes on where this one stopped
 
 Memory holds one bucket for each process, whatever the size of the export.

@@ -1,13 +1,15 @@
-"""The manifest of a screening: what was asked of which files, so that the same command goes on where it stopped."""
+"""The manifest of a run: what was asked of which files, so that the same command goes on where it stopped."""
 
 from __future__ import annotations
 
 import fcntl
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from typing import Any, Final
 
 import msgspec
 
@@ -15,21 +17,13 @@ from service import __version__
 from service.logic.knowledge import VERSION
 from service.population.partition import Partition
 
-_OUTPUTS = ("findings.ndjson", "findings.csv", "findings.draft", "summary.json", "broken.ndjson", "manifest.json")
-_WORDS = {"as_of": "--as-of", "hook": "--hook", "profile": "--profile", "research": "--research", "format": "--format"}
-
-
-class Asked(msgspec.Struct, frozen=True, rename="camel"):
-    """Everything on which the findings depend besides the export."""
-
-    as_of: str
-    hook: str
-    profile: str
-    research: bool
-    format: str
-    site: str  # SHA-256 of the site file and of the table that it names, "" without one
-    program: str = __version__
-    knowledge: str = VERSION
+_OUTPUTS = (
+    "findings.ndjson", "findings.csv", "findings.draft", "summary.json", "broken.ndjson", "manifest.json",
+    "cards.ndjson", "changes.ndjson", "report.html",
+)  # fmt: skip
+Asked = dict[str, Any]
+"""Everything on which the results depend besides the export, as the summary says it: by name of the option."""
+VERSIONS: Final[Asked] = {"program": __version__, "knowledge": VERSION}
 
 
 class Input(msgspec.Struct, frozen=True):
@@ -60,8 +54,13 @@ def digest(files: Iterable[Path]) -> str:
     return sha256(" ".join(contents).encode()).hexdigest() if contents else ""
 
 
+def site_files(site: Path | None, rxnorm_table: str | Path | None) -> list[Path]:
+    """A site file and the table that it names."""
+    return [path for path in (site, Path(rxnorm_table) if rxnorm_table else None) if path]
+
+
 def manifest(folder: Path) -> Path:
-    """Where the journal of a screening is."""
+    """Where the journal of a run is."""
     return folder / "manifest.json"
 
 
@@ -74,29 +73,36 @@ def read(folder: Path) -> Journal | None:
 
 def write(journal: Journal, folder: Path) -> None:
     """Store the journal, whole or not at all."""
-    draft = folder / "manifest.draft"
-    draft.write_bytes(msgspec.json.format(msgspec.json.encode(journal), indent=2))
-    draft.replace(manifest(folder))
+    write_whole(manifest(folder), msgspec.json.format(msgspec.json.encode(journal), indent=2))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all."""
+    draft = path.with_suffix(".draft")
+    draft.write_bytes(content)
+    draft.replace(path)
 
 
 def differences(old: Journal, asked: Asked, inputs: list[Input]) -> Iterator[str]:
     """What is not as it was in the earlier run, in words."""
-    for name in Asked.__struct_fields__:
-        before, after = getattr(old.asked, name), getattr(asked, name)
+    for name in {**old.asked, **asked}:
+        before, after = old.asked.get(name), asked.get(name)
         if before != after:
-            yield (
-                "site file: its content changed"
-                if name == "site"
-                else f"{_WORDS.get(name, name)}: was {before}, is {after}"
-            )
+            changed = name in {"site", "versus"}
+            yield f"{name} file: its content changed" if changed else f"{_option(name)}: was {before}, is {after}"
     earlier, present = {i.name: i for i in old.inputs}, {i.name: i for i in inputs}
     yield from (f"{name}: is new" for name in present.keys() - earlier.keys())
     yield from (f"{name}: is gone" for name in earlier.keys() - present.keys())
     yield from (f"{name}: changed" for name in earlier.keys() & present.keys() if earlier[name] != present[name])
 
 
+def _option(name: str) -> str:
+    """The option of the command line, as `--as-of` for `asOf`; versions are none."""
+    return name if name in VERSIONS else "--" + re.sub("[A-Z]", lambda match: "-" + match[0].lower(), name)
+
+
 def discard(folder: Path) -> None:
-    """Remove all that a screening wrote, and nothing else."""
+    """Remove all that a run wrote, and nothing else."""
     for name in _OUTPUTS:
         (folder / name).unlink(missing_ok=True)
     discard_work(folder)
@@ -108,7 +114,7 @@ def discard_work(folder: Path) -> None:
 
 
 def work(folder: Path) -> Path:
-    """Patient data on their way: removed when the screening is finished."""
+    """Patient data on their way: removed when the run is finished."""
     return folder / "work"
 
 

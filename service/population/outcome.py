@@ -13,6 +13,7 @@ import msgspec
 from service.decide import Decision
 from service.logic.knowledge import VERSION
 from service.logic.model import Failed, Finding, MissingInputs, NotMet, Outcome, Withheld
+from service.population.bucket import counts_of, rows_of
 from service.population.partition import Partition
 
 FORMATS: Final = ("ndjson", "csv")
@@ -41,6 +42,14 @@ class Tally(msgspec.Struct):
     failed: Nested = msgspec.field(default_factory=dict)  # rule -> error
     issues: Counts = msgspec.field(default_factory=dict)  # resources that could not be used, by reason
     not_judged: Counts = msgspec.field(default_factory=dict)  # patients lost to a fault of ours, by kind of error
+
+
+def counts_of_decision(decision: Decision) -> Json:
+    """One patient as numbers, without the patient itself."""
+    tally = Tally()
+    take(decision, tally)
+    counts: Json = msgspec.to_builtins(tally)
+    return {name: counts[name] for name in counts if name not in {"patients", "without_patient_resource", "not_judged"}}
 
 
 def take(decision: Decision, tally: Tally) -> None:
@@ -75,20 +84,14 @@ def count(counts: Counts, name: str) -> None:
 # ---- files ----------------------------------------------------------------------------------------------------------
 
 
-def result_files(folder: Path, number: int) -> tuple[Path, Path]:
-    """The rows and the numbers of a bucket; the bucket is done when the second one is there."""
-    return folder / f"{number:04}.ndjson", folder / f"{number:04}.json"
-
-
 def write_rows(folder: Path, numbers: Sequence[int], target: Path) -> None:
     """The rows of all buckets in one file, by its suffix as NDJSON or CSV; whole or not at all."""
     draft = target.with_suffix(".draft")
     with draft.open("wb") as out:
         if target.suffix == ".csv":
             out.write(_csv(COLUMNS))
-        for number in numbers:
-            with result_files(folder, number)[0].open("rb") as rows:
-                out.writelines(map(_as_csv, rows) if target.suffix == ".csv" else rows)
+        rows = rows_of(folder, numbers)
+        out.writelines(map(_as_csv, rows) if target.suffix == ".csv" else rows)
     draft.replace(target)
 
 
@@ -111,18 +114,7 @@ def _csv(cells: Sequence[str]) -> bytes:
 
 def total_of(folder: Path, numbers: Iterable[int]) -> Tally:
     """The numbers of all buckets."""
-    whole: Json = {}
-    for number in numbers:
-        _add(whole, msgspec.json.decode(result_files(folder, number)[1].read_bytes()))
-    return msgspec.convert(whole, Tally)
-
-
-def _add(whole: Json, part: Mapping[str, Any]) -> None:
-    for name, value in part.items():
-        if isinstance(value, dict):
-            _add(whole.setdefault(name, {}), value)
-        else:
-            whole[name] = whole.get(name, 0) + value
+    return msgspec.convert(counts_of(folder, numbers), Tally)
 
 
 def summary(tally: Tally, found: Partition, asked: Mapping[str, Any]) -> Json:

@@ -1,20 +1,48 @@
-"""One patient's lines -> resources: the patient's own, then the shared ones that they refer to, down to their parts."""
+"""One patient's lines -> resources as they came: the patient's own, then the shared ones that they refer to."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from service.fhir.decode import Resource, read_bundle
+from service.fhir.decode import read_bundle
+from service.fhir.resources import Resource
 from service.population.export import head_of, shared_name, shared_references
 from service.population.partition import Kept, find_shared, open_shared
 
 Find = Callable[[str], bytes | None]
 _DEEPEST: Final = 3  # a product, a mixture, a part: as far as the reader of medications follows
 _KEPT: Final = 2000  # shared resources that a process remembers
+
+
+class Source(NamedTuple):
+    """A resource as it came: where it is quoted, and its bytes."""
+
+    full_url: str
+    content: bytes
+
+    def read(self) -> list[Resource]:
+        """The resource as a reader knows it; none if nobody does."""
+        return read_bundle(self.content, self.full_url).resources
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """All of one patient, in the order in which it came."""
+
+    patient: str
+    own: tuple[Source, ...]
+    shared: tuple[Source, ...]
+    has_patient: bool
+
+    def resources(self) -> Iterator[Resource]:
+        """Everything, as a reader knows it."""
+        for source in (*self.own, *self.shared):
+            yield from source.read()
 
 
 @contextmanager
@@ -24,22 +52,22 @@ def shared_finder(folder: Path) -> Iterator[Find]:
         yield lru_cache(maxsize=_KEPT)(lambda name: find_shared(name, index))
 
 
-def resources_of(patient: str, lines: list[Kept], find: Find, files: tuple[str, ...]) -> Iterator[Resource]:
-    """The patient's own resources in the order in which they came, then the shared ones."""
-    for line in lines:
-        where = f"urn:uuid:{patient}" if line.head.resource_type == "Patient" else _quoted(line.place, files)
-        yield from read_bundle(line.content, where).resources
+def chart_of(patient: str, lines: list[Kept], find: Find, files: tuple[str, ...]) -> Chart:
+    """A patient's resources, and the shared ones down to what they are made of."""
+    own = tuple(Source(_full_url(patient, line, files), line.content) for line in lines)
     references = (reference for line in lines for reference in shared_references(line.head))
-    for reference, content in shared_of(list(dict.fromkeys(references)), find):
-        yield from read_bundle(content, reference).resources
+    shared = tuple(_shared(list(dict.fromkeys(references)), find))
+    return Chart(patient, own, shared, any(line.head.resource_type == "Patient" for line in lines))
 
 
-def _quoted(place: str, files: tuple[str, ...]) -> str:
-    file, _, line = place.partition(":")
-    return f"{files[int(file)]}:{line}"
+def _full_url(patient: str, line: Kept, files: tuple[str, ...]) -> str:
+    if line.head.resource_type == "Patient":
+        return f"urn:uuid:{patient}"
+    file, _, number = line.place.partition(":")
+    return f"{files[int(file)]}:{number}"
 
 
-def shared_of(references: list[str], find: Find) -> Iterator[tuple[str, bytes]]:
+def _shared(references: list[str], find: Find) -> Iterator[Source]:
     """Shared resources, and those of which they are made."""
     seen: set[str] = set()
     for _ in range(_DEEPEST):
@@ -48,6 +76,6 @@ def shared_of(references: list[str], find: Find) -> Iterator[tuple[str, bytes]]:
             content = find(shared_name(reference)) if reference not in seen else None
             seen.add(reference)
             if content is not None:
-                yield reference, content
+                yield Source(reference, content)
                 ahead += shared_references(head_of(content))
         references = ahead

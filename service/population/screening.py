@@ -1,65 +1,39 @@
-"""The job `screen`: one patient -> findings at one moment; and one bucket -> a result file, patient by patient."""
+"""The job `screen`: one patient -> findings at one moment."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import msgspec
-
-from service.cds.cards import Presentation
 from service.decide import Decision, decide
-from service.fhir.decode import Resource
 from service.fhir.ownership import EvaluationInput
-from service.fhir.snapshot import Site
 from service.logic.evaluate import RuleResult
 from service.logic.model import Finding, Hook, Withheld
-from service.population.outcome import Tally, count, result_files, take
-from service.population.partition import Kept, bucket_file, patients_in
-from service.population.record import Find, resources_of, shared_finder
-
-ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
+from service.population.bucket import Judged
+from service.population.outcome import counts_of_decision
+from service.population.record import Chart
+from service.population.setup import Configuration, prepared
 
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
-    """What a site decides about reading, judging and wording."""
-
-    site: Site
-    how: Presentation
-
-
-@dataclass(frozen=True, slots=True)
 class Options:
-    """What is asked of every patient; can be sent to another process, which calls `prepare` with it, once."""
+    """What is asked of every patient; can be sent to another process."""
 
     as_of: datetime
     hook: Hook
-    prepare: Callable[[Options], Setup]
-    site: Path | None = None
-    profile: str = ""
-    research: bool = False
+    configuration: Configuration
 
 
-@lru_cache(maxsize=1)
-def prepared(options: Options) -> Setup:
-    """The site's decisions, read once in a process."""
-    return options.prepare(options)
-
-
-# ---- one patient ----------------------------------------------------------------------------------------------------
-
-
-def screen_patient(patient: str, resources: Iterable[Resource], options: Options, setup: Setup) -> Decision:
+def screen(chart: Chart, options: Options) -> Judged:
     """Judge one patient at one moment. No files, no batch: whoever has the resources can call it."""
-    chart = EvaluationInput(patient_id=patient, as_of=options.as_of, hook=options.hook, resources=tuple(resources))
-    return decide(chart, setup.site, setup.how)
+    setup = prepared(options.configuration)
+    asked = EvaluationInput(chart.patient, options.as_of, options.hook, resources=tuple(chart.resources()))
+    decision = decide(asked, setup.site, setup.how)
+    return Judged(rows_of(decision), counts_of_decision(decision))
 
 
 def rows_of(decision: Decision) -> Iterator[Json]:
@@ -86,47 +60,3 @@ def _told(result: RuleResult, shown: set[str]) -> Json:
     if found is outcome and found.values:
         told["values"] = dict(found.values)
     return told | {"evidence": list(found.evidence)}
-
-
-# ---- one bucket -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A bucket to judge, and where it lies; can be sent to another process."""
-
-    number: int
-    spill: Path
-    results: Path
-    files: tuple[str, ...]
-    options: Options
-
-
-def screen_bucket(task: Task) -> int:
-    """Judge the patients of a bucket and store the result, whole or not at all; the number of patients."""
-    setup = prepared(task.options)
-    tally = Tally()
-    rows_file, tally_file = result_files(task.results, task.number)
-    draft = rows_file.with_suffix(".draft")
-    with shared_finder(task.spill) as find, draft.open("wb") as out:
-        for patient, lines in patients_in(bucket_file(task.spill, task.number)):
-            rows = _screened(patient, lines, find, task, setup, tally)
-            out.writelines(ENCODER.encode(row) + b"\n" for row in rows)
-    draft.replace(rows_file)
-    draft.write_bytes(msgspec.json.encode(tally))
-    draft.replace(tally_file)
-    return tally.patients
-
-
-def _screened(patient: str, lines: list[Kept], find: Find, task: Task, setup: Setup, tally: Tally) -> list[Json]:
-    """The rows of one patient; a fault of ours costs this patient and is counted, not the whole screening."""
-    tally.patients += 1
-    tally.without_patient_resource += all(line.head.resource_type != "Patient" for line in lines)
-    try:
-        decision = screen_patient(patient, resources_of(patient, lines, find, task.files), task.options, setup)
-        rows = list(rows_of(decision))
-    except Exception as error:  # noqa: BLE001  hours of work must not be lost to one chart
-        count(tally.not_judged, type(error).__name__)
-        return [{"patient": f"Patient/{patient}", "asOf": task.options.as_of, "outcome": "not-judged"}]
-    take(decision, tally)
-    return rows

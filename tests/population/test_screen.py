@@ -17,9 +17,11 @@ import pytest
 from service.cli.setup import for_worker
 from service.logic.model import Hook
 from service.population import export, outcome
+from service.population.bucket import Task, judge_bucket
 from service.population.journal import exclusive_lock
 from service.population.partition import bucket_of, partition
-from service.population.screening import Options, Task, screen_bucket
+from service.population.screening import Options, screen
+from service.population.setup import Configuration
 from tests.population.records import (
     AS_OF,
     anybody,
@@ -243,10 +245,10 @@ def test_a_chart_that_breaks_the_service_costs_that_patient_only(tmp_path):
     files = sorted(write_export(tmp_path / "export", low_magnesium("p1")).iterdir())
     found = partition(files, buckets, tmp_path / "broken.ndjson", lambda _: None)
     number = bucket_of("p1", found.buckets)
-    options = Options(datetime(2025, 6, 15), Hook.PATIENT_VIEW, for_worker)  # noqa: DTZ001
+    options = Options(datetime(2025, 6, 15), Hook.PATIENT_VIEW, Configuration(for_worker))  # noqa: DTZ001
     names = tuple(file.name for file in files)
-    assert screen_bucket(Task(number, buckets, results, names, options)) == 1
-    row = {"patient": "Patient/p1", "asOf": "2025-06-15T00:00:00", "outcome": "not-judged"}
+    assert judge_bucket(Task(number, buckets, results, names, screen, options)) == 1
+    row = {"patient": "Patient/p1", "outcome": "not-judged"}
     assert rows(results, f"{number:04}.ndjson") == [row]
     told = outcome.summary(outcome.total_of(results, [number]), found, {})
     assert (told["patients"], told["patientsNotJudged"]) == (1, {"TypeError": 1})

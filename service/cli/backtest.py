@@ -1,0 +1,147 @@
+"""`backtest`: an export replayed event by event: what would have been said, how often, and what would not."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from service.cli.population import Plan, files_of, run, run_in
+from service.cli.setup import for_worker, language_option, prepare, site_option
+from service.logic.model import Analyte
+from service.population import journal
+from service.population.backtest import Options, StatedRange
+from service.population.backtest import backtest as replay_patient
+from service.population.bucket import counts_of, rows_of
+from service.population.events import Kind
+from service.population.journal import Asked
+from service.population.partition import Partition
+from service.population.setup import Configuration
+from service.population.summary import summary
+
+
+@click.command()
+@click.argument("export", metavar="EXPORT_DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("backtest"),
+    show_default=True,
+    help="Folder for the report, the cards, the summary and, while it runs, sorted copies of the export.",
+)
+@click.option(
+    "--versus", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Another site file beside."
+)
+@click.option(
+    "--events",
+    "kinds",
+    multiple=True,
+    type=click.Choice([kind.value for kind in Kind]),
+    help="At what the service is asked; may be repeated.  [default: all]",
+)
+@click.option("--no-repeat-guard", "guard", flag_value=False, default=True, help="Say the same again each time.")
+@click.option(
+    "--range", "ranges", multiple=True, help="A laboratory range that results lack: 'ANALYTE=LOW..HIGH UNIT'."
+)
+@click.option("--jobs", "-j", type=click.IntRange(min=1), help="Processes.  [default: one for each core]")
+@click.option("--restart", is_flag=True, help="Throw away what an earlier run left in the output folder.")
+@language_option
+@site_option
+def backtest(
+    export: Path,
+    output: Path,
+    versus: Path | None,
+    kinds: tuple[str, ...],
+    guard: bool,
+    ranges: tuple[str, ...],
+    jobs: int | None,
+    restart: bool,
+    language: str | None,
+    site: Path | None,
+) -> None:
+    """Replay a FHIR Bulk Data export: at each event the chart as it was, and the cards that would have been shown.
+
+    Writes report.html, summary.json and cards.ndjson. Stopped in between, the same command goes on where it was. Exit
+    status: 0 if all patients were judged, 1 if not, 2 for a wrong option.
+    """
+    sites = (site, versus) if versus else (site,)
+    setups = [prepare(path, language) for path in sites]
+    files = files_of(export, output)
+    options = Options(
+        configurations=tuple(Configuration(for_worker, path, language=language or "") for path in sites),
+        kinds=frozenset(map(Kind, kinds)) or frozenset(Kind),
+        guard=guard,
+        ranges=tuple(map(stated_range, ranges)),
+    )
+    tables = [setup.settings.service.rxnorm_table for setup in setups]
+    asked = _asked(options, ranges, setups[0].how.wording.language, [str(table or "") for table in tables])
+    with run_in(output, restart) as earlier:
+        plan = Plan(files, output, replay_patient, options, asked, jobs or os.cpu_count() or 1, "Replaying patients")
+        run(plan, earlier, _finish)
+
+
+def _asked(options: Options, ranges: tuple[str, ...], language: str, tables: list[str]) -> Asked:
+    paths = [configuration.site for configuration in options.configurations]
+    digests = [journal.digest(journal.site_files(path, table)) for path, table in zip(paths, tables, strict=True)]
+    return {
+        "events": [kind.value for kind in Kind if kind in options.kinds],
+        "repeatGuard": options.guard,
+        "range": list(ranges),
+        "language": language,
+        "site": digests[0],
+        "versus": digests[1] if len(digests) > 1 else "",
+        **journal.VERSIONS,
+    }
+
+
+_RANGE = re.compile(
+    r"\s*(?P<analyte>[^=]+?)\s*=\s*(?P<low>\d+(\.\d+)?)\s*\.\.\s*(?P<high>\d+(\.\d+)?)\s+(?P<unit>\S+)\s*"
+)
+
+
+def stated_range(words: str) -> StatedRange:
+    """`serum magnesium=1.6..2.6 mg/dL`; BadParameter if it is something else."""
+    found = _RANGE.fullmatch(words)
+    names = ", ".join(analyte.value for analyte in Analyte)
+    if found is None or found["analyte"] not in set(Analyte):
+        raise click.BadParameter(f"is ANALYTE=LOW..HIGH UNIT, with an analyte of {names}", param_hint="--range")
+    if float(found["low"]) >= float(found["high"]):
+        raise click.BadParameter("the lower limit comes first", param_hint="--range")
+    return StatedRange(Analyte(found["analyte"]), found["low"], found["high"], found["unit"])
+
+
+def _finish(plan: Plan, found: Partition, numbers: list[int]) -> None:
+    _write_rows(plan, numbers)
+    told = summary(counts_of(plan.results, numbers), found, plan.asked)
+    journal.write_whole(plan.folder / "summary.json", msgspec.json.format(msgspec.json.encode(told), indent=2))
+    click.echo("\n".join(summary_lines(told, plan.folder)))
+    if told["patientsNotJudged"]:
+        raise click.ClickException("not all patients could be judged; see patientsNotJudged in summary.json")
+
+
+def _write_rows(plan: Plan, numbers: list[int]) -> None:
+    """Cards in one file, what another configuration changed in another; whole or not at all."""
+    cards, changes = plan.folder / "cards.draft", plan.folder / "changes.draft"
+    with cards.open("wb") as shown, changes.open("wb") as changed:
+        for row in rows_of(plan.results, numbers):
+            (changed if row.startswith(b'{"configuration"') else shown).write(row)
+    cards.replace(plan.folder / "cards.ndjson")
+    if len(plan.options.configurations) > 1:
+        changes.replace(plan.folder / "changes.ndjson")
+    else:
+        changes.unlink()
+
+
+def summary_lines(told: dict[str, Any], folder: Path) -> Iterator[str]:
+    burden = told["burden"]
+    yield f"{told['patients']} patients, {told['events']} events"
+    for kind, line in burden["per100"].items():
+        rates = f"{line['cards']} with a card, {line['loud']} warning or critical"
+        yield f"  {kind}: {line['events']} events; per 100: {rates}"
+    yield f"{folder / 'summary.json'} · {folder / 'cards.ndjson'}"

@@ -1,0 +1,158 @@
+"""The job `backtest`: one patient's events, each judged on the chart as it was, by one or more configurations.
+
+`replay` is the pure part: a history and configurations in, decisions out. `backtest` makes rows and numbers of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from service.cds.cards import Card
+from service.decide import Decision, decide
+from service.fhir.observation import meaning_of
+from service.fhir.ownership import EvaluationInput
+from service.fhir.resources import Observation
+from service.logic.model import Analyte
+from service.population.bucket import Judged
+from service.population.events import Event, Kind, events
+from service.population.history import Entry, History, history_of
+from service.population.measure import Measured, count_event, count_practice, count_stays, findings_of, kind_of_card
+from service.population.moments import Assumptions, Timeframe
+from service.population.practice import looked_back
+from service.population.record import Chart
+from service.population.setup import Configuration, Setup, prepared
+
+Json = dict[str, Any]
+_DRAFT: Final = {"status": "draft"}
+
+
+@dataclass(frozen=True, slots=True)
+class StatedRange:
+    """A laboratory's range, which the export does not state with its results."""
+
+    analyte: Analyte
+    low: str
+    high: str
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is asked of every patient; can be sent to another process. The first configuration is the one in use."""
+
+    configurations: tuple[Configuration, ...]
+    kinds: frozenset[Kind]
+    guard: bool = True
+    ranges: tuple[StatedRange, ...] = ()
+    hour: int = 8
+    assume: Assumptions = field(default_factory=Assumptions)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """An event and what each configuration decided there, in their order."""
+
+    event: Event
+    decisions: tuple[Decision, ...]
+
+
+def backtest(chart: Chart, options: Options) -> Judged:
+    """Replay one patient."""
+    setups = [prepared(configuration) for configuration in options.configurations]
+    history = _history(chart, setups[0], options)
+    rows: list[Json] = []
+    counts: list[Measured] = [Measured() for _ in setups]
+    for moment in replay(history, setups, options):
+        rows += _rows(moment, history, setups, counts)
+    for found in counts:
+        count_stays(history, found)
+    count_practice(*looked_back(history, setups[0]), counts[0])
+    return Judged(rows, {"configurations": {str(number): found.counts for number, found in enumerate(counts)}})
+
+
+def replay(history: History, setups: Sequence[Setup], options: Options) -> Iterator[Moment]:
+    """Each event in the order of time, judged by each configuration on the same chart."""
+    asked = [replace(setup.how, new_id=_no_id) for setup in setups]
+    for event in events(history, options.kinds, setups[0].site.codes, options.hour):
+        chart = chart_at(history, event)
+        yield Moment(event, tuple(decide(chart, s.site, how) for s, how in zip(setups, asked, strict=True)))
+
+
+def _no_id() -> str:
+    """Cards of a replay are told by their place; the same run gives the same cards."""
+    return ""
+
+
+def chart_at(history: History, event: Event) -> EvaluationInput:
+    """What the EHR would have sent at an event."""
+    moment = event.at.astimezone(history.frame.zone)
+    drafts = (entry.read({**_DRAFT, **entry.fixed}) for entry in event.drafts)
+    return EvaluationInput(
+        patient_id=history.patient,
+        as_of=moment,
+        hook=event.hook,
+        encounter_id=event.stay.name.removeprefix("Encounter/") if event.stay else "",
+        resources=history.chart(event.at, without=event.drafts),
+        drafts=tuple(draft for draft in drafts if draft is not None),
+    )
+
+
+def _history(chart: Chart, setup: Setup, options: Options) -> History:
+    frame = Timeframe(setup.site.zone, assume=options.assume)
+    history = history_of(chart.patient, chart.own, chart.shared, frame)
+    for entry in history.of("Observation") if options.ranges else ():
+        _state_range(entry, setup, options.ranges)
+    return history
+
+
+def _state_range(entry: Entry, setup: Setup, ranges: Sequence[StatedRange]) -> None:
+    """Give a result the laboratory's range if it carries none."""
+    resource = entry.read({})
+    if not isinstance(resource, Observation) or bytes(resource.referenceRange):
+        return
+    analyte = getattr(meaning_of(resource.code, setup.site.codes), "analyte", None)
+    for stated in ranges:
+        if stated.analyte is analyte:
+            low, high = ({"value": float(limit), "unit": stated.unit} for limit in (stated.low, stated.high))
+            entry.fixed = {"referenceRange": [{"low": low, "high": high}]}
+
+
+# ---- rows ----------------------------------------------------------------------------------------------------------
+
+
+def _rows(moment: Moment, history: History, setups: Sequence[Setup], counts: Sequence[Measured]) -> Iterator[Json]:
+    """The cards of the first configuration; those that another one gained or lost, with its number."""
+    first, *others = moment.decisions
+    for decision, setup, found in zip(moment.decisions, setups, counts, strict=True):
+        count_event(moment.event, decision, setup.site.knowledge, history, found)
+    told = [_row(card, moment.event, history) for card in first.cards]
+    yield from told
+    for number, other in enumerate(others, start=1):
+        theirs = [_row(card, moment.event, history) for card in other.cards]
+        if [_gist(row) for row in theirs] != [_gist(row) for row in told]:
+            yield {"configuration": number} | _where(moment.event, history) | {"was": told, "is": theirs}
+
+
+def _gist(row: Mapping[str, Any]) -> tuple[object, ...]:
+    return row["indicator"], row["findings"]
+
+
+def _where(event: Event, history: History) -> Json:
+    place: Json = {"patient": f"Patient/{history.patient}", "at": event.at.astimezone(history.frame.zone).isoformat()}
+    place |= {"event": event.kind.value, "hook": event.hook.value}
+    if event.stay:
+        place |= {"encounter": event.stay.name}
+    if event.drafts:
+        place |= {"drafts": [entry.name for entry in event.drafts]}
+    return place
+
+
+def _row(card: Card, event: Event, history: History) -> Json:
+    body = card.body
+    told: Json = {name: body[name] for name in ("indicator", "summary", "detail") if name in body}
+    told["findings"] = findings_of(card)
+    if suggestions := [suggestion["label"] for suggestion in body.get("suggestions", ())]:
+        told["suggestions"] = suggestions
+    return _where(event, history) | told | {"source": body["source"].get("label", ""), "kind": kind_of_card(card)}
