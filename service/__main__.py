@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from service import __version__
-from service.app import known, site_of
 from service.cli.admin import check_site, db, load_rxnorm
 from service.cli.backtest import backtest
 from service.cli.evaluate import evaluate
@@ -14,6 +13,7 @@ from service.cli.screen import screen
 from service.cli.setup import Commands, environment
 from service.server import Server
 from service.settings import Mode, load
+from service.site import known, site_of
 
 
 @click.group(cls=Commands)

@@ -8,9 +8,8 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
-from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
@@ -18,29 +17,28 @@ import flask
 import structlog
 
 from service import __version__
-from service.api import answers, hooks, operations, pages, problems, rest, room, telemetry
-from service.api.auth import Caller, authenticate
-from service.api.cors import allow_origins
-from service.api.keys import KeyCache, fetcher
-from service.api.limits import RateLimit
-from service.api.logs import log_to_stdout, never_waiting
-from service.api.tools import Tools
+from service.api import hooks, operations, pages, rest
+from service.api.auth.jwks_cache import KeyCache, fetcher
+from service.api.auth.tokens import Caller, authenticate
+from service.api.dependencies import Dependencies
+from service.api.http import concurrency, error_handlers, responses
+from service.api.http.cors import allow_origins
+from service.api.http.instrumentation import instrument, start_tracing
+from service.api.http.rate_limit import RateLimit
 from service.cds.catalogue import PREFETCH_KEYS
 from service.errors import StoreUnavailable
 from service.fhir.client import FhirReader
 from service.fhir.read_pool import ReadPool
-from service.fhir.snapshot import Site
-from service.logic.knowledge import VERSION, load
-from service.logic.rules import RULES
+from service.logic.knowledge import VERSION
 from service.net.outbound import session
 from service.net.urls import Network, address_allowed
+from service.observability import metrics
+from service.observability.logging import log_to_stdout, non_blocking
 from service.settings import Mode, Settings
-from service.settings.site import Bounds, Known, RuleMode
+from service.settings.site import RuleMode
+from service.site import now, site_of
 from service.store.database import upgrade
 from service.store.store import Store
-from service.terminology import rxnorm
-from service.terminology.analytes import LAB_CODES
-from service.terminology.drugs import DRUG_VOCABULARY, DrugVocabulary
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -48,40 +46,23 @@ if TYPE_CHECKING:
 UPGRADE_SECONDS = 5.0
 
 
-def now() -> datetime:
-    """The clock of a running service."""
-    return datetime.now(UTC)
-
-
-def known() -> Known:
-    """What a site file may speak of."""
-    knowledge = load()
-    bounds = {p.id: Bounds(*p.site_bounds) for p in knowledge.parameters.values() if p.site_bounds}
-    return Known(
-        thresholds=bounds,
-        rules=[rule.id for rule in RULES],
-        ingredients=DRUG_VOCABULARY.ingredients,
-        profiles=list(knowledge.profiles),
-    )
-
-
 def create_app(settings: Settings, clock: Callable[[], datetime] = now) -> flask.Flask:
-    """The WSGI application; `app.extensions["tools"].close()` ends it."""
+    """The WSGI application; `app.extensions["dependencies"].close()` ends it."""
     app = flask.Flask("service", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.service.max_body_bytes
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.wsgi_app = _single_slashes(app.wsgi_app)  # type: ignore[assignment, method-assign]
-    tools = app.extensions["tools"] = _tools(settings, clock)
-    tracing = app.extensions["tracing"] = telemetry.start_tracing() if settings.traces else None
-    telemetry.observe(app, tracing)
-    problems.register(app)
-    room.watch_long_bodies(app)
-    answers.protect(app)
+    deps = app.extensions["dependencies"] = _dependencies(settings, clock)
+    tracing = app.extensions["tracing"] = start_tracing() if settings.traces else None
+    instrument(app, tracing)
+    error_handlers.register(app)
+    concurrency.limit_large_bodies(app)
+    responses.security_headers(app)
     allow_origins(app, settings.service.cors_origins, development=settings.mode is Mode.DEVELOPMENT)
-    app.register_blueprint(hooks.blueprint(tools))
-    app.register_blueprint(rest.blueprint(tools))
-    app.register_blueprint(operations.blueprint(tools))
+    app.register_blueprint(hooks.blueprint(deps))
+    app.register_blueprint(rest.blueprint(deps))
+    app.register_blueprint(operations.blueprint(deps))
     app.register_blueprint(pages.blueprint(_facts(settings), clock))
     return app
 
@@ -101,9 +82,9 @@ def application(settings: Settings) -> flask.Flask:
     What was imported lives for ever and is kept out of later collections of garbage.
     """
     at_a_terminal = settings.mode is Mode.DEVELOPMENT and sys.stdout is not None and sys.stdout.isatty()
-    log_to_stdout(settings.log_level, readable=at_a_terminal, say=never_waiting(telemetry.LOG_LINES_DROPPED.inc))
+    log_to_stdout(settings.log_level, readable=at_a_terminal, write=non_blocking(metrics.LOG_LINES_DROPPED.inc))
     app = create_app(settings)
-    atexit.register(app.extensions["tools"].close)
+    atexit.register(app.extensions["dependencies"].close)
     if tracing := app.extensions["tracing"]:
         atexit.register(tracing.close)
     gc.collect()
@@ -111,11 +92,11 @@ def application(settings: Settings) -> flask.Flask:
     return app
 
 
-def _tools(settings: Settings, clock: Callable[[], datetime]) -> Tools:
+def _dependencies(settings: Settings, clock: Callable[[], datetime]) -> Dependencies:
     store = Store(
         settings.database_url, clock=clock, on_fault=_store_fault, migrate=not _upgraded(settings.database_url)
     )
-    return Tools(
+    return Dependencies(
         settings=settings,
         site=site_of(settings),
         clock=clock,
@@ -174,27 +155,8 @@ def _upgraded(url: str) -> bool:
     return done.is_set()
 
 
-def site_of(settings: Settings) -> Site:
-    """What the site decides about reading and judging."""
-    return Site(
-        zone=settings.service.zone,
-        knowledge=load().with_values(settings.thresholds),
-        codes=LAB_CODES.with_codes(settings.labs),
-        vocabulary=_vocabulary(settings),
-        accept_unknown_status=settings.service.accept_unknown_status,
-        profile=settings.service.reference_profile,
-    )
-
-
-def _vocabulary(settings: Settings) -> DrugVocabulary:
-    vocabulary = DRUG_VOCABULARY
-    if settings.service.rxnorm_table:
-        vocabulary = vocabulary.with_codes(rxnorm.read(Path(settings.service.rxnorm_table)).codes())
-    return vocabulary.with_codes(settings.drugs) if settings.drugs else vocabulary
-
-
 def _store_fault(kind: str) -> None:
-    telemetry.STORE_FAULTS.labels(kind).inc()
+    metrics.STORE_FAULTS.labels(kind).inc()
 
 
 def _facts(settings: Settings) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Every deliberate exception of the service. Knows no HTTP: `api/problems.py` maps classes to status codes.
+"""Every deliberate exception of the service. Knows no HTTP: `api/http/error_handlers.py` maps classes to status codes.
 
 MagnesiumCdsError
 ├── BadRequest            the caller's message is wrong, at a named place

@@ -23,7 +23,7 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from service.api.auth import MAX_TOKEN
+from service.api.auth.tokens import MAX_TOKEN
 from service.app import application
 from service.settings import Settings
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from service.app import application, known
+from service.app import application
 from service.settings import load
+from service.site import known
 
 app = application(load(os.environ, known()))  # noqa: TID251  an entry point hands the environment to settings

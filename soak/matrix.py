@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from service.api.keys import RETRY_S
+from service.api.auth.jwks_cache import RETRY_S
 from soak.calls import HOOK, LACKING, NEW_KEY, OLD_KEY, Answer, Ehr, detail, key_set, send, slowest, statuses
 from soak.faults import LATENCY, Fault
 from soak.report import Report

@@ -6,11 +6,12 @@ from datetime import datetime
 
 import structlog
 
-from service.api import telemetry
-from service.api.auth import Caller
+from service.api.auth.tokens import Caller
+from service.api.http.instrumentation import stopwatch
 from service.cds.catalogue import PREFETCH_KEYS
 from service.decide import Decision
 from service.logic.knowledge import VERSION
+from service.observability import metrics
 from service.store.feedback import FeedbackItem, Rejected
 from service.store.store import CardRow, FeedbackReport
 
@@ -38,11 +39,11 @@ def decided(decision: Decision, service: str, caller: Caller, *, withheld: bool 
     """Count a decision and write its line; `withheld`: the reader is no clinician and was given no cards."""
     failed = decision.failed_rules
     for rule in failed:
-        telemetry.RULE_FAILURES.labels(rule).inc()
+        metrics.RULE_FAILURES.labels(rule).inc()
     for card in decision.cards:
         for rule in card.stated:
-            telemetry.CARDS.labels(rule, card.body["indicator"]).inc()
-    telemetry.count_states(decision.states)
+            metrics.CARDS.labels(rule, card.body["indicator"]).inc()
+    metrics.count_states(decision.states)
     LOG.info(
         "decision",
         tenant=caller.name,
@@ -56,13 +57,13 @@ def decided(decision: Decision, service: str, caller: Caller, *, withheld: bool 
         states={key: state for key, state in decision.states.items() if key in PREFETCH_KEYS},
         withheld=withheld,
         knowledge=VERSION,
-        ms=telemetry.watch().ms(),
+        ms=stopwatch().ms(),
     )
 
 
 def reported(items: list[FeedbackItem], rejected: list[Rejected], report: FeedbackReport, caller: Caller) -> None:
     """Count what became of cards and write the line of this report."""
-    telemetry.count_feedback(item.outcome for item in items)
+    metrics.count_feedback(item.outcome for item in items)
     LOG.info(
         "feedback",
         tenant=caller.name,

@@ -10,12 +10,14 @@ import flask
 import msgspec
 import structlog
 
-from service.api import audit, envelope, telemetry
-from service.api.access import fetch_for
-from service.api.answers import json_answer, presentation
-from service.api.auth import Caller
-from service.api.body import HookRequest, decode, decode_object, read_bytes, require_json
-from service.api.tools import Tools
+from service.api import audit, hook_request
+from service.api.auth.tokens import Caller
+from service.api.dependencies import Dependencies
+from service.api.fhir_access import fetch_for
+from service.api.http.instrumentation import stopwatch
+from service.api.http.request_body import HookRequest, decode, decode_object, read_bytes, require_json
+from service.api.http.responses import json_answer
+from service.api.presentation import presentation
 from service.cds.catalogue import BY_ID, Service, discovery
 from service.decide import Call, decide_call
 from service.errors import NotFound
@@ -24,7 +26,7 @@ from service.store.feedback import parse_items
 _NOT_CLINICIANS = ("Patient/", "RelatedPerson/")
 
 
-def blueprint(tools: Tools) -> flask.Blueprint:
+def blueprint(deps: Dependencies) -> flask.Blueprint:
     """The routes under /cds-services."""
     hooks = flask.Blueprint("hooks", __name__)
     document = msgspec.json.encode(discovery())
@@ -41,35 +43,35 @@ def blueprint(tools: Tools) -> flask.Blueprint:
     @hooks.post("/cds-services/<service_id>", strict_slashes=False)
     def call(service_id: str) -> flask.Response:
         """One hook call: cards, or an OperationOutcome."""
-        return _call(service_id, tools)
+        return _call(service_id, deps)
 
     @hooks.post("/cds-services/<service_id>/feedback", strict_slashes=False)
     def feedback(service_id: str) -> flask.Response:
         """What became of cards."""
-        return _feedback(service_id, tools)
+        return _feedback(service_id, deps)
 
     return hooks
 
 
-def _call(service_id: str, tools: Tools) -> flask.Response:
-    data, now = read_bytes(), tools.clock()
+def _call(service_id: str, deps: Dependencies) -> flask.Response:
+    data, now = read_bytes(), deps.clock()
     service = _service(service_id)
-    caller = tools.authenticate(flask.request.headers.get("Authorization"), f"/cds-services/{service_id}", now)
+    caller = deps.authenticate(flask.request.headers.get("Authorization"), f"/cds-services/{service_id}", now)
     require_json()
-    with tools.gate:
-        return _answer(data, service, caller, tools, now)
+    with deps.gate:
+        return _answer(data, service, caller, deps, now)
 
 
-def _answer(data: bytes, service: Service, caller: Caller, tools: Tools, now: datetime) -> flask.Response:
+def _answer(data: bytes, service: Service, caller: Caller, deps: Dependencies, now: datetime) -> flask.Response:
     request = decode(HookRequest, data)
-    envelope.check(request, service, use_id_not_hook=tools.settings.service.use_id_not_hook)
-    how = presentation(tools, caller)
-    said = _as_call(request, service, caller, tools, now)
-    decision = decide_call(said, tools.site, how, telemetry.watch())
+    hook_request.check(request, service, use_id_not_hook=deps.settings.service.use_id_not_hook)
+    how = presentation(deps, caller)
+    said = _as_call(request, service, caller, deps, now)
+    decision = decide_call(said, deps.site, how, stopwatch())
     withheld = said.context.get("userId", "").startswith(_NOT_CLINICIANS)
     if withheld:
         decision = replace(decision, cards=[])
-    tools.store.remember_cards(audit.card_rows(decision, service.id, caller, now))
+    deps.store.remember_cards(audit.card_rows(decision, service.id, caller, now))
     audit.decided(decision, service.id, caller, withheld=withheld)
     return json_answer({"cards": [card.body for card in decision.cards]}, how.wording.language)
 
@@ -82,30 +84,30 @@ def _service(service_id: str) -> Service:
     return service
 
 
-def _as_call(request: HookRequest, service: Service, caller: Caller, tools: Tools, now: datetime) -> Call:
+def _as_call(request: HookRequest, service: Service, caller: Caller, deps: Dependencies, now: datetime) -> Call:
     raw = request.context or {}
-    context = envelope.context(raw, service)
+    context = hook_request.context(raw, service)
     return Call(
-        hook=envelope.judged_as(request, service.hook),
+        hook=hook_request.judged_as(request, service.hook),
         as_of=now,
         context=context,
         templates=service.prefetch,
         prefetch={key: bytes(value) for key, value in (request.prefetch or {}).items()},
-        drafts=tuple(envelope.drafts(raw, service.hook)),
-        selections=envelope.selections(raw, service.hook),
+        drafts=tuple(hook_request.drafts(raw, service.hook)),
+        selections=hook_request.selections(raw, service.hook),
         aliases=caller.tenant.aliases,
-        fetch=fetch_for(request, context.get("patientId", ""), caller, tools),
+        fetch=fetch_for(request, context.get("patientId", ""), caller, deps),
         fhir_server=request.fhirServer if isinstance(request.fhirServer, str) else "",
     )
 
 
-def _feedback(service_id: str, tools: Tools) -> flask.Response:
-    data, now = read_bytes(), tools.clock()
+def _feedback(service_id: str, deps: Dependencies) -> flask.Response:
+    data, now = read_bytes(), deps.clock()
     service = _service(service_id)
-    caller = tools.authenticate(flask.request.headers.get("Authorization"), f"/cds-services/{service_id}/feedback", now)
+    caller = deps.authenticate(flask.request.headers.get("Authorization"), f"/cds-services/{service_id}/feedback", now)
     require_json()
     items, rejected = parse_items(decode_object(data))
-    report = tools.store.record_feedback(service.id, items, now)
+    report = deps.store.record_feedback(service.id, items, now)
     audit.reported(items, rejected, report, caller)
     answer = {"accepted": report.accepted, "duplicates": report.duplicates, "unknownCards": report.unknown_cards}
     if rejected:

@@ -11,24 +11,24 @@ import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from service import __version__
-from service.api import telemetry
-from service.api.answers import json_answer
+from service.api.dependencies import Dependencies
+from service.api.http.error_handlers import issue, outcome
+from service.api.http.responses import json_answer
 from service.api.pages import PAGE_HEADERS, revalidated
-from service.api.problems import issue, outcome
-from service.api.selftest import broken_rules
-from service.api.tools import Tools
+from service.api.self_test import broken_rules
 from service.errors import StoreUnavailable
 from service.logic.knowledge import VERSION
+from service.observability import metrics as service_metrics
 
 READY_SECONDS = 1.0
 CONTRACT = Path(__file__).parents[2] / "openapi.yaml"
 _PAGES = Path(__file__).parent / "static"
 
 
-def blueprint(tools: Tools) -> flask.Blueprint:
+def blueprint(deps: Dependencies) -> flask.Blueprint:
     """The routes /health/*, /metrics, /openapi.yaml and /docs."""
     operations = flask.Blueprint("operations", __name__)
-    broken = broken_rules(tools.site, tools.clock())
+    broken = broken_rules(deps.site, deps.clock())
 
     @operations.get("/health/live")
     def live() -> flask.Response:
@@ -40,13 +40,13 @@ def blueprint(tools: Tools) -> flask.Blueprint:
         """What is needed to answer cards; the database is named, but cards do not wait for it."""
         if broken:
             return outcome(503, [issue("exception", f"The knowledge cannot be evaluated: {', '.join(broken)}.")])
-        checks = {"knowledge": "ok", "store": _store(tools)}
+        checks = {"knowledge": "ok", "store": _store(deps)}
         return json_answer({"status": "ready", "knowledge": VERSION, "checks": checks})
 
     @operations.get("/metrics")
     def metrics() -> flask.Response:
         """Prometheus metrics of this process."""
-        return flask.Response(telemetry.exposition(tools.store.waiting), content_type=CONTENT_TYPE_LATEST)
+        return flask.Response(service_metrics.exposition(deps.store.waiting), content_type=CONTENT_TYPE_LATEST)
 
     @operations.get("/openapi.yaml")
     def contract() -> flask.Response:
@@ -63,9 +63,9 @@ def blueprint(tools: Tools) -> flask.Blueprint:
     return operations
 
 
-def _store(tools: Tools) -> str:
+def _store(deps: Dependencies) -> str:
     try:
-        tools.store.ping(READY_SECONDS)
+        deps.store.ping(READY_SECONDS)
     except StoreUnavailable:
         return "failing"
     return "ok"

@@ -9,58 +9,67 @@ from typing import Any
 import flask
 import msgspec
 
-from service.api import audit, telemetry
-from service.api.answers import json_answer, presentation
-from service.api.auth import Caller
-from service.api.body import EvaluateContext, EvaluateRequest, decode, decode_object, read_bytes, require_json
+from service.api import audit
+from service.api.auth.tokens import Caller
 from service.api.calculations import CALCULATIONS
-from service.api.explain import explain
-from service.api.knowledge import parameter_body, reference_body, rule_body
-from service.api.tools import Tools
+from service.api.dependencies import Dependencies
+from service.api.http.instrumentation import stopwatch
+from service.api.http.request_body import (
+    EvaluateContext,
+    EvaluateRequest,
+    decode,
+    decode_object,
+    read_bytes,
+    require_json,
+)
+from service.api.http.responses import json_answer
+from service.api.presentation import presentation
 from service.cds.wording import LANGUAGES
 from service.decide import decide
 from service.errors import BadRequest, NotFound
+from service.evaluation_json import explain
 from service.fhir import primitives
 from service.fhir.decode import MAX_ENTRIES, BundleContents, Resource, read_bundle
 from service.fhir.ownership import EvaluationInput, sole_patient
+from service.knowledge_json import parameter_body, reference_body, rule_body
 from service.logic.knowledge import CHECKED_ON, VERSION
 from service.logic.model import DataIssue, Hook
 from service.logic.rules import RULES
 from service.logic.text import Text
 
 
-def blueprint(tools: Tools) -> flask.Blueprint:
+def blueprint(deps: Dependencies) -> flask.Blueprint:
     """The routes under /v1."""
     rest = flask.Blueprint("rest", __name__, url_prefix="/v1")
 
     @rest.post("/evaluate")
     def evaluate() -> flask.Response:
         """The same decision as the hooks, on a posted Bundle, at a chosen moment."""
-        return _evaluate(tools)
+        return _evaluate(deps)
 
     @rest.post("/calculations/<name>")
     def calculate(name: str) -> flask.Response:
         """One formula alone."""
-        return _calculate(name, tools)
+        return _calculate(name, deps)
 
-    _browse(rest, tools)
+    _browse(rest, deps)
 
     @rest.get("/feedback/summary")
     def feedback_summary() -> flask.Response:
         """Shown, accepted and overridden cards per rule, version and week."""
-        _authenticated("/v1/feedback/summary", tools)
-        return _summary(tools)
+        _authenticated("/v1/feedback/summary", deps)
+        return _summary(deps)
 
     return rest
 
 
-def _browse(rest: flask.Blueprint, tools: Tools) -> None:
-    knowledge = tools.site.knowledge
+def _browse(rest: flask.Blueprint, deps: Dependencies) -> None:
+    knowledge = deps.site.knowledge
 
     @rest.get("/rules")
     def rules() -> flask.Response:
         """Every rule of the catalogue."""
-        listed = [rule_body(rule, knowledge, tools) for rule in RULES]
+        listed = [rule_body(rule, knowledge, deps.mode(rule.id)) for rule in RULES]
         return json_answer({"version": VERSION, "checkedOn": CHECKED_ON, "rules": listed})
 
     @rest.get("/rules/<rule_id>")
@@ -69,7 +78,7 @@ def _browse(rest: flask.Blueprint, tools: Tools) -> None:
         found = next((rule for rule in RULES if rule.id == rule_id.upper()), None)
         if found is None:
             raise NotFound("there is no rule of this id", "$.id")
-        return json_answer(rule_body(found, knowledge, tools))
+        return json_answer(rule_body(found, knowledge, deps.mode(found.id)))
 
     @rest.get("/parameters")
     def parameters() -> flask.Response:
@@ -90,27 +99,27 @@ def _browse(rest: flask.Blueprint, tools: Tools) -> None:
         return json_answer({"references": [reference_body(r) for r in knowledge.references.values()]})
 
 
-def _authenticated(path: str, tools: Tools) -> Caller:
-    return tools.authenticate(flask.request.headers.get("Authorization"), path, tools.clock())
+def _authenticated(path: str, deps: Dependencies) -> Caller:
+    return deps.authenticate(flask.request.headers.get("Authorization"), path, deps.clock())
 
 
 # ---- evaluate -------------------------------------------------------------------------------------------------------
 
 
-def _evaluate(tools: Tools) -> flask.Response:
+def _evaluate(deps: Dependencies) -> flask.Response:
     data = read_bytes()
-    caller = _authenticated("/v1/evaluate", tools)
+    caller = _authenticated("/v1/evaluate", deps)
     require_json()
-    with tools.gate:
-        return _evaluated(data, caller, tools)
+    with deps.gate:
+        return _evaluated(data, caller, deps)
 
 
-def _evaluated(data: bytes, caller: Caller, tools: Tools) -> flask.Response:
+def _evaluated(data: bytes, caller: Caller, deps: Dependencies) -> flask.Response:
     request = decode(EvaluateRequest, data)
-    how = presentation(tools, caller, _language(request.language))
-    chart = _chart(request, tools)
-    site = _site(request, tools)
-    decision = decide(chart, site, how, explain=True, timed=telemetry.watch())
+    how = presentation(deps, caller, _language(request.language))
+    chart = _chart(request, deps)
+    site = _site(request, deps)
+    decision = decide(chart, site, how, explain=True, timed=stopwatch())
     audit.decided(decision, "evaluate", caller)
     return json_answer(explain(decision, site.knowledge, how), how.wording.language)
 
@@ -123,8 +132,8 @@ def _language(wanted: str | None) -> str:
     return wanted.split("-")[0].lower()
 
 
-def _site(request: EvaluateRequest, tools: Tools) -> Any:
-    options, site = request.options, tools.site
+def _site(request: EvaluateRequest, deps: Dependencies) -> Any:
+    options, site = request.options, deps.site
     if options is None:
         return site
     profile = options.referenceProfile or site.profile
@@ -134,14 +143,14 @@ def _site(request: EvaluateRequest, tools: Tools) -> Any:
     return replace(site, profile=profile, research=options.researchRules or site.research)
 
 
-def _chart(request: EvaluateRequest, tools: Tools) -> EvaluationInput:
+def _chart(request: EvaluateRequest, deps: Dependencies) -> EvaluationInput:
     context = request.context or EvaluateContext()
     sheaf = _bundle(bytes(request.bundle), "$.bundle")
     patient = context.patientId if context.patientId is not None else _patient(sheaf)
     return EvaluationInput(
         patient_id=patient.removeprefix("Patient/"),
         encounter_id=(context.encounterId or "").removeprefix("Encounter/"),
-        as_of=_as_of(request.asOf, tools),
+        as_of=_as_of(request.asOf, deps),
         hook=_hook(request.hook),
         resources=tuple(sheaf.resources),
         drafts=tuple(_drafts(context)),
@@ -170,10 +179,10 @@ def _drafts(context: EvaluateContext) -> list[Resource]:
     return _bundle(bytes(context.draftOrders), "$.context.draftOrders").resources
 
 
-def _as_of(wanted: str | None, tools: Tools) -> datetime:
+def _as_of(wanted: str | None, deps: Dependencies) -> datetime:
     if wanted is None:
-        return tools.clock()
-    moment = primitives.when(wanted, tools.site.zone)
+        return deps.clock()
+    moment = primitives.when(wanted, deps.site.zone)
     if moment is None:
         raise BadRequest("asOf must be a date or dateTime such as 2025-06-15T10:00:00Z", "$.asOf")
     return moment.end
@@ -189,22 +198,22 @@ def _hook(name: str) -> Hook:
 # ---- calculations and feedback --------------------------------------------------------------------------------------
 
 
-def _calculate(name: str, tools: Tools) -> flask.Response:
+def _calculate(name: str, deps: Dependencies) -> flask.Response:
     data = read_bytes()
     calculation = CALCULATIONS.get(name)
     if calculation is None:
         raise NotFound(f"calculations are {', '.join(CALCULATIONS)}", "$.name")
     require_json()
-    return json_answer(calculation(decode_object(data), tools.site.knowledge))
+    return json_answer(calculation(decode_object(data), deps.site.knowledge))
 
 
 _FIRST_YEAR = 2000  # there was no CDS Hooks before
 
 
-def _summary(tools: Tools) -> flask.Response:
-    until = _day("until", tools.clock().date() + timedelta(days=1))
+def _summary(deps: Dependencies) -> flask.Response:
+    until = _day("until", deps.clock().date() + timedelta(days=1))
     since = _day("since", until - timedelta(days=91))
-    rows = tools.store.summary(since, until)
+    rows = deps.store.summary(since, until)
     return json_answer(
         {"since": since.isoformat(), "until": until.isoformat(), "rows": [msgspec.to_builtins(r) for r in rows]}
     )

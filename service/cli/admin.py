@@ -8,13 +8,13 @@ from pathlib import Path
 
 import click
 
-from service.app import known
 from service.cli.setup import environment, progress_bar
 from service.errors import SettingsError
 from service.logic.knowledge import load as load_knowledge
 from service.settings import MODE, Mode, load
 from service.settings import file as site_file
 from service.settings.site import Service, Site
+from service.site import known
 from service.store import upgrade
 from service.terminology import rxnorm
 

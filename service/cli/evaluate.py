@@ -9,11 +9,11 @@ from pathlib import Path
 import click
 import msgspec
 
-from service.api.explain import explain
 from service.cli.report import report
 from service.cli.setup import Setup, judging_options, language_option, moment, prepare, site_option
 from service.decide import decide
 from service.errors import BadRequest
+from service.evaluation_json import explain
 from service.fhir.decode import BundleContents, Resource, read_bundle
 from service.fhir.ownership import EvaluationInput, sole_patient
 from service.logic.model import DataIssue, Hook

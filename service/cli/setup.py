@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 import click
 
-from service.app import known, now, site_of
 from service.cds.cards import Presentation
 from service.cds.wording import LANGUAGES, Wording
 from service.errors import MagnesiumCdsError, SettingsError
@@ -23,6 +22,7 @@ from service.population.setup import Configuration
 from service.population.setup import Setup as PopulationSetup
 from service.settings import SITE, Settings, load
 from service.settings.site import RuleMode
+from service.site import known, now, site_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -20,7 +20,7 @@ from service.app import fhir_readers
 from service.cds.catalogue import BY_ID, PREFETCH_KEYS
 from service.fhir.failure import FailureKind, ReadFailure
 from service.settings import Mode
-from tests.api.houses import VIEW, locked_house, open_house
+from tests.api.apps import VIEW, locked_app, open_app
 from tests.contract.messages import LOW, NOW, PATIENT, bundle, having, hook_request, medication, observation, without
 from tests.fhir.servers import Answer, after, by_target, deaf, reply, serving
 
@@ -42,7 +42,7 @@ POTASSIUM = bundle(observation("k1", "2823-3", 2.9, "mmol/L"))
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):
-    with open_house(tmp_path_factory.mktemp("hooks")) as house:
+    with open_app(tmp_path_factory.mktemp("hooks")) as house:
         yield house
 
 
@@ -264,9 +264,7 @@ def test_data_that_say_nothing_are_no_412(house):
 
 
 def test_keys_may_be_called_otherwise(tmp_path):
-    with locked_house(
-        tmp_path, tenant='[tenant.aliases]\nmagnesium = ["mg_labs"]\npotassium = ["k", "kalium"]'
-    ) as house:
+    with locked_app(tmp_path, tenant='[tenant.aliases]\nmagnesium = ["mg_labs"]\npotassium = ["k", "kalium"]') as house:
         ours, _ = decided(house, hook_request(prefetch=EVERYTHING | {"potassium": POTASSIUM}))
         renamed = without(EVERYTHING, "magnesium") | {"mg_labs": EVERYTHING["magnesium"], "kalium": POTASSIUM}
         theirs, line = decided(house, hook_request(prefetch=without(renamed, "potassium")))
@@ -361,7 +359,7 @@ def test_the_trigger_changes_no_other_hook(house):
 
 
 def test_suggestions_fit_what_epic_shows(tmp_path):
-    with locked_house(tmp_path) as house:
+    with locked_app(tmp_path) as house:
         answer = house.post("/cds-services/magnesium-order-select", ordering("furosemide"))
     (card,) = answer.json["cards"]
     assert card["selectionBehavior"] == "any"
@@ -373,7 +371,7 @@ def test_suggestions_fit_what_epic_shows(tmp_path):
 
 
 def test_the_token_is_in_the_header_of_every_request_and_nowhere_else(tmp_path):
-    with serving(fhir(Patient=PATIENT)) as server, locked_house(tmp_path, [server.base]) as house:
+    with serving(fhir(Patient=PATIENT)) as server, locked_app(tmp_path, [server.base]) as house:
         answer, _ = decided(house, calling(server.base, {}))
         stored = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert len(server.seen) == 16
@@ -403,7 +401,7 @@ ELSEWHERE = (
 
 @pytest.mark.parametrize("address", ELSEWHERE)
 def test_a_fhir_server_that_is_not_on_the_list_is_never_called(tmp_path, address):
-    with serving(reply()) as server, serving(reply()) as other, locked_house(tmp_path, [server.base]) as house:
+    with serving(reply()) as server, serving(reply()) as other, locked_app(tmp_path, [server.base]) as house:
         base = address.replace("{base}", server.base).replace("{other}", other.base)
         answer = house.post(VIEW, calling(base, {}))
     assert answer.status_code == 412
@@ -414,9 +412,9 @@ def test_a_fhir_server_that_is_not_on_the_list_is_never_called(tmp_path, address
 def test_a_name_on_the_list_may_lead_into_the_tenants_networks_only(tmp_path, network, requests):
     with (
         serving(reply()) as server,
-        locked_house(tmp_path, [server.base], tenant=f'fhir_networks = ["{network}"]') as house,
+        locked_app(tmp_path, [server.base], tenant=f'fhir_networks = ["{network}"]') as house,
     ):
-        settings = house.app.extensions["tools"].settings
+        settings = house.app.extensions["dependencies"].settings
         # Development reads from servers on this machine in any case; in production the list alone decides.
         (reader,) = [found for key, found in fhir_readers(replace(settings, mode=Mode.PRODUCTION)).items() if key]
         answers = reader.read(server.base, None, dict.fromkeys(map(str, range(16)), "x"), time.monotonic() + 2, bool)
@@ -435,14 +433,14 @@ def test_a_name_on_the_list_may_lead_into_the_tenants_networks_only(tmp_path, ne
     ],
 )
 def test_without_access_to_this_patient_nothing_is_asked(tmp_path, members):
-    with serving(reply()) as server, locked_house(tmp_path, [server.base]) as house:
+    with serving(reply()) as server, locked_app(tmp_path, [server.base]) as house:
         assert house.post(VIEW, calling(server.base, {}, **members)).status_code == 412
         assert house.post(VIEW, calling(server.base, EVERYTHING, **members)).status_code == 200
     assert server.connections == 0
 
 
 def test_access_that_names_this_patient_is_used(tmp_path):
-    with serving(fhir(Patient=PATIENT)) as server, locked_house(tmp_path, [server.base]) as house:
+    with serving(fhir(Patient=PATIENT)) as server, locked_app(tmp_path, [server.base]) as house:
         decided(house, calling(server.base, {}, fhirAuthorization=ACCESS | {"patient": "p1"}))
     assert len(server.seen) == 16
 
@@ -461,7 +459,7 @@ def test_whatever_is_said_of_the_life_of_a_token_does_no_harm(house, expires_in)
 def test_a_slow_server_does_not_hold_the_answer_beyond_the_budget(tmp_path):
     with (
         serving(after(3, reply())) as server,
-        locked_house(tmp_path, [server.base], service="deadline_ms = 400") as house,
+        locked_app(tmp_path, [server.base], service="deadline_ms = 400") as house,
     ):
         started = time.monotonic()
         bare = house.post(VIEW, calling(server.base, {}))
@@ -476,7 +474,7 @@ def test_a_slow_server_does_not_hold_the_answer_beyond_the_budget(tmp_path):
 
 
 def test_a_token_that_ends_sooner_ends_the_reading_sooner(tmp_path):
-    with deaf() as base, locked_house(tmp_path, [base]) as house:
+    with deaf() as base, locked_app(tmp_path, [base]) as house:
         started = time.monotonic()
         house.post(VIEW, calling(base, {}, fhirAuthorization=ACCESS | {"expires_in": 1}))
     assert time.monotonic() - started < 1.5
@@ -489,7 +487,8 @@ def test_cards_that_wait_are_stored_when_the_process_ends(tmp_path):
     url = f"sqlite:///{tmp_path}/store.sqlite3"
     script = f"""
 import sys
-from service.app import application, known
+from service.app import application
+from service.site import known
 from service.settings import load
 client = application(load({{"DATABASE_URL": "{url}"}}, known())).test_client()
 answer = client.post("{VIEW}", data=sys.stdin.buffer.read(), content_type="application/json")
@@ -499,7 +498,7 @@ print(answer.json["cards"][0]["uuid"], file=sys.stderr)
     run = [sys.executable, "-W", "error", "-c", script]
     said = subprocess.run(run, input=body, cwd=PACKAGE.parent, capture_output=True, check=True).stderr.decode()
     item = {"card": said.strip(), "outcome": "overridden", "outcomeTimestamp": "2026-11-20T08:58:00Z"}
-    with open_house(tmp_path) as house:
+    with open_app(tmp_path) as house:
         answer = house.post(f"{VIEW}/feedback", {"feedback": [item]})
     assert answer.json == {"accepted": 1, "duplicates": 0, "unknownCards": 0}
 

@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from service.api.body import DISCARDED
-from service.api.limits import RateLimit
+from service.api.http.rate_limit import RateLimit
+from service.api.http.request_body import DISCARDED
 from service.errors import TooManyRequests
 from service.fhir.decode import MAX_ENTRIES
-from tests.api.houses import VIEW, locked_house, open_house
+from tests.api.apps import VIEW, locked_app, open_app
 from tests.contract.messages import LOW, PATIENT, bundle, evaluation, having, hook_request, without
 
 LIMIT = 200_000
@@ -20,7 +20,7 @@ LIMIT = 200_000
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):
-    with open_house(tmp_path_factory.mktemp("limits")) as house:
+    with open_app(tmp_path_factory.mktemp("limits")) as house:
         yield house
 
 
@@ -78,7 +78,7 @@ def test_the_caller_is_told_when_to_come_back(per_minute, seconds):
 
 
 def test_a_burst_of_proved_callers_is_answered_with_429(tmp_path):
-    with locked_house(tmp_path, service="rate_limit_per_minute = 3") as house:
+    with locked_app(tmp_path, service="rate_limit_per_minute = 3") as house:
         answers = [house.post(VIEW, hook_request()) for _ in range(5)]
         assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
         assert int(answers[-1].headers["Retry-After"]) in range(1, 21)
@@ -88,7 +88,7 @@ def test_a_burst_of_proved_callers_is_answered_with_429(tmp_path):
 
 
 def test_callers_without_a_token_use_up_nobodys_calls(tmp_path):
-    with locked_house(tmp_path, service="rate_limit_per_minute = 1") as house:
+    with locked_app(tmp_path, service="rate_limit_per_minute = 1") as house:
         assert {house.client.post(VIEW, json=hook_request()).status_code for _ in range(5)} == {401}
         assert house.post(VIEW, hook_request()).status_code == 200
 
@@ -98,7 +98,7 @@ def test_callers_without_a_token_use_up_nobodys_calls(tmp_path):
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    with locked_house(tmp_path_factory.mktemp("small"), service=f"max_body_bytes = {LIMIT}") as house:
+    with locked_app(tmp_path_factory.mktemp("small"), service=f"max_body_bytes = {LIMIT}") as house:
         yield house
 
 

@@ -13,8 +13,8 @@ import msgspec
 import pytest
 import structlog
 
-from service.api import logs
-from tests.api.houses import ISSUER, VIEW, House, bearer, locked_house, open_house
+from service.observability import logging as logs
+from tests.api.apps import ISSUER, VIEW, RunningApp, bearer, locked_app, open_app
 from tests.contract.messages import LOW, PATIENT, Json, bundle, hook_request, medication
 from tests.fhir.servers import Answer, Request, deaf, nobody, raw, reply, serving
 
@@ -102,7 +102,7 @@ WRONG_REPORT = {"card": {"x": WORDS}, "outcome": CANARY, "outcomeTimestamp": WOR
 TEXT = msgspec.json.encode(call(prefetch=WHOLE))
 JSON = "application/json"
 
-Call = Callable[[House], Any]
+Call = Callable[[RunningApp], Any]
 CALLS: dict[str, Call] = {
     **{
         f"hook-{hook}": lambda house, hook=hook: house.post(f"/cds-services/magnesium-{hook}", call(hook, WHOLE))
@@ -189,20 +189,20 @@ def fault() -> str:
 
 
 @pytest.fixture(scope="module")
-def houses(tmp_path_factory) -> Iterator[dict[str, House]]:
+def houses(tmp_path_factory) -> Iterator[dict[str, RunningApp]]:
     """One whose database works, and one whose database is not there."""
     here, gone = tmp_path_factory.mktemp("here"), tmp_path_factory.mktemp("gone")
     lost = "sqlite:////proc/none/store.sqlite3"
     limit = "max_body_bytes = 100000"
-    with locked_house(here, service=limit) as one, locked_house(gone, service=limit, DATABASE_URL=lost) as other:
+    with locked_app(here, service=limit) as one, locked_app(gone, service=limit, DATABASE_URL=lost) as other:
         for house in (one, other):
             house.app.add_url_rule("/fault", view_func=fault)
         yield {"here": one, "gone": other}
-        other.app.extensions["tools"].store.close(0)
+        other.app.extensions["dependencies"].store.close(0)
     stored_nothing(here)
 
 
-def silent(heard: Heard, house: House, capsys: pytest.CaptureFixture[str]) -> None:
+def silent(heard: Heard, house: RunningApp, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing that was heard holds a canary, nor do the metrics, nor the files of the database."""
     out, err = capsys.readouterr()
     records = [record for record in heard.records if "zqx" in record or NUMBER in record]
@@ -275,7 +275,7 @@ ABSENT: dict[str, Callable[[], Any]] = {"nobody": nobody, "deaf": deaf}
 def test_nothing_is_left_behind_of_reading_a_fhir_server(tmp_path, heard, capsys, name):
     with serving(SERVERS.get(name, reply())) as server, ABSENT.get(name, nullcontext)() as other:
         base = {"https": server.base.replace("http:", "https:")}.get(name, other or server.base)
-        with open_house(tmp_path) as house:
+        with open_app(tmp_path) as house:
             body = call() | {"fhirServer": base}
             body["fhirAuthorization"] = ACCESS | {"expires_in": 1 if name in {"deaf", "hangs-up"} else 300}
             answer = house.post(VIEW, body)
@@ -290,7 +290,7 @@ def test_the_canaries_are_sent_and_would_be_found(houses, heard, capsys, tmp_pat
     logging.getLogger("some.library").debug("read %s", ID)
     print(NAME)
     (tmp_path / "store.sqlite3").write_bytes(NAME.encode())
-    for house in (houses["here"], House(houses["here"].app, tmp_path, locked=True)):
+    for house in (houses["here"], RunningApp(houses["here"].app, tmp_path, locked=True)):
         with pytest.raises(AssertionError):
             silent(heard, house, capsys)
         heard.records.clear()

@@ -17,7 +17,7 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
-from service.api import envelope
+from service.api import hook_request
 from service.api.pages import Sample, expand, samples
 from service.cds.cards import Presentation, to_cards
 from service.cds.catalogue import BY_ID
@@ -261,11 +261,11 @@ def decided(sample: Sample, language: str) -> Decision:
     call = Call(
         hook=service.hook,
         as_of=NOW,
-        context=envelope.context(raw, service),
+        context=hook_request.context(raw, service),
         templates=service.prefetch,
         prefetch={key: msgspec.json.encode(value) for key, value in request["prefetch"].items()},
-        drafts=tuple(envelope.drafts(raw, service.hook)),
-        selections=envelope.selections(raw, service.hook),
+        drafts=tuple(hook_request.drafts(raw, service.hook)),
+        selections=hook_request.selections(raw, service.hook),
     )
     how = Presentation(Wording(language, UTC), base_url="https://cds.example", new_id=lambda: "one")
     return decide_call(call, SITE, how)

@@ -17,7 +17,7 @@ from urllib.request import urlopen
 import msgspec
 import pytest
 
-from service.api.room import LONG, LONG_AT_ONCE
+from service.api.http.concurrency import LARGE_BODY_BYTES, MAX_LARGE_BODIES
 from service.server import FIRST_BYTE_SECONDS, READ_SECONDS, Worker
 from tests.cli.test_serve import COMMAND, answer, environment, port
 from tests.contract.messages import hook_request
@@ -219,17 +219,20 @@ def test_callers_who_wait_for_a_fhir_server_leave_room_for_those_who_need_none(s
 
 
 def test_long_bodies_that_do_not_arrive_hold_up_no_short_one_and_further_ones_are_told_to_try_again(serving, port):
-    head = HEAD.replace(f"Length: {len(BODY)}", f"Length: {LONG + 1}").encode() + b"Connection: close\r\n\r\n"
+    stated = f"Length: {LARGE_BODY_BYTES + 1}"
+    head = HEAD.replace(f"Length: {len(BODY)}", stated).encode() + b"Connection: close\r\n\r\n"
     with serving(threads=16), ExitStack() as held:
-        links = [held.enter_context(connected(port)) for _ in range(2 * LONG_AT_ONCE)]
+        links = [held.enter_context(connected(port)) for _ in range(2 * MAX_LARGE_BODIES)]
         for link in links:
             link.sendall(head)
         assert call(port).startswith(b"HTTP/1.1 200")
         heard = sorted(said(link) for link in links)
-        assert [words[:12] for words in heard] == [b"HTTP/1.1 408"] * LONG_AT_ONCE + [b"HTTP/1.1 503"] * LONG_AT_ONCE
+        answers = [b"HTTP/1.1 408"] * MAX_LARGE_BODIES + [b"HTTP/1.1 503"] * MAX_LARGE_BODIES
+        assert [words[:12] for words in heard] == answers
         assert b"Retry-After: 1\r\n" in heard[-1]
-        chunk = b"%x\r\n" % (LONG + 1) + b" " * LONG + b"{\r\n0\r\n\r\n"
-        for whole in (head + b" " * LONG + b"{", CHUNKED.encode()[:-2] + b"Connection: close\r\n\r\n" + chunk):
+        chunk = b"%x\r\n" % (LARGE_BODY_BYTES + 1) + b" " * LARGE_BODY_BYTES + b"{\r\n0\r\n\r\n"
+        chunked = CHUNKED.encode()[:-2] + b"Connection: close\r\n\r\n" + chunk
+        for whole in (head + b" " * LARGE_BODY_BYTES + b"{", chunked):
             assert say(port, whole).startswith(b"HTTP/1.1 400")  # there is room again
 
 

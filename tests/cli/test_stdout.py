@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 import msgspec
 import pytest
 
-from service.api.logs import ROOM
+from service.observability.logging import MAX_QUEUED
 from tests.cli.test_serve import COMMAND, answer, environment, port
 from tests.cli.test_server import BODY, PATH
 from tests.contract.messages import feedback
@@ -81,7 +81,8 @@ def test_every_decision_is_a_line_in_its_order_when_the_process_has_ended(tmp_pa
 
 SCRIPT = """
 import sys, structlog
-from service.app import application, known
+from service.app import application
+from service.site import known
 from service.settings import load
 client = application(load({"DATABASE_URL": sys.argv[1]}, known())).test_client()
 for _ in range(int(sys.argv[2])):
@@ -90,7 +91,7 @@ print(client.get("/metrics").text, file=sys.stderr)
 """
 
 
-@pytest.mark.parametrize("lines", [10, 4 * ROOM])
+@pytest.mark.parametrize("lines", [10, 4 * MAX_QUEUED])
 def test_lines_that_nobody_takes_are_counted(tmp_path, lines):
     reading, writing = os.pipe()
     try:
@@ -101,4 +102,4 @@ def test_lines_that_nobody_takes_are_counted(tmp_path, lines):
         os.close(reading)
         os.close(writing)
     (dropped,) = re.findall(r"^magnesium_cds_log_lines_dropped_total (\S+)$", said, re.MULTILINE)
-    assert (float(dropped) > 0) is (lines > ROOM)
+    assert (float(dropped) > 0) is (lines > MAX_QUEUED)

@@ -15,8 +15,9 @@ from flask.testing import FlaskClient
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from service.app import create_app, known
+from service.app import create_app
 from service.settings import load
+from service.site import known
 from service.store.database import upgrade
 from tests.contract.messages import NOW
 

@@ -15,10 +15,10 @@ from flask.testing import FlaskClient
 from structlog.testing import capture_logs
 
 from service.api import pages
-from service.app import known
 from service.errors import SettingsError
 from service.settings import load
-from tests.api.houses import BASE, VIEW, House, bearer, locked_house, open_house
+from service.site import known
+from tests.api.apps import BASE, VIEW, RunningApp, bearer, locked_app, open_app
 from tests.contract.conftest import Locked
 from tests.contract.messages import (
     FUROSEMIDE,
@@ -42,8 +42,8 @@ ACCESS = {"access_token": "synthetic-token", "token_type": "Bearer", "expires_in
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    with open_house(tmp_path) as house:
+def house(tmp_path: Path) -> Iterator[RunningApp]:
+    with open_app(tmp_path) as house:
         yield house
 
 
@@ -116,7 +116,7 @@ def test_d_10_d_11_d_25_a_service_has_the_members_of_2_0_and_no_others(client: F
 
 def test_i_03_where_the_site_says_so_a_service_answers_by_its_id(tmp_path: Path):
     path, body = url("order-sign"), hook_request("order-select")
-    with locked_house(tmp_path, service="use_id_not_hook = true") as house:
+    with locked_app(tmp_path, service="use_id_not_hook = true") as house:
         answer = house.post(path, body)
     assert "R-091" in states(answer)
 
@@ -124,7 +124,7 @@ def test_i_03_where_the_site_says_so_a_service_answers_by_its_id(tmp_path: Path)
 @pytest.mark.parametrize(
     "scope", ["patient/Observation.read", "patient/*.rs", "Observation.Read (Labs) (R4)", "", None, ["x"]], ids=str
 )
-def test_i_11_a_scope_is_a_hint_and_no_condition(house: House, scope: Any):
+def test_i_11_a_scope_is_a_hint_and_no_condition(house: RunningApp, scope: Any):
     found = {"Patient/": reply(msgspec.json.encode(PATIENT)), "19123-9": reply(msgspec.json.encode(bundle(LOW)))}
     with serving(by_target(found, reply())) as server:
         asked = hook_request(fhirServer=server.base, fhirAuthorization=ACCESS | {"scope": scope}, prefetch={})
@@ -232,7 +232,7 @@ display = "Magnesium, serum"
 
 def test_ac_03_an_order_carries_the_code_of_the_site(tmp_path: Path):
     asked = having(hook_request("order-select"), None, "prefetch", "magnesium")
-    with locked_house(tmp_path, tenant=EPIC_ORDER) as house:
+    with locked_app(tmp_path, tenant=EPIC_ORDER) as house:
         (card,) = house.post(url("order-select"), asked).json["cards"]
     coded = [action["resource"]["code"]["coding"] for s in card["suggestions"] for action in s["actions"]]
     system = "urn:com.epic.cdshooks.action.code.system.preference-list-item"
@@ -253,7 +253,7 @@ REFUSED = {
 
 
 def test_s_15_every_refusal_is_the_same(tmp_path: Path):
-    with locked_house(tmp_path) as house:
+    with locked_app(tmp_path) as house:
         used = bearer(VIEW)
         house.client.post(VIEW, json=hook_request(), headers=used)
         proofs = [*(make() for make in REFUSED.values()), used]
@@ -268,7 +268,7 @@ def test_s_15_every_refusal_is_the_same(tmp_path: Path):
 def test_s_16_no_token_of_a_caller_is_logged_or_stored(tmp_path: Path, caplog: pytest.LogCaptureFixture, claims: Json):
     caplog.set_level("DEBUG")
     proof = bearer(VIEW, **claims)
-    with capture_logs() as logs, locked_house(tmp_path) as house:
+    with capture_logs() as logs, locked_app(tmp_path) as house:
         house.client.post(VIEW, json=hook_request(), headers=proof)
         house.client.post(VIEW, json=hook_request(), headers=proof)
     kept = b"".join(path.read_bytes() for path in tmp_path.glob("store*"))
@@ -279,7 +279,7 @@ def test_s_16_no_token_of_a_caller_is_logged_or_stored(tmp_path: Path, caplog: p
 
 
 def test_s_14_where_the_site_says_so_a_token_serves_several_calls(tmp_path: Path):
-    with locked_house(tmp_path, tenant='replay = "report"') as house:
+    with locked_app(tmp_path, tenant='replay = "report"') as house:
         proof = bearer(VIEW)
         answers = [house.client.post(VIEW, json=hook_request(), headers=proof) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200, 200, 200]

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from service.app import known
 from service.settings import Settings, load
+from service.site import known
 from tests.deploy import policies
 from tests.deploy.manifests import DEPLOY, ROOT, Manifest, as_written, of_kind, pods, rendered, without
 

@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.cds.catalogue import PREFETCH_KEYS
-from tests.api.houses import VIEW, locked_house
+from tests.api.apps import VIEW, locked_app
 from tests.contract.messages import LOW, PATIENT, having, hook_request, observation
 
 
@@ -33,7 +33,7 @@ def call(house, fhir_server, patient: str, token: str):
 
 
 def test_every_advertised_query_is_understood_and_its_answer_judged(fhir_server, patient, tmp_path):
-    with locked_house(tmp_path, [fhir_server.base], service="deadline_ms = 5000") as house:
+    with locked_app(tmp_path, [fhir_server.base], service="deadline_ms = 5000") as house:
         answer, line = call(house, fhir_server, patient, fhir_server.token)
     assert answer.status_code == 200, answer.json
     present = {"patient", "magnesium", "creatinine", "medicationRequests"}
@@ -45,7 +45,7 @@ def test_every_advertised_query_is_understood_and_its_answer_judged(fhir_server,
 
 
 def test_a_token_that_the_server_refuses_is_412(fhir_server, patient, tmp_path):
-    with locked_house(tmp_path, [fhir_server.base]) as house:
+    with locked_app(tmp_path, [fhir_server.base]) as house:
         answer, line = call(house, fhir_server, patient, "wrong")
     assert (answer.status_code, line) == (412, None)
     assert all("access token" in issue["details"]["text"] for issue in answer.json["issue"])

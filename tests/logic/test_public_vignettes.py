@@ -11,8 +11,9 @@ import msgspec
 import pytest
 from flask.testing import FlaskClient
 
-from service.app import create_app, known
+from service.app import create_app
 from service.settings import load
+from service.site import known
 from service.store.database import upgrade
 
 FOLDER = Path(__file__).parents[2] / "../shared/clinical"

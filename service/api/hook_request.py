@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from service.api.body import HookRequest, string
+from service.api.http.request_body import HookRequest, string
 from service.cds.catalogue import CONTEXT_TOKENS, Service
 from service.errors import BadRequest, MissingData
 from service.fhir.decode import MAX_ENTRIES, Resource, read_bundle

@@ -16,8 +16,9 @@ from flask.testing import FlaskClient
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from service.app import create_app, known
+from service.app import create_app
 from service.settings import load
+from service.site import known
 from tests.contract.messages import NOW, Json
 
 BASE = "https://cds.hospital.example"
@@ -27,7 +28,7 @@ KEY = ECKey.generate_key("P-384", {"kid": "k1"})
 
 
 @dataclass
-class House:
+class RunningApp:
     """A running application and its one caller."""
 
     app: flask.Flask
@@ -55,20 +56,20 @@ def bearer(path: str, **claims: Any) -> dict[str, str]:
 
 
 @contextmanager
-def open_house(folder: Path, now: datetime = NOW, **environ: str) -> Iterator[House]:
+def open_app(folder: Path, now: datetime = NOW, **environ: str) -> Iterator[RunningApp]:
     """Development mode: no tokens, FHIR servers on this machine."""
     environ = {"DATABASE_URL": f"sqlite:///{folder}/store.sqlite3"} | environ
     app = create_app(load(environ, known()), clock=lambda: now)
     try:
-        yield House(app, folder, "MAGNESIUM_CDS_SITE" in environ)
+        yield RunningApp(app, folder, "MAGNESIUM_CDS_SITE" in environ)
     finally:
-        app.extensions["tools"].close()
+        app.extensions["dependencies"].close()
 
 
 @contextmanager
-def locked_house(
+def locked_app(
     folder: Path, bases: Sequence[str] = (), service: str = "", tenant: str = "", **environ: str
-) -> Iterator[House]:
+) -> Iterator[RunningApp]:
     """A site file with one caller, who may have FHIR servers at `bases` read; further lines of its two tables."""
     (folder / "keys.json").write_bytes(msgspec.json.encode({"keys": [KEY.as_dict(private=False)]}))
     (folder / "site.toml").write_text(
@@ -86,5 +87,5 @@ def locked_house(
         """,
         encoding="utf-8",
     )
-    with open_house(folder, MAGNESIUM_CDS_SITE=str(folder / "site.toml"), **environ) as house:
+    with open_app(folder, MAGNESIUM_CDS_SITE=str(folder / "site.toml"), **environ) as house:
         yield house

@@ -1,7 +1,7 @@
-"""Room for calls: how many are worked on at one time, and how many long bodies are held.
+"""How many calls are worked on at one time, and how many large bodies are held.
 
 There are many more threads than either, since a thread may also wait, for a slow client or a FHIR server. Without these
-bounds a crowd of calls would share the processor and all end late, and a crowd of long ones would not fit into a pod.
+bounds many calls would share the processor and all end late, and many large bodies would not fit into a pod.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import flask
 
 from service.errors import Overloaded
 
-AT_WORK = 4
-LONG = 256 * 1024
+MAX_CONCURRENT = 4
+LARGE_BODY_BYTES = 256 * 1024
 """Bytes; a usual chart has 70,000."""
-LONG_AT_ONCE = 4
+MAX_LARGE_BODIES = 4
 """A body of 5 MB needs 30 MB until it is answered."""
-PATIENCE = 3.0
+ACQUIRE_TIMEOUT = 3.0
 """Seconds; an EHR waits no longer for a card."""
 
 
-class Gate:
+class FairSemaphore:
     """Lets so many calls work at one time, first come, first served: `with gate: …`."""
 
-    def __init__(self, places: int = AT_WORK) -> None:
+    def __init__(self, places: int = MAX_CONCURRENT) -> None:
         self._free, self._queue, self._lock = places, deque[Lock](), Lock()
 
     def __enter__(self) -> None:
@@ -48,7 +48,7 @@ class Gate:
                 self._free += 1
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
+    def released(self) -> Iterator[None]:
         """A block in which a call that is let in waits for others, and another may work."""
         self.__exit__()
         try:
@@ -60,9 +60,9 @@ class Gate:
 _EXTENSION = "long-bodies"
 
 
-def watch_long_bodies(app: flask.Flask) -> None:
+def limit_large_bodies(app: flask.Flask) -> None:
     """Give the app its places for long bodies, each free again once its request is answered."""
-    slots = app.extensions[_EXTENSION] = Semaphore(LONG_AT_ONCE)
+    slots = app.extensions[_EXTENSION] = Semaphore(MAX_LARGE_BODIES)
 
     @app.teardown_request
     def leave(_error: BaseException | None) -> None:
@@ -70,10 +70,10 @@ def watch_long_bodies(app: flask.Flask) -> None:
             slots.release()
 
 
-def admit(length: int) -> None:
+def acquire_large_body_slot(length: int) -> None:
     """Before so much of a body is read: a long one waits until there is a place; Overloaded (503) if that is long."""
-    if length <= LONG or flask.g.get("long_body"):
+    if length <= LARGE_BODY_BYTES or flask.g.get("long_body"):
         return
-    if not flask.current_app.extensions[_EXTENSION].acquire(timeout=PATIENCE):
+    if not flask.current_app.extensions[_EXTENSION].acquire(timeout=ACQUIRE_TIMEOUT):
         raise Overloaded("too many long requests at one time; try again", retry_after=1)
     flask.g.long_body = True

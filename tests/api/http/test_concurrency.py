@@ -10,11 +10,17 @@ from time import monotonic, sleep
 import flask
 import pytest
 
-from service.api.room import LONG, LONG_AT_ONCE, Gate, admit, watch_long_bodies
+from service.api.http.concurrency import (
+    LARGE_BODY_BYTES,
+    MAX_LARGE_BODIES,
+    FairSemaphore,
+    acquire_large_body_slot,
+    limit_large_bodies,
+)
 
 
 @contextmanager
-def inside(gate: Gate, arrived: list[int], number: int) -> Iterator[Event]:
+def inside(gate: FairSemaphore, arrived: list[int], number: int) -> Iterator[Event]:
     """Another thread that goes through the gate, and stays until its event is set."""
     leave = Event()
 
@@ -41,7 +47,7 @@ def eventually(arrived: list[int], expected: set[int]) -> bool:
 
 
 def test_whoever_came_first_is_let_in_first_as_soon_as_there_is_a_place() -> None:
-    gate, arrived = Gate(2), list[int]()
+    gate, arrived = FairSemaphore(2), list[int]()
     with inside(gate, arrived, 1) as first, inside(gate, arrived, 2) as second:
         assert eventually(arrived, {1, 2})
         with inside(gate, arrived, 3), waiting(gate, 1), inside(gate, arrived, 4), waiting(gate, 2):
@@ -53,7 +59,7 @@ def test_whoever_came_first_is_let_in_first_as_soon_as_there_is_a_place() -> Non
 
 
 @contextmanager
-def waiting(gate: Gate, number: int) -> Iterator[None]:
+def waiting(gate: FairSemaphore, number: int) -> Iterator[None]:
     """Once so many wait at the gate."""
     until = monotonic() + 10
     while len(gate._queue) != number and monotonic() < until:
@@ -62,10 +68,10 @@ def waiting(gate: Gate, number: int) -> Iterator[None]:
 
 
 def test_a_call_that_steps_aside_leaves_its_place_to_another_and_gets_one_back() -> None:
-    gate, arrived = Gate(1), list[int]()
+    gate, arrived = FairSemaphore(1), list[int]()
     with gate, inside(gate, arrived, 1) as other:
         assert eventually(arrived, set())
-        with gate.aside():
+        with gate.released():
             assert eventually(arrived, {1})
             other.set()
     with gate:
@@ -73,20 +79,20 @@ def test_a_call_that_steps_aside_leaves_its_place_to_another_and_gets_one_back()
 
 
 def test_a_call_that_fails_gives_its_place_back() -> None:
-    gate = Gate(1)
+    gate = FairSemaphore(1)
     for _ in range(3):
-        with pytest.raises(ZeroDivisionError), gate, gate.aside():
+        with pytest.raises(ZeroDivisionError), gate, gate.released():
             raise ZeroDivisionError
     with gate:
         pass
 
 
-@pytest.mark.parametrize(("length", "takes"), [(LONG - 1, False), (LONG, False), (LONG + 1, True)])
-def test_a_body_takes_a_place_only_if_it_is_long_and_gives_it_back(length: int, takes: bool) -> None:
+@pytest.mark.parametrize(("more", "takes"), [(-1, False), (0, False), (1, True)])
+def test_a_body_takes_a_place_only_if_it_is_long_and_gives_it_back(more: int, takes: bool) -> None:
     app = flask.Flask("room")
-    watch_long_bodies(app)
-    for _ in range(LONG_AT_ONCE + 1):
+    limit_large_bodies(app)
+    for _ in range(MAX_LARGE_BODIES + 1):
         with app.test_request_context():
-            admit(length)
-            admit(length)  # of a body in chunks, told again: still one place
+            acquire_large_body_slot(LARGE_BODY_BYTES + more)
+            acquire_large_body_slot(LARGE_BODY_BYTES + more)  # of a body in chunks, told again: still one place
             assert ("long_body" in flask.g) is takes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.api.houses import VIEW, locked_house, open_house
+from tests.api.apps import VIEW, locked_app, open_app
 from tests.contract.messages import feedback, hook_request
 
 SANDBOX = "https://sandbox.cds-hooks.org"
@@ -14,7 +14,7 @@ PATHS = ("/cds-services", VIEW, f"{VIEW}/feedback", "/v1/evaluate")
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):
-    with locked_house(tmp_path_factory.mktemp("cors")) as house:
+    with locked_app(tmp_path_factory.mktemp("cors")) as house:
         yield house
 
 
@@ -78,7 +78,7 @@ HERE = {
 
 @pytest.mark.parametrize("origin", HERE)
 def test_in_development_pages_of_this_machine_may_call(tmp_path, origin):
-    with open_house(tmp_path) as house:
+    with open_app(tmp_path) as house:
         answer = house.client.get("/cds-services", headers={"Origin": origin})
     assert (answer.headers.get("Access-Control-Allow-Origin") == origin) is HERE[origin]
 

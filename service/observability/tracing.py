@@ -18,8 +18,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from service import __version__
-from service.api.telemetry import Stopwatch, TraceContext
 from service.logic.knowledge import VERSION
+from service.observability.timing import Stopwatch, TraceContext
 
 FLUSH_SECONDS = 2.0
 

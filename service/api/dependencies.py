@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from service.api.auth import Caller
-from service.api.room import Gate
+from service.api.auth.tokens import Caller
+from service.api.http.concurrency import FairSemaphore
 from service.fhir.client import FhirReader
 from service.fhir.snapshot import Site
 from service.net.urls import Network
@@ -16,7 +16,7 @@ from service.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class Dependencies:
     """The parts that a view needs."""
 
     settings: Settings
@@ -27,7 +27,11 @@ class Tools:
     authenticate: Callable[[str | None, str, datetime], Caller]
     rules_off: frozenset[str] = frozenset()
     silent: frozenset[str] = frozenset()
-    gate: Gate = field(default_factory=Gate)
+    gate: FairSemaphore = field(default_factory=FairSemaphore)
+
+    def mode(self, rule: str) -> str:
+        """What the site made of a rule: `on`, `silent` or `off`."""
+        return "off" if rule in self.rules_off else "silent" if rule in self.silent else "on"
 
     def close(self) -> None:
         """Store what waits, and let go of connections: at the end of a serving process."""

@@ -23,9 +23,8 @@ from service.cds.catalogue import BY_ID
 from service.errors import SettingsError
 from service.logic.knowledge import VERSION
 from service.settings import load
-from tests.api.houses import VIEW, House, locked_house, open_house
+from tests.api.apps import VIEW, RunningApp, locked_app, open_app
 from tests.api.test_privacy import CALLS, CANARY, NUMBER, TOKEN, fault
-from tests.api.test_telemetry import PACKAGE, PARENT, TRACE, stdout  # noqa: F401  a fixture
 from tests.cli.test_serve import COMMAND, answer, environment, port  # noqa: F401  a fixture
 from tests.contract.messages import evaluation, feedback, hook_request
 from tests.fhir.servers import (
@@ -43,6 +42,7 @@ from tests.fhir.servers import (
     then_reset,
     unconnectable,
 )
+from tests.observability.test_metrics import PACKAGE, PARENT, TRACE, stdout  # noqa: F401  a fixture
 
 SENT = f"00-{TRACE}-{PARENT}-01"
 STAGES = ["gather", "read", "evaluate", "render"]
@@ -54,7 +54,7 @@ def traced(tmp_path, monkeypatch):
     """Opens a house whose traces go to a base URL; they have been sent when its block ends."""
 
     @contextmanager
-    def opened(base: str, house: Any = open_house, **variables: str) -> Iterator[House]:
+    def opened(base: str, house: Any = open_app, **variables: str) -> Iterator[RunningApp]:
         variables = {ENDPOINT: base, **variables}
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
@@ -245,7 +245,7 @@ RESOURCE_SAYS = {
 
 def test_nothing_of_a_request_reaches_the_collector_but_words_of_ours(traced):
     with serving(reply(b"")) as collector:
-        with traced(collector.base, locked_house, service="max_body_bytes = 100000") as house:
+        with traced(collector.base, locked_app, service="max_body_bytes = 100000") as house:
             house.app.add_url_rule("/fault", view_func=fault)
             for act in CALLS.values():
                 act(house)
@@ -342,7 +342,8 @@ def test_a_collector_that_comes_back_is_sent_what_follows(traced):
 
 SERVED = """
 import sys
-from service.app import create_app, known
+from service.app import create_app
+from service.site import known
 from service.cli.setup import environment
 from service.settings import load
 app = create_app(load(environment(), known()))

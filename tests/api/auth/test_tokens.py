@@ -20,8 +20,8 @@ from joserfc.jwk import ECKey, RSAKey
 from structlog.testing import capture_logs
 from urllib3.exceptions import HTTPError
 
-from service.api.auth import LEEWAY_S, authenticate
-from service.api.keys import AGAIN_S, GIVEN_UP_S, MOST_WAITING, RETRY_S, STALE_S, KeyCache, fetcher
+from service.api.auth.jwks_cache import AGAIN_S, GIVEN_UP_S, MOST_WAITING, RETRY_S, STALE_S, KeyCache, fetcher
+from service.api.auth.tokens import LEEWAY_S, authenticate
 from service.errors import Unauthorised
 from service.net.outbound import session
 from service.settings import load

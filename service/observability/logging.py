@@ -29,26 +29,26 @@ ALLOWED = frozenset(
         "error", "trace", "jti", "source", "during", "detail", "waiting", "number", "why",
     }
 )  # fmt: skip
-LONGEST = 300  # characters of one value
+MAX_VALUE_LENGTH = 300  # characters of one value
 _LIBRARIES_SPEAK_FREELY = ("gunicorn",)  # of processes and signals
 _LIBRARIES_SPEAK_SELDOM = ("opentelemetry",)  # they complain of every batch that a collector does not take
-_SELDOM = 60.0  # seconds
-ROOM = 4096  # lines that may wait to be written: those of some busy seconds, a few MB
+_THROTTLE_SECONDS = 60.0  # seconds
+MAX_QUEUED = 4096  # lines that may wait to be written: those of some busy seconds, a few MB
 _GATHERING = 0.02  # s, in which lines come together; those of the last moment are lost if the process is killed
 _PAUSE, _LONGEST_PAUSE = 0.02, 0.5  # s between attempts while nothing can be written
 _AT_THE_END = 1.0  # s in which what waits may still be written
 Event = MutableMapping[str, Any]
-Say = Callable[[str], object]
-_at_once: Say = partial(print, flush=True)
+LineWriter = Callable[[str], object]
+_at_once: LineWriter = partial(print, flush=True)
 
 
-def log_to_stdout(level: str, *, readable: bool, say: Say = _at_once) -> None:
+def log_to_stdout(level: str, *, readable: bool, write: LineWriter = _at_once) -> None:
     """Send every log of this process, also those of libraries, to stdout: `readable` for people, else as JSON.
 
-    `say` prints a line; in a service that is `never_waiting`.
+    `write` prints a line; in a service that is `non_blocking`.
     """
     number = logging.getLevelNamesMapping()[level]
-    logger = SimpleNamespace(**dict.fromkeys(("debug", "info", "warning", "error", "critical"), say))
+    logger = SimpleNamespace(**dict.fromkeys(("debug", "info", "warning", "error", "critical"), write))
     structlog.configure(
         processors=_processors(structlog.dev.ConsoleRenderer(colors=False) if readable else _json),
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -62,22 +62,22 @@ def log_to_stdout(level: str, *, readable: bool, say: Say = _at_once) -> None:
         logging.getLogger(name).propagate = True
 
 
-def never_waiting(on_drop: Callable[[], object]) -> Say:
-    """Prints a line on stdout without waiting and without ever raising, whatever becomes of stdout: see `Lines`.
+def non_blocking(on_drop: Callable[[], object]) -> LineWriter:
+    """Prints a line on stdout without waiting and without ever raising: see `BufferedLineWriter`.
 
     To be called in the process that logs, after a fork. Where stdout was closed from the start, another file may have
     its number by now: then nothing is written.
     """
-    lines = Lines(-1 if sys.stdout is None else 1, on_drop)
+    lines = BufferedLineWriter(-1 if sys.stdout is None else 1, on_drop)
     atexit.register(lines.close)
     return lines.put
 
 
-class Lines:
+class BufferedLineWriter:
     """A bounded queue of lines, and the thread that writes them to the file with this number, in order and whole.
 
     A reader that stalls or has gone, and a disk that is full, hold up the thread alone: it tries again for ever. Once
-    `ROOM` lines wait, each further one is dropped and `on_drop` called.
+    `MAX_QUEUED` lines wait, each further one is dropped and `on_drop` called.
     """
 
     def __init__(self, file: int, on_drop: Callable[[], object]) -> None:
@@ -89,7 +89,7 @@ class Lines:
 
     def put(self, line: str) -> None:
         """Queue the line, or drop it."""
-        if self._lines.qsize() < ROOM:
+        if self._lines.qsize() < MAX_QUEUED:
             self._lines.put(line + "\n")
         else:
             self._on_drop()
@@ -146,7 +146,7 @@ def only_allowed(_logger: object, _method: str, event: Event) -> Event:
 
 
 def _short(value: object) -> object:
-    return value if not isinstance(value, str) or len(value) <= LONGEST else value[:LONGEST] + "…"
+    return value if not isinstance(value, str) or len(value) <= MAX_VALUE_LENGTH else value[:MAX_VALUE_LENGTH] + "…"
 
 
 def _json(_logger: object, _method: str, event: Event) -> str:
@@ -158,7 +158,7 @@ class _Library(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.addFilter(seldom())
+        self.addFilter(throttle())
 
     def emit(self, record: logging.LogRecord) -> None:
         """Never raises: what cannot be shown is named by its logger alone."""
@@ -186,14 +186,14 @@ def template(record: logging.LogRecord) -> str:
         return words
 
 
-def seldom() -> Callable[[logging.LogRecord], bool]:
+def throttle() -> Callable[[logging.LogRecord], bool]:
     """A filter that lets each line of the code of some libraries speak once a minute."""
     spoke: dict[tuple[str, int], float] = {}
 
     def passes(record: logging.LogRecord) -> bool:
         place = (record.pathname, record.lineno)
         if record.name.startswith(_LIBRARIES_SPEAK_SELDOM):
-            if abs(record.created - spoke.get(place, 0.0)) < _SELDOM:  # a clock that was set back silences nobody
+            if abs(record.created - spoke.get(place, 0.0)) < _THROTTLE_SECONDS:
                 return False
             spoke[place] = record.created
         return True

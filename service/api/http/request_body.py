@@ -13,7 +13,7 @@ import msgspec
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import RequestTimeout, UnsupportedMediaType
 
-from service.api import room
+from service.api.http import concurrency
 from service.errors import BadRequest, TooLarge
 
 JSON_TYPES = {"", "application/json", "application/fhir+json", "application/json+fhir", "text/json"}
@@ -106,7 +106,7 @@ def _whole() -> bytes:
 
 def _exactly(length: int) -> bytes:
     """A body of known length in one piece; Flask would read it in small ones and copy each several times."""
-    room.admit(length)
+    concurrency.acquire_large_body_slot(length)
     data: bytes = flask.request.environ["wsgi.input"].read(length)
     if len(data) < length:
         raise BadRequest("the body ended before the length that was stated")
@@ -120,7 +120,7 @@ def _in_chunks(limit: int) -> bytes:
         return b""  # neither length nor chunks: no body
     while len(data) <= limit and (part := stream.read(65_536)):
         data += part
-        room.admit(len(data))
+        concurrency.acquire_large_body_slot(len(data))
     return bytes(data)
 
 

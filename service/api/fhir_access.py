@@ -7,38 +7,39 @@ from collections.abc import Mapping
 
 import structlog
 
-from service.api import telemetry
-from service.api.auth import Caller
-from service.api.body import HookRequest
-from service.api.tools import Tools
+from service.api.auth.tokens import Caller
+from service.api.dependencies import Dependencies
+from service.api.http.instrumentation import stopwatch, traceparent
+from service.api.http.request_body import HookRequest
 from service.fhir.client import Pages
 from service.fhir.failure import ReadFailure
 from service.fhir.gather import Fetch
+from service.observability import metrics
 
 LOG = structlog.get_logger(__name__)
 
 
-def fetch_for(request: HookRequest, patient: str, caller: Caller, tools: Tools) -> Fetch | None:
+def fetch_for(request: HookRequest, patient: str, caller: Caller, deps: Dependencies) -> Fetch | None:
     """How to read from the FHIR server of this call; None when nobody gave access to this patient."""
     base, access = request.fhirServer, request.fhirAuthorization
     if not isinstance(base, str) or not base:
         return None
     token = access.access_token if access is not None and isinstance(access.access_token, str) else None
-    if tools.settings.authenticates and not token:
+    if deps.settings.authenticates and not token:
         return None
     if access is not None and isinstance(access.patient, str) and access.patient.removeprefix("Patient/") != patient:
         LOG.warning("token for another patient: not used", tenant=caller.name)
         return None
-    allowed = tools.settings.service.deadline_ms / 1000 - telemetry.watch().total()  # waiting for a turn counts
+    allowed = deps.settings.service.deadline_ms / 1000 - stopwatch().total()  # waiting for a turn counts
     deadline = time.monotonic() + min(allowed, _lifetime(request))
-    reader, permitted, trace = tools.readers[caller.tenant.fhir_networks], caller.tenant.allowed, telemetry.trace()
+    reader, permitted, trace = deps.readers[caller.tenant.fhir_networks], caller.tenant.allowed, traceparent()
 
     def fetch(queries: Mapping[str, str]) -> Mapping[str, Pages | ReadFailure]:
-        with tools.gate.aside():
+        with deps.gate.released():
             answers = reader.read(base, token, queries, deadline, lambda url: permitted(url) is not None, trace)
         for answer in answers.values():
             if failure := answer if isinstance(answer, ReadFailure) else answer.failure:
-                telemetry.count_fhir_failure(failure.kind)
+                metrics.count_fhir_failure(failure.kind)
         return answers
 
     return fetch

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from service.api.knowledge import citation_body
 from service.cds.cards import Presentation
 from service.decide import Decision
+from service.knowledge_json import citation_body
 from service.logic.evaluate import RuleResult
 from service.logic.knowledge import VERSION, Knowledge
 from service.logic.model import (

@@ -14,7 +14,7 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jws import CompactSignature, JWSRegistry
 
-from service.api.keys import KeyCache, Source
+from service.api.auth.jwks_cache import KeyCache, Source
 from service.errors import Unauthorised
 from service.net.jwks import PublicKey
 from service.settings import Settings

@@ -1,4 +1,4 @@
-"""JSON answers and the language of a call."""
+"""JSON answers, and the headers of every answer."""
 
 from __future__ import annotations
 
@@ -6,11 +6,6 @@ from typing import Any
 
 import flask
 import msgspec
-
-from service.api.auth import Caller
-from service.api.tools import Tools
-from service.cds.cards import Presentation
-from service.cds.wording import Wording, negotiate
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
@@ -24,7 +19,7 @@ def json_answer(body: Any, language: str = "", status: int = 200) -> flask.Respo
     return response
 
 
-def protect(app: flask.Flask) -> None:
+def security_headers(app: flask.Flask) -> None:
     """Headers of every answer: no guessing of types, no referrer, and what may be about a patient is kept nowhere."""
 
     @app.after_request
@@ -35,18 +30,3 @@ def protect(app: flask.Flask) -> None:
         if sensitive or response.status_code >= 400:
             response.headers["Cache-Control"] = "no-store"
         return response
-
-
-def presentation(tools: Tools, caller: Caller, language: str = "") -> Presentation:
-    """How cards are written for this call: the caller's order codes, the reader's language."""
-    site = tools.settings.service
-    default = caller.tenant.language or site.language
-    chosen = language or negotiate(flask.request.headers.get("Accept-Language", ""), default)
-    public = next((url for url in site.public_urls if url.startswith("https://")), "")
-    return Presentation(
-        wording=Wording(chosen, site.zone),
-        local_orders=caller.tenant.orders,
-        base_url=public,
-        rules_off=tools.rules_off,
-        silent=tools.silent,
-    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from service.api.tools import Tools
 from service.logic.knowledge import CHECKED_ON, Knowledge, Parameter, Reference
 from service.logic.model import Citation
 from service.logic.rules.rule import Rule
@@ -53,7 +52,7 @@ def parameter_body(parameter: Parameter, knowledge: Knowledge) -> dict[str, Any]
     return body
 
 
-def rule_body(rule: Rule, knowledge: Knowledge, tools: Tools) -> dict[str, Any]:
+def rule_body(rule: Rule, knowledge: Knowledge, mode: str) -> dict[str, Any]:
     """A rule: what it asks, when it fires, which numbers decide, on which sources it rests."""
     entry = knowledge.rules[rule.id]
     parameters = [name for name in entry.parameters if name in knowledge.parameters]
@@ -68,7 +67,7 @@ def rule_body(rule: Rule, knowledge: Knowledge, tools: Tools) -> dict[str, Any]:
         "guards": entry.guards,
         "limits": entry.limits,
         "hooks": sorted(hook.value for hook in rule.hooks),
-        "mode": "off" if rule.id in tools.rules_off else "silent" if rule.id in tools.silent else "on",
+        "mode": mode,
         "research": rule.research,
         "repeatDays": rule.repeat_days,
         "parameters": [parameter_body(knowledge.parameters[name], knowledge) for name in parameters],

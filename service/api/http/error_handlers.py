@@ -62,7 +62,7 @@ def outcome(status: int, issues: Iterable[dict[str, Any]], headers: dict[str, st
     return response
 
 
-def deliberate(error: MagnesiumCdsError) -> flask.Response:
+def handle_service_error(error: MagnesiumCdsError) -> flask.Response:
     """A deliberate error as its answer."""
     status, code = next(((s, c) for kind, s, c in _STATUS if isinstance(error, kind)), (500, "exception"))
     if isinstance(error, Unauthorised):
@@ -125,7 +125,7 @@ def unexpected(error: Exception) -> flask.Response:
 
 def register(app: flask.Flask) -> None:
     """Every error of the app becomes an OperationOutcome."""
-    app.register_error_handler(MagnesiumCdsError, deliberate)
+    app.register_error_handler(MagnesiumCdsError, handle_service_error)
     app.register_error_handler(HTTPException, http)
     app.register_error_handler(msgspec.MsgspecError, unreadable)
     app.register_error_handler(InvalidOperation, unreadable)

@@ -15,7 +15,7 @@ import pytest
 import structlog
 
 import service
-from service.api import logs
+from service.observability import logging as logs
 
 LONG = "x" * 100
 
@@ -27,10 +27,10 @@ class Pipe:
         self.reading, self.writing = os.pipe()
         os.set_blocking(self.reading, False)
         self.heard = b""
-        self.writers: list[logs.Lines] = []
+        self.writers: list[logs.BufferedLineWriter] = []
 
-    def logged(self, on_drop: Callable[[], object]) -> logs.Lines:
-        self.writers.append(logs.Lines(self.writing, on_drop))
+    def logged(self, on_drop: Callable[[], object]) -> logs.BufferedLineWriter:
+        self.writers.append(logs.BufferedLineWriter(self.writing, on_drop))
         return self.writers[-1]
 
     def lines(self, number: int) -> list[str]:
@@ -88,13 +88,13 @@ def test_lines_come_out_whole_and_each_thread_s_in_its_order(pipe):
 def test_while_nobody_reads_lines_wait_then_are_dropped_and_counted_and_nobody_waits(pipe):
     dropped = []
     lines = pipe.logged(lambda: dropped.append(1))
-    number = 4 * logs.ROOM
+    number = 4 * logs.MAX_QUEUED
     began = monotonic()
     for one in range(number):
         lines.put(f"{one} {LONG}")
     assert monotonic() - began < 2
     kept = number - len(dropped)
-    assert logs.ROOM <= kept <= 3 * logs.ROOM
+    assert logs.MAX_QUEUED <= kept <= 3 * logs.MAX_QUEUED
     heard = pipe.lines(kept)
     assert len(heard) == kept
     assert heard == sorted(heard, key=lambda line: int(line.split()[0]))
@@ -117,7 +117,7 @@ def test_what_cannot_be_written_is_tried_again_without_a_gap_or_a_cut(pipe):
 def test_without_a_reader_the_end_waits_a_second(pipe, reader):
     if reader == "has gone":
         pipe.leave()
-    lines = logs.Lines(-1, no_drop) if reader == "was never there" else pipe.logged(no_drop)
+    lines = logs.BufferedLineWriter(-1, no_drop) if reader == "was never there" else pipe.logged(no_drop)
     for _ in range(1000):
         lines.put(LONG)
     began = monotonic()
@@ -139,8 +139,8 @@ def test_at_the_end_what_waits_is_written(pipe):
 
 SCRIPT = """
 import atexit, logging, structlog
-from service.api import logs
-logs.log_to_stdout("INFO", readable={readable}, say=logs.never_waiting(int))
+from service.observability import logging as logs
+logs.log_to_stdout("INFO", readable={readable}, write=logs.non_blocking(int))
 atexit.register(lambda: structlog.get_logger().info("at the end"))
 structlog.get_logger().info("decision", tenant="clinic", patient="Ivanova")
 logging.getLogger("gunicorn.error").log(35, "Worker %d", 7)

@@ -18,13 +18,16 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 import service
-from service.api import logs, operations, problems, telemetry
-from service.api.selftest import broken_rules
-from service.api.telemetry import Stopwatch
+from service.api import operations
+from service.api.http import error_handlers
+from service.api.self_test import broken_rules
 from service.cds.catalogue import BY_ID, PREFETCH_KEYS
 from service.fhir.failure import FailureKind
 from service.logic.rules import RULES
-from tests.api.houses import VIEW, locked_house, open_house
+from service.observability import logging as logs
+from service.observability import metrics
+from service.observability.timing import Stopwatch
+from tests.api.apps import VIEW, locked_app, open_app
 from tests.contract.messages import NOW, evaluation, feedback, having, hook_request
 from tests.fhir.servers import reply, serving
 
@@ -33,7 +36,7 @@ PACKAGE = Path(service.__file__).parent
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):
-    with open_house(tmp_path_factory.mktemp("telemetry")) as house:
+    with open_app(tmp_path_factory.mktemp("telemetry")) as house:
         yield house
 
 
@@ -125,7 +128,7 @@ def test_a_decision_is_one_line_of_json_that_says_who_asked_what_and_how_long_ea
 
 
 def test_the_line_of_a_caller_names_tenant_and_issuer(tmp_path, stdout):
-    with locked_house(tmp_path) as house:
+    with locked_app(tmp_path) as house:
         house.post(VIEW, hook_request())
         house.post(VIEW, hook_request(prefetch={}))
         house.client.post(VIEW, json=hook_request())
@@ -137,7 +140,7 @@ def test_the_line_of_a_caller_names_tenant_and_issuer(tmp_path, stdout):
 
 
 def test_nothing_of_one_request_is_said_of_the_next(tmp_path, stdout):
-    with locked_house(tmp_path) as house:
+    with locked_app(tmp_path) as house:
         house.post(VIEW, hook_request())
         house.client.get("/no-such")
     last = stdout()[-1]
@@ -151,7 +154,7 @@ def test_what_is_not_on_the_list_does_not_get_out(stdout):
     )
     (line,) = stdout()
     assert line.keys() == {"event", "level", "time", "kind", "error"}
-    assert len(line["error"]) <= logs.LONGEST + 1
+    assert len(line["error"]) <= logs.MAX_VALUE_LENGTH + 1
 
 
 def test_an_exception_is_its_type_and_place_without_its_words(stdout):
@@ -161,7 +164,7 @@ def test_an_exception_is_its_type_and_place_without_its_words(stdout):
         structlog.get_logger().error("unexpected", exc_info=error)
     (line,) = stdout()
     assert line["error"] == "ValueError"
-    assert "test_telemetry.py" in line["trace"][-1]
+    assert "test_metrics.py" in line["trace"][-1]
     assert "Ivanova" not in str(line)
 
 
@@ -203,7 +206,7 @@ def test_libraries_are_heard_from_warnings_on(stdout):
 
 
 def test_a_library_that_complains_without_end_is_heard_once_a_minute_from_each_place():
-    passes = logs.seldom()
+    passes = logs.throttle()
 
     def heard(name: str, line: int, at: float) -> bool:
         record = logging.LogRecord(name, 30, "exporter.py", line, "Failed %s", ("x",), None)
@@ -281,7 +284,7 @@ def test_what_happens_is_counted_once(house, metric):
 def test_probes_pages_and_strays_are_not_counted_as_calls(house, path):
     def calls() -> float:
         return sum(
-            s.value for metric in telemetry.REQUESTS.collect() for s in metric.samples if s.name.endswith("_total")
+            s.value for metric in metrics.REQUESTS.collect() for s in metric.samples if s.name.endswith("_total")
         )
 
     before = calls()
@@ -309,11 +312,11 @@ def test_a_failing_fhir_server_is_counted_by_kind(house, kind):
 
 def test_a_fault_of_the_store_is_counted(tmp_path):
     before = sample("store_faults_total", kind="feedback")
-    with open_house(tmp_path, DATABASE_URL="sqlite:////proc/none/store.sqlite3") as house:
+    with open_app(tmp_path, DATABASE_URL="sqlite:////proc/none/store.sqlite3") as house:
         assert house.post(f"{VIEW}/feedback", feedback()).status_code == 503
         house.post(VIEW, hook_request())
         assert "magnesium_cds_store_waiting 1.0" in house.client.get("/metrics").text
-        house.app.extensions["tools"].store.close(0)
+        house.app.extensions["dependencies"].store.close(0)
     assert sample("store_faults_total", kind="feedback") == before + 1
 
 
@@ -346,7 +349,8 @@ def test_series_that_alerts_watch_begin_at_zero(house):
 
 def test_several_processes_are_counted_together(tmp_path):
     script = """
-from service.app import create_app, known
+from service.app import create_app
+from service.site import known
 from service.settings import load
 client = create_app(load({"DATABASE_URL": "sqlite:///%s/s.sqlite3"}, known())).test_client()
 client.post("/cds-services/magnesium-patient-view", json={})
@@ -387,21 +391,21 @@ def test_a_sound_service_is_ready(house):
 
 
 def test_without_its_database_it_is_ready_and_says_so(tmp_path):
-    with open_house(tmp_path, DATABASE_URL="sqlite:////proc/none/store.sqlite3") as house:
+    with open_app(tmp_path, DATABASE_URL="sqlite:////proc/none/store.sqlite3") as house:
         answer = house.client.get("/health/ready")
         assert (answer.status_code, answer.json["checks"]) == (200, {"knowledge": "ok", "store": "failing"})
         assert house.post(VIEW, hook_request()).json["cards"]
-        house.app.extensions["tools"].store.close(0)
+        house.app.extensions["dependencies"].store.close(0)
 
 
 def test_without_its_knowledge_it_is_not_ready_and_names_the_rules(house):
-    tools = house.app.extensions["tools"]
-    kept = {name: value for name, value in tools.site.knowledge.parameters.items() if name != "mg-severe"}
-    knowledge = replace(tools.site.knowledge, parameters=kept)
-    lame = replace(tools, site=replace(tools.site, knowledge=knowledge))
+    deps = house.app.extensions["dependencies"]
+    kept = {name: value for name, value in deps.site.knowledge.parameters.items() if name != "mg-severe"}
+    knowledge = replace(deps.site.knowledge, parameters=kept)
+    lame = replace(deps, site=replace(deps.site, knowledge=knowledge))
     assert "R-011" in broken_rules(lame.site, NOW)
     app = flask.Flask("lame")
-    problems.register(app)
+    error_handlers.register(app)
     app.register_blueprint(operations.blueprint(lame))
     answer = app.test_client().get("/health/ready")
     assert answer.status_code == 503

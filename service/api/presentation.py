@@ -1,0 +1,25 @@
+"""How the cards of a call are written: in the reader's language, with the caller's order codes."""
+
+from __future__ import annotations
+
+import flask
+
+from service.api.auth.tokens import Caller
+from service.api.dependencies import Dependencies
+from service.cds.cards import Presentation
+from service.cds.wording import Wording, negotiate
+
+
+def presentation(deps: Dependencies, caller: Caller, language: str = "") -> Presentation:
+    """How cards are written for this call: the caller's order codes, the reader's language."""
+    site = deps.settings.service
+    default = caller.tenant.language or site.language
+    chosen = language or negotiate(flask.request.headers.get("Accept-Language", ""), default)
+    public = next((url for url in site.public_urls if url.startswith("https://")), "")
+    return Presentation(
+        wording=Wording(chosen, site.zone),
+        local_orders=caller.tenant.orders,
+        base_url=public,
+        rules_off=deps.rules_off,
+        silent=deps.silent,
+    )

@@ -1,0 +1,1 @@
+"""The service at work, as its operators see it: times, counts, traces and the log."""
