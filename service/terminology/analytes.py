@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import tomllib
+import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
 from types import MappingProxyType
@@ -24,14 +25,19 @@ _SYSTEMS = {
     "http://npu-terminology.org": "npu",
     "http://www.npu-terminology.org": "npu",
     "http://www.ama-assn.org/go/cpt": "cpt",
+    "urn:oid:2.16.840.1.113883.6.12": "cpt",
+    "http://terminology.hl7.org/codesystem/v2-0074": "v2-0074",
+    "http://hl7.org/fhir/v2/0074": "v2-0074",
     "http://mimic.mit.edu/fhir/mimic/codesystem/mimic-d-labitems": "mimic",
     "http://fhir.mimic.mit.edu/codesystem/d-lab-items": "mimic",
 }
 # Words that say a name does not mean serum or plasma; a bare name such as "Magnesium" is read as serum.
 _OTHER_SPECIMEN = re.compile(
-    r"urin|моч|ادرار|orina|\brbc\b|erythro|eritro|эритро|red (?:blood )?cell|گلبول|dialys|диализ|csf|liquor|ликвор|"
-    r"stool|"
-    r"faec|fec(?:al|es)|кал\b|hair|волос|sweat|whole blood|цельн|fluid|intake|water|tissue",
+    r"urin|моч(?!ев)|ادرار|orin|\brbc\b|erythro|eritro|эритро|red (?:blood )?cell|گلبول|dialys|диализ|csf|liquor|"
+    r"ликвор|stool|faec|fec(?:al|es)|кал\b|hair|волос|sweat|whole blood|цельн|fluid|intake|water|tissue|"
+    r"pleur|плевр|ascit|асцит|ex[su]+dat|экссудат|trans+udat|транссудат|punktat|пунктат|effusion|выпот|amnio|амнио|"
+    r"synovi|синови|periton|перитон|\bbile\b|желч|gastric|saliva|speichel|слюн|sputum|мокрот|drainage|lymph|"
+    r"breast milk|meconium|harn|stuhl|\bfeci\b|\bselles\b|\bfezes\b|\blcr\b|مدفوع|بزاق|نخاع|جنب|آسیت",
     re.IGNORECASE,
 )
 
@@ -50,6 +56,8 @@ class LabCodes:
 
     codes: Mapping[tuple[str, str], Meaning]
     names: Mapping[str, Analyte]
+    symbols: Mapping[str, Analyte]  # too short to be a name by themselves: "K" is one only in "K level", "S-K"
+    idle_words: frozenset[str]  # of a level, a measurement, serum or plasma
     panels: Mapping[str, tuple[Analyte, ...]]
     others: frozenset[str]
 
@@ -62,8 +70,21 @@ class LabCodes:
         return code in self.others and system_of(system) == "loinc"
 
     def by_name(self, name: str) -> Analyte | None:
-        """The analyte of a whole name, or None; names of other specimens are never read as serum."""
-        return self.names.get(fold(name))
+        """The analyte of a whole name in any of its languages, or None.
+
+        Words that say only "a level, in serum" do not count: "Magnesium Lvl", "S-Kalium" and "Potassium [Moles/volume]
+        in Serum or Plasma" are names; "Magnesium sulfate" and "Ferritin" are none. A name with the words of another
+        specimen is read only if it is listed whole ("magnesium in urine").
+        """
+        folded = fold(_LOINC_PROPERTY.sub(" ", name))
+        if (whole := self.names.get(folded)) is not None:
+            return _unless_whole_blood(whole, name, folded)
+        words = [word for word in folded.split() if word not in self.idle_words]
+        core = " ".join(words)
+        if core == folded or names_other_specimen(name):
+            return None
+        found = self.names.get(core) or self.symbols.get(core)
+        return _unless_whole_blood(found, name, folded) if found else None
 
     def panel(self, system: str, code: str) -> tuple[Analyte, ...]:
         """The analytes that an ordered panel contains."""
@@ -72,7 +93,7 @@ class LabCodes:
     def with_codes(self, local: Mapping[tuple[str, str], Analyte]) -> LabCodes:
         """The table with a site's own codes; (system, code) -> analyte."""
         extra = {(system_of(system), code): Meaning(analyte) for (system, code), analyte in local.items()}
-        return LabCodes(MappingProxyType(dict(self.codes) | extra), self.names, self.panels, self.others)
+        return replace(self, codes=MappingProxyType(dict(self.codes) | extra))
 
 
 @lru_cache(maxsize=1024)
@@ -84,10 +105,23 @@ def system_of(system: str) -> str:
     return _SYSTEMS.get(plain, plain)
 
 
+_MARKS = str.maketrans({"\u200c": " "} | dict.fromkeys("™®©℠\xad\u200b\u200d\u200e\u200f\u2060\ufeff"))
+_PERSIAN = str.maketrans({"ي": "ی", "ى": "ی", "ك": "ک", "ة": "ه"})
+_LOINC_PROPERTY = re.compile(r"\[(?:mass|moles|mass or moles|substance|measurement)[^\]]{0,40}\]", re.IGNORECASE)
+
+
 @lru_cache(maxsize=4096)
 def fold(name: str) -> str:
-    """A name without case, punctuation and double blanks."""
-    return " ".join(re.sub(r"[^\w]+", " ", name.lower().replace("\u200c", " "), flags=re.UNICODE).split())
+    """A name without case, accents, trademarks, soft hyphens and punctuation; Persian letters in one spelling."""
+    letters = unicodedata.normalize("NFKD", name.translate(_MARKS).casefold())
+    plain = "".join(letter for letter in letters if not unicodedata.combining(letter)).translate(_PERSIAN)
+    return " ".join(re.sub(r"[\W_]+", " ", plain).split())
+
+
+def _unless_whole_blood(analyte: Analyte, name: str, folded: str) -> Analyte | None:
+    """In a LOINC name "in Blood" means whole blood, which is not serum where magnesium is concerned."""
+    whole_blood = _LOINC_PROPERTY.search(name) and "blood" in folded.split() and "serum" not in folded.split()
+    return None if whole_blood and analyte is Analyte.SERUM_MAGNESIUM else analyte
 
 
 @lru_cache(maxsize=4096)
@@ -99,7 +133,7 @@ def names_other_specimen(text: str) -> bool:
 def _load() -> LabCodes:
     text = files(__package__).joinpath("analytes.toml").read_text(encoding="utf-8")
     table = tomllib.loads(text)
-    others, panels = table.pop("other_specimen"), table.pop("panels")
+    others, panels, idle, short = (table.pop(key) for key in ("other_specimen", "panels", "idle_words", "symbols"))
     codes: dict[tuple[str, str], Meaning] = {}
     names: dict[str, Analyte] = {}
     for key, row in table.items():
@@ -111,7 +145,12 @@ def _load() -> LabCodes:
         names.update({fold(name): analyte for name in row.get("names", ())})
     held = {code: tuple(Analyte(name) for name in listed) for code, listed in panels.items()}
     return LabCodes(
-        MappingProxyType(codes), MappingProxyType(names), MappingProxyType(held), frozenset(others["loinc"])
+        codes=MappingProxyType(codes),
+        names=MappingProxyType(names),
+        symbols=MappingProxyType({fold(name): Analyte(key) for name, key in short.items()}),
+        idle_words=frozenset(map(fold, idle["words"].split())),
+        panels=MappingProxyType(held),
+        others=frozenset(others["loinc"]),
     )
 
 
