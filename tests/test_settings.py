@@ -68,6 +68,23 @@ def test_development_reads_fhir_servers_on_this_machine_only():
     assert not allowed("http://10.0.0.1/fhir")
 
 
+def test_the_secret_is_long_stands_in_one_place_and_is_never_quoted(tmp_path):
+    long, short, file = "k" * 32, "k" * 31, tmp_path / "secret"
+    file.write_text(f"{long}\nsecond line", encoding="utf-8")
+    assert load({}).secret == ""
+    assert load({"MAGNESIUM_CDS_SECRET": long}).secret == long
+    assert load({"MAGNESIUM_CDS_SECRET_FILE": str(file)}).secret == long
+    assert long not in repr(load({"MAGNESIUM_CDS_SECRET": long}))
+    for environ, word in (
+        ({"MAGNESIUM_CDS_SECRET": short}, "32 characters"),
+        ({"MAGNESIUM_CDS_SECRET": long, "MAGNESIUM_CDS_SECRET_FILE": str(file)}, "only one"),
+        ({"MAGNESIUM_CDS_SECRET_FILE": str(tmp_path / "none")}, "cannot be read"),
+    ):
+        (problem,) = problems(load, environ)
+        assert word in problem
+        assert short not in problem
+
+
 def test_development_with_tenants_authenticates_them(site):
     assert site(TENANT, mode="development").authenticates
 

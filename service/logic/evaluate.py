@@ -31,6 +31,7 @@ class Assessment:
     judgements: tuple[RuleResult, ...]
     gate: str
     stale_after: datetime
+    case: Case  # the patient by organ, as the rules saw them
 
     def outcome(self, rule_id: str) -> Outcome:
         """The outcome of one rule."""
@@ -43,7 +44,7 @@ def evaluate(
     """Judge one patient by every rule; rules in `off` are not asked."""
     case = Case(patient, knowledge)
     judgements = tuple(RuleResult(rule, _judge(rule, case, off)) for rule in rules)
-    return Assessment(patient, judgements, case.gate, _stale_after(case))
+    return Assessment(patient, judgements, case.gate, _stale_after(case), case)
 
 
 def _stale_after(case: Case) -> datetime:

@@ -34,6 +34,7 @@ class Settings:
     host: str
     port: int
     database_url: str = field(repr=False)
+    secret: str = field(repr=False)  # the key of what is kept under keyed hashes; "" for none
     log_level: str
     web_threads: int
     traces: bool  # sent to a collector; how, the OpenTelemetry SDK reads from its own variables
@@ -75,7 +76,10 @@ def load(environ: Mapping[str, str], known: Known = _NOTHING) -> Settings:
 
 COLLECTOR = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 PROTOCOL = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-MODE, SITE, LOG_LEVEL = OURS = ("MAGNESIUM_CDS_MODE", "MAGNESIUM_CDS_SITE", "MAGNESIUM_CDS_LOG_LEVEL")
+MODE, SITE, LOG_LEVEL = "MAGNESIUM_CDS_MODE", "MAGNESIUM_CDS_SITE", "MAGNESIUM_CDS_LOG_LEVEL"
+SECRET, SECRET_FILE = "MAGNESIUM_CDS_SECRET", "MAGNESIUM_CDS_SECRET_FILE"  # noqa: S105  names of variables
+OURS = (MODE, SITE, LOG_LEVEL, SECRET, SECRET_FILE)
+SHORTEST_SECRET = 32  # characters
 
 
 def _mode(environ: Mapping[str, str], problems: list[str]) -> Mode:
@@ -91,6 +95,7 @@ def _settings(environ: Mapping[str, str], mode: Mode, site: Site, problems: list
         host=_host(environ, mode, problems),
         port=port,
         database_url=_database_url(environ, mode, problems),
+        secret=_secret(environ, problems),
         log_level=_choice(environ, LOG_LEVEL, ("INFO", "DEBUG", "WARNING", "ERROR"), problems),
         web_threads=_number(environ, "WEB_THREADS", 128, 512, problems),
         traces=_traces(environ, problems),
@@ -142,6 +147,19 @@ def _database_url(environ: Mapping[str, str], mode: Mode, problems: list[str]) -
     elif url and mode is Mode.PRODUCTION:
         problems += _in_clear_text(url, environ)
     return url or "sqlite:///var/magnesium-cds.sqlite3"
+
+
+def _secret(environ: Mapping[str, str], problems: list[str]) -> str:
+    """MAGNESIUM_CDS_SECRET or the first line of the file; never quoted in a problem."""
+    secret, file = environ.get(SECRET, ""), environ.get(SECRET_FILE, "")
+    if secret and file:
+        problems.append(f"{SECRET}: {SECRET_FILE} is set too; only one of them can be meant")
+    if file and not (secret := _first_line(Path(file))):
+        problems.append(f"{SECRET_FILE}: cannot be read or is empty")
+    elif secret and len(secret) < SHORTEST_SECRET:
+        name = SECRET_FILE if file else SECRET
+        problems.append(f"{name}: must have {SHORTEST_SECRET} characters or more, such as `openssl rand -hex 32` gives")
+    return secret
 
 
 def _in_clear_text(url: str, environ: Mapping[str, str]) -> list[str]:

@@ -16,20 +16,28 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from service.errors import StoreUnavailable
+from service.store.batch import SharedTransaction
 from service.store.database import DeadlineExecutor, open_engine, statement_deadline, unavailable, upgrade
 from service.store.feedback import FeedbackItem, storable
+from service.store.repeat import Pair, RepeatMemory, read_sightings
+from service.store.repeat import Row as SightingRow
 from service.store.replay import SeenTokens, digest
+from service.store.secret import Secret
 from service.store.summary import SummaryRow, summarise
-from service.store.tables import CARDS, FEEDBACK, JTI
+from service.store.tables import CARDS, FEEDBACK, JTI, SIGHTINGS
 from service.store.writer import Row, Writer
 
+Q = TypeVar("Q")
 T = TypeVar("T")
+Claim = tuple[dict[str, Any], datetime]
+"""A row of `jti`, and the moment at which it is claimed."""
 JTI_DEADLINE = 0.2  # s
+SIGHTINGS_DEADLINE = 0.1  # s
 FEEDBACK_DEADLINE = 2.0  # s
 SUMMARY_DEADLINE = 5.0  # s
 WRITE_DEADLINE = 2.0  # s, of the writer thread for one batch
 JTI_REMEMBERED = 50_000  # per process
-QUICK_WORKERS, SLOW_WORKERS = 4, 3  # threads, each with at most one connection; the writer has one more
+SHARED, SLOW_WORKERS = 2, 3  # threads, each with at most one connection; the writer has one more
 PURGE_EVERY, PURGE_AGAIN = 3600.0, 60.0  # s; the latter after a failure
 PURGE_BATCH = 1000  # rows per transaction
 STORING = frozenset({"jti", "write", "feedback"})  # what proves that rows can be stored; reading does not
@@ -67,8 +75,9 @@ class Store:
     """One database, used by one process; safe for threads. Make it after the server has forked.
 
     Nothing is opened here: the database may be down. `on_fault` is called, from any thread, with the kind of each
-    fault: `jti` (answered from memory), `write` (failed and will be tried again), `dropped` (once per row given up: the
-    queue full, or refused), `feedback`, `summary` and `ping` (the caller was told), `purge`, `migrate`.
+    fault: `jti` (answered from memory), `repeat` (no card was held back), `write` (failed and will be tried again),
+    `dropped` (once per row given up: the queue full, or refused), `feedback`, `summary` and `ping` (the caller was
+    told), `purge`, `migrate`.
     """
 
     def __init__(
@@ -80,17 +89,24 @@ class Store:
         capacity: int = 10_000,
         retention: timedelta = timedelta(days=400),
         migrate: bool = False,
+        secret: Secret | None = None,
     ) -> None:
-        """`clock` gives the aware time to the writer thread; with `migrate` that thread first calls `upgrade`."""
+        """`clock` gives the aware time to the writer thread; with `migrate` that thread first calls `upgrade`.
+
+        `secret` is that of the site; without one the repeat guard is off.
+        """
         self._url, self._clock, self._on_fault, self._retention = url, clock, on_fault, retention
-        self._engine = open_engine(url, QUICK_WORKERS + SLOW_WORKERS + 1)
-        self._quick = DeadlineExecutor("store-jti", QUICK_WORKERS)  # of its own: no slow summary delays a card
+        self._engine = open_engine(url, SHARED + SLOW_WORKERS + 1)
+        self._claims = SharedTransaction("store-jti", self._transacting(_claim))  # its own: no summary delays a card
+        self._sightings = SharedTransaction("store-repeat", self._transacting(read_sightings))
         self._slow = DeadlineExecutor("store", SLOW_WORKERS)
         self._seen_tokens = SeenTokens(JTI_REMEMBERED)
         self._failing: set[str] = set()
         self._to_migrate = migrate
         self._purge_due = 0.0
         self._writer = Writer(self._write, self._maintain, capacity)
+        self._secret = secret
+        self.repeats = RepeatMemory(secret, self._recall, lambda rows: self._enqueue([(SIGHTINGS, r) for r in rows]))
 
     @property
     def waiting(self) -> int:
@@ -118,7 +134,8 @@ class Store:
             return True
         row = {"issuer": key[0], "digest": key[1], "expires_at": expires.astimezone(UTC)}
         try:
-            return not self._ask(self._quick, "jti", JTI_DEADLINE, lambda connection: _claim(connection, row, now))
+            with self._noting("jti"):
+                return not self._claims.ask((row, now), JTI_DEADLINE)
         except StoreUnavailable:
             self._enqueue([(JTI, row)])
             return False
@@ -138,12 +155,14 @@ class Store:
             self._delete(CARDS, CARDS.c.issued_on < oldest)
             + self._delete(FEEDBACK, FEEDBACK.c.received_on < oldest)
             + self._delete(JTI, JTI.c.expires_at <= now.astimezone(UTC))
+            + self._delete(SIGHTINGS, SIGHTINGS.c.expires_at <= now.astimezone(UTC))
         )
 
     def close(self, timeout: float = 5.0) -> int:
         """Store what waits, for `timeout` seconds at most, and let go of the database; the number of rows lost."""
         lost = self._writer.close(timeout)
-        self._quick.close()
+        self._claims.close()
+        self._sightings.close()
         self._slow.close()
         self._engine.dispose()
         self._dropped(lost, "closed before they could be stored")
@@ -161,6 +180,13 @@ class Store:
                 return self._transact(work)
             except SQLAlchemyError as fault:
                 raise unavailable(fault) from fault
+
+    def _recall(self, pair: Pair) -> list[SightingRow]:
+        with self._noting("repeat"):
+            return self._sightings.ask(pair, SIGHTINGS_DEADLINE)
+
+    def _transacting(self, work: Callable[[Connection, list[Q]], list[T]]) -> Callable[[list[Q]], list[T]]:
+        return lambda questions: self._transact(lambda connection: work(connection, questions))
 
     def _transact(self, work: Callable[[Connection], T]) -> T:
         with self._engine.begin() as connection:
@@ -288,6 +314,21 @@ def _insert(connection: Connection, rows: Sequence[Row]) -> None:
         values = [row for its_table, row in rows if its_table is table]
         if values:
             connection.execute(_new(connection, table).on_conflict_do_nothing().returning(*table.primary_key), values)
+    _upsert_sightings(connection, [row for table, row in rows if table is SIGHTINGS])
+
+
+def _upsert_sightings(connection: Connection, rows: Sequence[SightingRow]) -> None:
+    """What was shown last is kept, in whatever order replicas tell it."""
+    newest = {tuple(row[column.name] for column in SIGHTINGS.primary_key): row for row in rows}
+    if not newest:
+        return
+    insert = _new(connection, SIGHTINGS)
+    told = {c.name: insert.excluded[c.name] for c in SIGHTINGS.c if not c.primary_key}
+    key = list(SIGHTINGS.primary_key)
+    upsert = insert.on_conflict_do_update(
+        index_elements=key, set_=told, where=SIGHTINGS.c.shown_at <= insert.excluded.shown_at
+    )
+    connection.execute(upsert.returning(*key), [newest[each] for each in sorted(newest)])
 
 
 def _record(connection: Connection, rows: list[dict[str, Any]]) -> FeedbackReport:
@@ -299,12 +340,22 @@ def _record(connection: Connection, rows: list[dict[str, Any]]) -> FeedbackRepor
     return FeedbackReport(stored, len(rows) - stored, sum(row["card"] not in known for row in rows))
 
 
-def _claim(connection: Connection, row: dict[str, Any], now: datetime) -> bool:
-    """True for the one who is first to store this id, or first after its expiry."""
-    insert = _new(connection, JTI).values(row)
+def _claim(connection: Connection, claims: list[Claim]) -> list[bool]:
+    """True for those who are the first to store their id, or the first after its expiry; the same id wins once."""
+    now = min(moment for _, moment in claims).astimezone(UTC)
+    rows = {(row["issuer"], row["digest"]): row for row, _ in claims}
+    insert = _new(connection, JTI)
     claim = insert.on_conflict_do_update(
         index_elements=[JTI.c.issuer, JTI.c.digest],
         set_={"expires_at": insert.excluded.expires_at},
-        where=JTI.c.expires_at <= now.astimezone(UTC),
+        where=JTI.c.expires_at <= now,
     )
-    return connection.execute(claim.returning(JTI.c.digest)).first() is not None
+    in_order = [rows[key] for key in sorted(rows)]  # so that replicas do not deadlock
+    won = {tuple(row) for row in connection.execute(claim.returning(JTI.c.issuer, JTI.c.digest), in_order)}
+    return [_take(won, (row["issuer"], row["digest"])) for row, _ in claims]
+
+
+def _take(won: set[tuple[Any, ...]], key: tuple[str, str]) -> bool:
+    taken = key in won
+    won.discard(key)
+    return taken

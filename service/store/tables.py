@@ -37,6 +37,7 @@ FEEDBACK = Table(
     Column("reason_display", Text, nullable=False),
     Column("comment", Text, nullable=False),
     Column("received_on", Date, nullable=False),
+    Column("tenant", Text, nullable=False, server_default=""),
     Index("feedback_received_on", "received_on"),
 )
 
@@ -47,4 +48,23 @@ JTI = Table(
     Column("digest", Text, primary_key=True),  # SHA-256, hexadecimal
     Column("expires_at", DateTime(timezone=True), nullable=False),
     Index("jti_expires_at", "expires_at"),
+)
+
+# Of the repeat guard: what was shown to whom, all of it under the site's secret (`repeat.py`).
+SIGHTINGS = Table(
+    "sightings",
+    METADATA,
+    Column("patient", Text, primary_key=True),  # keyed hash
+    Column("reader", Text, primary_key=True),  # keyed hash of the user
+    Column("rule", Text, primary_key=True),
+    Column("result", Text, primary_key=True),
+    Column("level", Text, nullable=False),
+    Column("shown_at", DateTime(timezone=True), nullable=False),
+    Column("newest_result_at", DateTime(timezone=True)),
+    Column("overridden_at", DateTime(timezone=True)),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("card", Text, nullable=False),  # keyed hash, by which an override finds what it is about
+    Column("state", Text, nullable=False),  # JSON: magnesium, its side and tier, keyed hashes of facts
+    Index("sightings_card", "card"),
+    Index("sightings_expires_at", "expires_at"),
 )

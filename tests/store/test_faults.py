@@ -312,6 +312,8 @@ def test_a_read_only_database_is_not_ready_and_reading_it_is_not_having_it_back(
     url, fail_over = failover
     store, _ = open_store(url)
     assert soon_fine(lambda: store.ping(2))
+    store.remember_cards([card("before")])
+    settle(store)  # the writer's first look at what is old is over: it would say that the store is lost
     configure(fail_over(), "default_transaction_read_only", "on")
     calls: list[Callable[[], object]] = [
         lambda: store.record_feedback("s", [accepted("c")], NOW),

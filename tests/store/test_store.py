@@ -247,8 +247,9 @@ def test_nothing_stored_has_a_place_for_the_patient(url: str) -> None:
     columns = {
         "cards": "uuid service tenant issued_on rules indicator version suggestions",
         "feedback": "card outcome outcome_at service suggestions reason_system reason_code reason_display comment"
-        " received_on",
+        " received_on tenant",
         "jti": "issuer digest expires_at",
+        "sightings": "patient reader rule result level shown_at newest_result_at overridden_at expires_at card state",
     }
     for table, names in columns.items():
         if url.startswith("sqlite"):

@@ -1,0 +1,184 @@
+"""What the repeat guard remembers of a user and a patient, and how: keyed hashes, and no more than it compares.
+
+Patient and user are hashed separately, each with the tenant, so that one patient can be forgotten. The facts of a
+situation (a drug, a closed gate) are hashed with the patient: they can be compared, not read.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from threading import Lock
+from time import monotonic
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, select
+
+from service.errors import StoreUnavailable
+from service.logic.model import Indicator
+from service.logic.repeat_guard import Key, Sighting, Situation
+from service.store.secret import Secret
+from service.store.tables import SIGHTINGS
+
+NO_SECRET = "no secret is set (MAGNESIUM_CDS_SECRET or MAGNESIUM_CDS_SECRET_FILE)"  # noqa: S105  words
+NO_ANSWER = "the store does not answer"
+LATELY = 60.0  # s for which this process knows what it has shown before the database does
+MOST_RECENT = 5_000  # pairs of user and patient
+PAUSE = 5.0  # s after a failure in which the database is not asked, so that no card waits for it again
+
+Row = dict[str, Any]
+Pair = tuple[str, str]
+"""The hashes of a patient and of a user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A finding that stands on a card: what is remembered of it, and until when."""
+
+    key: Key
+    sighting: Sighting
+    expires: datetime
+
+
+class RepeatMemory:
+    """Asks and tells the database what was shown to whom. Without a secret, or while it fails, it is off."""
+
+    def __init__(
+        self,
+        secret: Secret | None,
+        ask: Callable[[Pair], list[Row]],
+        tell: Callable[[Sequence[Row]], None],
+        seconds: Callable[[], float] = monotonic,
+    ) -> None:
+        """`ask` gives the rows of a pair or raises StoreUnavailable; `tell` has rows stored soon."""
+        self._secret, self._ask, self._tell, self._seconds = secret, ask, tell, seconds
+        self._recent = _Recent(seconds)
+        self._off_until = float("-inf")
+
+    @property
+    def off(self) -> str:
+        """Why nothing is held back at present, "" if the guard works."""
+        if self._secret is None:
+            return NO_SECRET
+        return NO_ANSWER if self._seconds() < self._off_until else ""
+
+    def pair(self, tenant: str, patient: str, user: str) -> Pair:
+        """The hashes under which a user's looks at a patient are kept."""
+        return self.hash("patient", tenant, patient), self.hash("user", tenant, user)
+
+    def hash(self, kind: str, *parts: str) -> str:
+        """A keyed hash; only with a secret."""
+        assert self._secret is not None  # noqa: S101  the caller has looked at `off`
+        return self._secret.pseudonym(kind, *parts)
+
+    def veiled(self, situation: Situation, pair: Pair) -> Situation:
+        """The situation with its facts as keyed hashes."""
+        return replace(situation, facts=frozenset(self.hash("fact", pair[0], f)[:12] for f in situation.facts))
+
+    def recall(self, pair: Pair) -> Mapping[Key, Sighting] | None:
+        """What this user was shown of this patient; None if that cannot be known now."""
+        try:
+            stored = {(row["rule"], row["result"]): _sighting(row) for row in self._ask(pair)}
+        except StoreUnavailable:
+            self._off_until = self._seconds() + PAUSE
+            return None
+        for key, sighting in self._recent.of(pair).items():
+            if key not in stored or stored[key].shown_at < sighting.shown_at:
+                stored[key] = sighting
+        return stored
+
+    def remember(self, pair: Pair, card: str, shown: Iterable[Shown]) -> None:
+        """What a card says was shown; kept at once in this process, and soon in the database."""
+        said = list(shown)
+        self._recent.add(pair, {each.key: each.sighting for each in said})
+        self._tell([_row(pair, self.hash("card", card), each) for each in said])
+
+
+class _Recent:
+    """What this process showed within the last minute."""
+
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self._seconds, self._lock = seconds, Lock()
+        self._pairs: OrderedDict[Pair, tuple[float, Mapping[Key, Sighting]]] = OrderedDict()
+
+    def add(self, pair: Pair, shown: Mapping[Key, Sighting]) -> None:
+        with self._lock:
+            _, before = self._pairs.pop(pair, (0.0, {}))
+            self._pairs[pair] = self._seconds(), {**before, **shown}
+            while self._pairs and (len(self._pairs) > MOST_RECENT or self._is_old(next(iter(self._pairs)))):
+                self._pairs.popitem(last=False)
+
+    def of(self, pair: Pair) -> Mapping[Key, Sighting]:
+        with self._lock:
+            return self._pairs[pair][1] if pair in self._pairs and not self._is_old(pair) else {}
+
+    def _is_old(self, pair: Pair) -> bool:
+        return self._seconds() - self._pairs[pair][0] > LATELY
+
+
+# ---- rows -----------------------------------------------------------------------------------------------------------
+
+
+class _State(msgspec.Struct, frozen=True):
+    mg: Decimal | None
+    side: int
+    tier: int
+    facts: list[str]
+
+
+def _row(pair: Pair, card: str, shown: Shown) -> Row:
+    seen, now = shown.sighting, shown.sighting.situation
+    state = _State(now.mg, now.side, now.tier, sorted(now.facts))
+    return {
+        "patient": pair[0],
+        "reader": pair[1],
+        "rule": shown.key[0],
+        "result": shown.key[1],
+        "level": seen.level.value,
+        "shown_at": seen.shown_at.astimezone(UTC),
+        "newest_result_at": seen.newest and seen.newest.astimezone(UTC),
+        "overridden_at": None,
+        "expires_at": shown.expires.astimezone(UTC),
+        "card": card,
+        "state": msgspec.json.encode(state).decode(),
+    }
+
+
+def _sighting(row: Row) -> Sighting:
+    state = msgspec.json.decode(row["state"], type=_State)
+    situation = Situation(state.mg, state.side, state.tier, frozenset(state.facts))
+    shown, newest, overridden = (_utc(row[name]) for name in ("shown_at", "newest_result_at", "overridden_at"))
+    assert shown is not None  # noqa: S101  the column is never empty
+    return Sighting(Indicator(row["level"]), shown, situation, newest, overridden)
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    """SQLite gives times without their zone."""
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+
+
+def read_sightings(connection: Connection, pairs: Sequence[Pair]) -> list[list[Row]]:
+    """The rows of each pair, in one query."""
+    patients, readers = {patient for patient, _ in pairs}, {reader for _, reader in pairs}
+    wanted = SIGHTINGS.c.patient.in_(patients) & SIGHTINGS.c.reader.in_(readers)
+    found: dict[Pair, list[Row]] = {}
+    for row in connection.execute(select(SIGHTINGS).where(wanted)).mappings():
+        found.setdefault((row["patient"], row["reader"]), []).append(dict(row))
+    return [found.get(pair, []) for pair in pairs]
+
+
+def override(connection: Connection, cards: Mapping[str, datetime]) -> None:
+    """The findings of these cards (hashes) were overridden at these times: they are kept for their interval again."""
+    wanted = select(SIGHTINGS).where(SIGHTINGS.c.card.in_(sorted(cards))).order_by(*SIGHTINGS.primary_key)
+    for row in connection.execute(wanted).mappings().all():
+        at, shown = cards[row["card"]], _utc(row["shown_at"])
+        before = _utc(row["overridden_at"])
+        if before is not None and before >= at:
+            continue
+        expires = max(timedelta(), at - (shown or at)) + (_utc(row["expires_at"]) or at)
+        own = [column == row[column.name] for column in SIGHTINGS.primary_key]
+        connection.execute(SIGHTINGS.update().where(*own).values(overridden_at=at, expires_at=expires))
