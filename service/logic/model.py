@@ -212,6 +212,7 @@ class Order:
     selected: bool = True
     test: Analyte | None = None
     medication: Medication | None = None
+    draws_blood: bool = False  # a blood chemistry or haematology test or panel, ours or not
 
 
 @dataclass(frozen=True, slots=True)

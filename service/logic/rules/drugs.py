@@ -83,10 +83,10 @@ def switched_ppis(case: Case) -> list[Medication]:
     """Other proton pump inhibitors that were taken at the time of an earlier low magnesium (decision 36)."""
     lows = [r for r in case.usable(Analyte.SERUM_MAGNESIUM) if r is not case.mg and case.classify(r) == "low"]
     past = (m for m in case.patient.medications if m.classes & PPI and m.exposure is Exposure.ENDED)
-    return [m for m in past if m not in case.ppis and any(_taken_at(m, r) for r in lows)]
+    return [m for m in past if m not in case.ppis and any(taken_at(m, r) for r in lows)]
 
 
-def _taken_at(drug: Medication, result: LabResult) -> bool:
+def taken_at(drug: Medication, result: LabResult) -> bool:
     """The drug was begun before the result and not ended by then."""
     if result.taken is None or drug.end is None or drug.end.end < result.taken.start:
         return False

@@ -1,40 +1,156 @@
-"""R-091: is magnesium known and in range before a drug that lowers it?"""
+"""R-091: is magnesium known and in range before a drug that lowers it, or that a low magnesium makes dangerous?"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from service.logic.case import Case
-from service.logic.case.drugs import CNI_MTOR, EGFR_ANTIBODY, LOOP_OR_THIAZIDE, NEPHROTOXIC, PLATINUM
+from service.logic.case.drugs import (
+    CNI_MTOR,
+    EGFR_ANTIBODY,
+    LOOP_OR_THIAZIDE,
+    NEPHROTOXIC,
+    PLATINUM,
+    PPI,
+    QT_ANTIARRHYTHMIC,
+    WASTING_GROUPS,
+)
 from service.logic.case.results import below
-from service.logic.model import Analyte, Finding, Indicator, Medication, NotMet, Proposal
-from service.logic.rules.drugs import ppi_duration
-from service.logic.rules.orders.drafts import drafts, ordered_drugs
+from service.logic.model import Analyte, Finding, Indicator, LabResult, Medication, NotMet, Proposal
+from service.logic.rules.drugs import ppi_duration, taken_at
+from service.logic.rules.orders.drafts import drafts, magnesium_products, ordered_drugs
+from service.logic.rules.orders.indication import potassium_low
 from service.logic.rules.rule import Answer
-from service.logic.rules.words import dated, drugs, last_magnesium, references
+from service.logic.rules.words import aged, drugs, last_magnesium, references
 from service.logic.text import Text
+
+_RHYTHM = QT_ANTIARRHYTHMIC | {"cardiac_glycoside"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Baseline:
+    """A drafted drug that lowers magnesium and how far back a level counts; `strong`: a missing level is a warning."""
+
+    drug: Medication
+    window: timedelta
+    strong: bool
 
 
 def wasting_drug(case: Case) -> Answer:
-    """R-091: a magnesium-wasting drug is ordered: is the magnesium known, and is it in range?"""
-    concerned = [(drug, window, serious) for drug, window, serious in _baselines(case)]
-    if not concerned:
+    """R-091: the gravest of: a low magnesium before the drug, a PPI again, a level that is missing, cisplatin."""
+    baselines = list(_baselines(case))
+    found = [
+        finding
+        for finding in (
+            _low_before(case, baselines),
+            _ppi_again(case),
+            _rhythm(case),
+            _missing(case, baselines),
+            _cisplatin(case),
+        )
+        if finding is not None
+    ]
+    if not found:
         return NotMet()
-    low = [drug for drug, window, _ in concerned if _low_within(case, window)]
-    if low:
-        return _low_before(case, low)
-    due = [(drug, serious) for drug, window, serious in concerned if not _known_within(case, window)]
+    first, *others = sorted(found, key=lambda finding: -finding.indicator.rank)
+    beside = (Text("{issue}.", issue=finding.text) for finding in others)
+    tests = tuple(dict.fromkeys(test for finding in found for test in finding.tests))
+    return replace(first, advice=(*first.advice, *beside), tests=tests)
+
+
+def _baselines(case: Case) -> Iterator[_Baseline]:
+    for order in drafts(case):
+        drug = order.medication
+        if drug is None:
+            continue
+        if drug.classes & (PLATINUM | EGFR_ANTIBODY | NEPHROTOXIC):
+            yield _Baseline(drug, case.duration("baseline-strong"), strong=True)
+        elif drug.classes & (LOOP_OR_THIAZIDE | CNI_MTOR):
+            yield _Baseline(drug, case.duration("baseline-usual"), strong=False)
+        elif drug.classes & PPI:
+            yield _Baseline(drug, case.duration("baseline-ppi"), strong=False)
+
+
+def _low_before(case: Case, baselines: list[_Baseline]) -> Finding | None:
+    """Magnesium known low; for a diuretic or PPI only while nothing is done about it (decision 22)."""
+    treated = bool(magnesium_products(case)) or case.low_is_handled
+    low = [b.drug for b in baselines if _low_within(case, b.window) and (b.strong or not treated)]
+    if not low or case.mg is None:
+        return None
+    severe = below(case.mg, case.limit("mg-severe", case.mg))
+    slight = Indicator.INFO if case.marginally_low else Indicator.WARNING
+    first = Text("Correct magnesium first.")
+    return Finding(
+        "correct-first",
+        Indicator.CRITICAL if severe else slight,
+        text=Text("{mg} low before {drugs}", mg=aged(case, case.mg), drugs=drugs(low, 2)),
+        why=Text("The drug lowers magnesium further."),
+        proposals=(Proposal(case.knowledge.doses["correct-with"], first),),
+        tests=() if case.mg_is_current else (Analyte.SERUM_MAGNESIUM,),
+        evidence=references(case.mg, *low),
+        action=Text("correct it first"),
+    )
+
+
+def _low_within(case: Case, window: timedelta) -> bool:
+    """The baseline lies within the drug's window and is low, and not only by a low protein."""
+    return _known_within(case, window) and case.mg_class == "low" and not case.pseudo
+
+
+def _known_within(case: Case, window: timedelta) -> bool:
+    usable = case.mg is not None and not (case.mg_is_current and not case.mg_reliable)
+    return usable and case.mg is not None and case.age_of(case.mg) <= window
+
+
+def _missing(case: Case, baselines: list[_Baseline]) -> Finding | None:
+    """No level within the drug's window; for a diuretic or PPI only with a second risk (decision 22)."""
+    due = [b for b in baselines if _baseline_matters(case, b)]
     if not due or Analyte.SERUM_MAGNESIUM in case.patient.pending:
-        return NotMet()
+        return None
+    ordered = [b.drug for b in due]
     return Finding(
         "baseline-needed",
-        Indicator.WARNING if any(serious for _, serious in due) else Indicator.INFO,
-        text=Text("Check magnesium before: {drugs}.", drugs=drugs(drug for drug, _ in due)),
+        Indicator.WARNING if any(b.strong for b in due) else Indicator.INFO,
+        text=Text("Magnesium not known before {drugs}", drugs=drugs(ordered)),
         why=last_magnesium(case),
         tests=(Analyte.SERUM_MAGNESIUM, *_beside_baseline(case)),
-        evidence=references(case.mg) + tuple(drug.reference for drug, _ in due),
+        evidence=references(case.mg, *ordered),
+        action=Text("check it with the next draw"),
     )
+
+
+def _baseline_matters(case: Case, baseline: _Baseline) -> bool:
+    classes = baseline.drug.classes
+    if _known_within(case, baseline.window):
+        return bool(classes & LOOP_OR_THIAZIDE) and _nothing_known(case)
+    if baseline.strong or classes & CNI_MTOR:
+        return True
+    return _second_risk(case, baseline.drug) and (not classes & PPI or _ppi_is_long(case, baseline.drug))
+
+
+def _nothing_known(case: Case) -> bool:
+    """Neither magnesium nor potassium nor creatinine is current: a level of an earlier stay is no baseline."""
+    return not case.mg_is_current and case.potassium is None and case.creatinine is None
+
+
+def _second_risk(case: Case, drug: Medication) -> bool:
+    """Digoxin, a second wasting class, a low potassium, eGFR below 60, or neither potassium nor creatinine on file."""
+    drafted = {name for name, members in WASTING_GROUPS.items() if ordered_drugs(case, members)}
+    own = {name for name, members in WASTING_GROUPS.items() if drug.classes & members}
+    second = (drafted | set(case.wasting_groups)) - own
+    digoxin = case.digoxin or ordered_drugs(case, frozenset({"cardiac_glycoside"}))
+    nothing = case.potassium is None and case.creatinine is None
+    return bool(second or digoxin or potassium_low(case) or nothing) or case.gate not in {"normal", "unknown"}
+
+
+def _ppi_is_long(case: Case, drug: Medication) -> bool:
+    """Planned or taken for months, or beside a diuretic or digoxin."""
+    planned = drug.end.end - drug.start.start if drug.start is not None and drug.end is not None else None
+    running, span = ppi_duration(case), case.duration("ppi-possible")
+    long = any(time is not None and time >= span for time in (planned, running))
+    return long or bool(ordered_drugs(case, LOOP_OR_THIAZIDE) or case.diuretics or case.digoxin)
 
 
 def _beside_baseline(case: Case) -> Iterator[Analyte]:
@@ -44,51 +160,88 @@ def _beside_baseline(case: Case) -> Iterator[Analyte]:
         yield Analyte.CREATININE
 
 
-def _low_within(case: Case, window: timedelta) -> bool:
-    """The baseline lies within the drug's window and is low, and not only by a low protein."""
-    return _known_within(case, window) and case.mg_class == "low" and not case.pseudo
-
-
-def _low_before(case: Case, ordered: list[Medication]) -> Finding:
-    assert case.mg is not None  # noqa: S101  magnesium is low
-    severe = below(case.mg, case.limit("mg-severe", case.mg))
-    first = Text("Correct magnesium first.")
+def _rhythm(case: Case) -> Finding | None:
+    """Digoxin or a QT-prolonging antiarrhythmic: a warning at a low magnesium or potassium, else both must be known."""
+    ordered = ordered_drugs(case, _RHYTHM)
+    if not ordered:
+        return None
+    low_mg = case.mg_low and not (case.pseudo or case.low_is_handled or magnesium_products(case))
+    low_k = potassium_low(case) and not ordered_drugs(case, frozenset({"potassium_salt"}))
+    low = [r for r, is_low in ((case.mg, low_mg), (case.potassium, low_k)) if r is not None and is_low]
+    if low:
+        return _low_before_rhythm(case, ordered, low)
+    missing = [a for a in _unknown(case) if a not in case.patient.pending]
+    if not missing:
+        return None
     return Finding(
-        "correct-first",
-        Indicator.CRITICAL if severe else Indicator.WARNING,
-        text=Text("Magnesium {dated} is low before {drugs}.", dated=dated(case.mg), drugs=drugs(ordered, 2)),
-        why=Text("The drug lowers magnesium further."),
-        proposals=(Proposal(case.knowledge.doses["correct-with"], first),),
-        tests=() if case.mg_is_current else (Analyte.SERUM_MAGNESIUM,),
-        evidence=references(case.mg) + tuple(drug.reference for drug in ordered),
+        "rhythm-drug-unknown",
+        Indicator.INFO,
+        text=Text("{drugs} ordered, magnesium or potassium not current", drugs=drugs(ordered)),
+        why=last_magnesium(case),
+        tests=tuple(dict.fromkeys((*missing, *_beside_baseline(case)))),
+        evidence=references(case.mg, case.potassium, *ordered),
+        action=Text("check both"),
     )
 
 
-def _baselines(case: Case) -> Iterator[tuple[Medication, timedelta, bool]]:
-    """Draft wasting drugs with the window in which a baseline counts, and whether a missing one is a warning."""
-    for order in drafts(case):
-        drug = order.medication
-        if drug is None:
-            continue
-        if drug.classes & (PLATINUM | EGFR_ANTIBODY | NEPHROTOXIC):
-            yield drug, case.duration("baseline-strong"), True
-        elif drug.classes & (LOOP_OR_THIAZIDE | CNI_MTOR):
-            yield drug, case.duration("baseline-usual"), False
-        elif drug.classes & {"ppi"} and _ppi_matters(case, drug):
-            yield drug, case.duration("baseline-ppi"), False
+def _unknown(case: Case) -> Iterator[Analyte]:
+    if not case.mg_reliable:
+        yield Analyte.SERUM_MAGNESIUM
+    if case.potassium is None:
+        yield Analyte.POTASSIUM
 
 
-def _ppi_matters(case: Case, drug: Medication) -> bool:
-    planned = None
-    if drug.start is not None and drug.end is not None:
-        planned = drug.end.end - drug.start.start
-    running = ppi_duration(case)
-    span = case.duration("ppi-possible")
-    long = (planned is not None and planned >= span) or (running is not None and running >= span)
-    beside = ordered_drugs(case, LOOP_OR_THIAZIDE) or case.diuretics or case.digoxin
-    return long or bool(beside)
+def _low_before_rhythm(case: Case, ordered: list[Medication], low: list[LabResult]) -> Finding:
+    correct = Proposal(case.knowledge.doses["correct-with"], Text("Correct it first."))
+    return Finding(
+        "rhythm-drug-low",
+        Indicator.WARNING,
+        text=Text("{drugs} with {results}", drugs=drugs(ordered), results=tuple(aged(case, r) for r in low)),
+        why=Text("A low magnesium or potassium makes its arrhythmias likelier."),
+        proposals=(correct,) if case.mg in low else (),
+        tests=tuple(a for a in _unknown(case) if a not in case.patient.pending),
+        evidence=references(*low, *ordered),
+        action=Text("correct it first"),
+    )
 
 
-def _known_within(case: Case, window: timedelta) -> bool:
-    usable = case.mg is not None and not (case.mg_is_current and not case.mg_reliable)
-    return usable and case.mg is not None and case.age_of(case.mg) <= window
+def _ppi_again(case: Case) -> Finding | None:
+    """A PPI within a year of a low magnesium that came on one (decision 36)."""
+    ordered, window = ordered_drugs(case, PPI), case.duration("ppi-again")
+    episode = _low_on_ppi(case, window) if ordered else None
+    if episode is None:
+        return None
+    firm = bool(case.tags & {"gi_bleed", "gi_bleeding", "ppi_indication"})
+    return Finding(
+        "ppi-again",
+        Indicator.INFO if firm else Indicator.WARNING,
+        text=Text("{drugs} again: {mg} was low on a PPI", drugs=drugs(ordered, 1), mg=aged(case, episode)),
+        why=Text("Another PPI is a likely cause whatever its duration."),
+        evidence=references(episode, *ordered),
+        action=Text("needs a magnesium plan") if firm else Text("H2 blocker if possible, else measure magnesium"),
+    )
+
+
+def _low_on_ppi(case: Case, window: timedelta) -> LabResult | None:
+    """The newest low magnesium of the last year that was taken during a PPI which was then stopped."""
+    past = [m for m in case.patient.medications if m.classes & PPI and m not in case.ppis]
+    for result in case.usable(Analyte.SERUM_MAGNESIUM):
+        recent = case.age_of(result) <= window and case.classify(result) == "low"
+        if recent and any(taken_at(drug, result) for drug in past):
+            return result
+    return None
+
+
+def _cisplatin(case: Case) -> Finding | None:
+    """Magnesium with the hydration protects the kidney at a normal level too (decision 39)."""
+    ordered = [m for m in ordered_drugs(case, PLATINUM) if any(i.name == "cisplatin" for i in m.ingredients)]
+    if not ordered or magnesium_products(case) or case.gate_closed or case.mg_high:
+        return None
+    return Finding(
+        "cisplatin-hydration",
+        Indicator.INFO,
+        text=Text("Cisplatin: magnesium with the hydration if the protocol has none"),
+        why=Text("Fewer acute kidney injuries in a large cohort; association only."),
+        evidence=references(*ordered),
+        action=Text("check the protocol"),
+    )

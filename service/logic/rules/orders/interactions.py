@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from service.logic.case import Case
 from service.logic.case.drugs import MAGNESIUM_PRODUCT, magnesium_route
 from service.logic.knowledge import Interaction
-from service.logic.model import Finding, Indicator, Medication, NotMet
+from service.logic.model import Finding, Indicator, Medication, NotMet, Schedule
 from service.logic.rules.orders.drafts import drafts, magnesium_products
 from service.logic.rules.rule import Answer
 from service.logic.rules.words import drugs
@@ -25,10 +25,12 @@ def interactions(case: Case) -> Answer:
     if not pairs:
         return NotMet()
     found = list(dict.fromkeys(other for _, other, _ in pairs))
+    scheduled = any(not (mg.once or mg.schedule is Schedule.AS_NEEDED) for _, _, mg in pairs)
     return Finding(
         "interaction",
-        Indicator.WARNING,
-        text=Text("Oral magnesium binds or weakens: {drugs}.", drugs=drugs(found)),
+        Indicator.WARNING if scheduled else Indicator.INFO,
+        text=Text("Oral magnesium binds or weakens {drugs}", drugs=drugs(found, len(found))),
+        action=Text("separate them"),
         advice=tuple(dict.fromkeys(_keep_apart(interaction, other) for interaction, other, _ in pairs)),
         evidence=tuple(dict.fromkeys(item.reference for _, other, mg in pairs for item in (other, mg))),
     )

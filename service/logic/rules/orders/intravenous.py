@@ -7,140 +7,113 @@ from decimal import Decimal
 
 from service.logic.case import Case
 from service.logic.case.drugs import magnesium_route
-from service.logic.case.person import OBSTETRIC, UNSTABLE_RHYTHM
-from service.logic.model import Analyte, Finding, Indicator, Medication, NotMet
+from service.logic.model import Analyte, Finding, Indicator, Medication, NotMet, Schedule
 from service.logic.rules.excess import antidote_dose
-from service.logic.rules.kidney import gate_unknown
-from service.logic.rules.magnesium import excess_tier
-from service.logic.rules.orders.doses import grams_ordered, grams_per_day, grams_per_dose, rate_mg_min, with_running
+from service.logic.rules.orders.bolus import bolus_issues
+from service.logic.rules.orders.doses import Course, course, grams_per_dose, of_kind, rate_mg_min
 from service.logic.rules.orders.drafts import is_parenteral, magnesium_products
+from service.logic.rules.orders.indication import emergency_coded, emergency_told
 from service.logic.rules.orders.issue import Issue, gravest_first
+from service.logic.rules.orders.kidney import kidney_issues
+from service.logic.rules.orders.level import level_issues
 from service.logic.rules.rule import Answer
-from service.logic.rules.words import dated, drugs, references
+from service.logic.rules.words import dated, drugs, references, sign_words
 from service.logic.text import Text
 from service.logic.units import rounded
 
-EMERGENCY_ORDER = UNSTABLE_RHYTHM | OBSTETRIC | {"asthma_severe", "tetany", "seizure_acute"}
-
 
 def iv_magnesium(case: Case) -> Answer:
-    """R-092: intravenous magnesium is ordered: kidney, level, dose, rate and contraindications, in that order."""
+    """R-092: intravenous magnesium is ordered: contraindications, kidney, level, dose, rate; all as one (21)."""
     ordered = sorted((m for m in magnesium_products(case) if is_parenteral(m)), key=lambda m: (m.name, m.reference))
     if not ordered:
         return NotMet()
-    together = [*_level_issues(case), *_kidney_issues(case, ordered), *_day_issues(case, ordered)]
-    issues = [*together, *(issue for drug in ordered for issue in _iv_issues(case, drug))]
-    issues = list({issue.code: issue for issue in issues}.values())
-    if case.coded(*sorted(EMERGENCY_ORDER)):
-        issues = [_softened(issue) for issue in issues]
-    worst = max((issue.indicator for issue in issues), key=lambda i: i.rank, default=Indicator.INFO)
-    counted = [issue for issue in issues if issue.indicator is not Indicator.INFO]
+    issues = _issues(case, ordered)
     rates = [rate for drug in ordered if (rate := rate_mg_min(drug)) is not None]
+    worst = gravest_first(issues)[0] if issues else None
     return Finding(
         "+".join(issue.code for issue in issues) or "no-issue",
-        worst,
-        text=_iv_text(counted, ordered),
+        worst.indicator if worst else Indicator.INFO,
+        text=worst.text if worst else Text("IV magnesium ordered: {drugs}", drugs=drugs(ordered, 1)),
         why=_level_and_kidney(case),
-        advice=(*(issue.text for issue in gravest_first(issues)), *_iv_monitoring(case, counted)),
+        advice=(
+            *(issue.line for issue in gravest_first(issues)[1:]),
+            *_notes(case, ordered),
+            *_monitoring(case, issues),
+        ),
+        tests=tuple(_tests(case)) if issues else (),
         values={"rate_mg_min": rounded(max(rates), 1)} if rates else {},
-        evidence=references(case.mg, case.creatinine) + tuple(drug.reference for drug in ordered),
+        evidence=references(case.mg, case.creatinine, *ordered),
+        action=worst.action if worst else None,
+        context_only=not issues,
     )
 
 
-def _iv_text(issues: list[Issue], ordered: list[Medication]) -> Text:
-    if not issues:
-        return Text("IV magnesium ordered ({drugs}): monitor as below.", drugs=drugs(ordered, 1))
-    worst = gravest_first(issues)[0]
-    if len(issues) == 1:
-        return Text("IV magnesium ordered: {issue}", issue=worst.text)
-    return Text("IV magnesium ordered, {count} points to check: {issue}", count=len(issues), issue=worst.text)
-
-
-def _emergency_order(case: Case) -> bool:
-    """An emergency indication, coded or only told: then nobody waits for a level."""
-    return bool(case.tags & EMERGENCY_ORDER)
+def _issues(case: Case, ordered: list[Medication]) -> list[Issue]:
+    """Every point once, each as loud as an emergency lets it be."""
+    whole = course(case, ordered)
+    issues = [
+        *_contraindications(case),
+        *bolus_issues(case),
+        *kidney_issues(case, ordered, whole),
+        *level_issues(case, ordered, whole),
+        *_dose_issues(case, whole),
+        *(issue for drug in ordered for issue in (*_rate_issues(case, drug), *_patient_issues(case, drug))),
+    ]
+    if emergency_coded(case):
+        issues = [_softened(issue) for issue in issues]
+    return list({issue.code: issue for issue in issues}.values())
 
 
 def _softened(issue: Issue) -> Issue:
     """An emergency is never blocked: kidney, rate and dose stay visible as a warning."""
-    kept = issue.code in {"magnesium-high", "heart-block-or-myasthenia"} or issue.indicator is Indicator.INFO
-    return issue if kept else Issue(issue.code, Indicator.WARNING, issue.text)
+    kept = issue.code in {"magnesium-high", "toxicity", "myasthenia"} or issue.indicator is Indicator.INFO
+    return issue if kept else Issue(issue.code, Indicator.WARNING, issue.text, issue.action)
 
 
-def _iv_issues(case: Case, drug: Medication) -> Iterator[Issue]:
-    yield from _child_issues(case, drug)
-    yield from _rate_issues(case, drug)
-    yield from _patient_issues(case, drug)
+def _contraindications(case: Case) -> Iterator[Issue]:
+    """Heart block and myasthenia, each said (decision 44); in torsades magnesium stays first line beside pacing."""
+    for tag in ("heart_block", "myasthenia"):
+        for sign in case.condition(tag)[:1]:
+            if tag == "heart_block" and case.bolus_indicated:
+                text, action = Text("{sign} with torsades", sign=sign_words(sign)), Text("pacing at hand")
+                yield Issue("heart-block", Indicator.WARNING, text, action)
+            else:
+                text = Text("{sign}: IV magnesium is contraindicated by the label", sign=sign_words(sign))
+                action = Text("stop, or only with monitoring by a specialist")
+                yield Issue(tag.replace("_", "-"), Indicator.CRITICAL, text, action)
 
 
-def _level_issues(case: Case) -> Iterator[Issue]:
-    if case.mg_high and excess_tier(case) != "protocol-range":
-        yield Issue("magnesium-high", Indicator.CRITICAL, Text("Serum magnesium is already high: stop."))
-    elif case.mg_normal and not _emergency_order(case):
-        yield Issue("not-low", Indicator.INFO, Text("Serum magnesium is in range: is replacement needed?"))
-    elif not case.mg_is_current and not _emergency_order(case):
-        yield Issue("no-magnesium", Indicator.WARNING, Text("No current serum magnesium."))
-    elif case.mg_is_current and not case.mg_reliable and not _emergency_order(case):
-        yield Issue("unreliable", Indicator.WARNING, Text("The current magnesium is unreliable: repeat it first."))
-    elif case.pseudo and not _emergency_order(case):
-        yield Issue("protein-related", Indicator.WARNING, Text("The low magnesium is probably protein-related."))
-
-
-def _day_issues(case: Case, ordered: list[Medication]) -> Iterator[Issue]:
-    daily = sum((grams_per_day(drug) for drug in with_running(case, ordered)), Decimal(0))
-    if daily > case.knowledge.value("iv-total") and not case.coded(*OBSTETRIC):
-        yield Issue("dose", Indicator.WARNING, Text("{grams} g in 24 h exceeds 8 g.", grams=rounded(daily, 1)))
-
-
-def _kidney_issues(case: Case, ordered: list[Medication]) -> Iterator[Issue]:
-    if case.coded(*sorted(EMERGENCY_ORDER)):
-        yield from _emergency_kidney_issues(case)
-    else:
-        yield from _elective_kidney_issues(case)
-    grams = sum((grams_ordered(drug) for drug in with_running(case, ordered)), Decimal(0))
-    if case.gate_closed and grams > case.knowledge.value("iv-total-kidney"):
-        text = Text("Over 4 g although the kidneys cannot clear magnesium.")
-        yield Issue("dose-for-kidney", Indicator.CRITICAL, text)
-
-
-def _emergency_kidney_issues(case: Case) -> Iterator[Issue]:
-    """An emergency waits for no creatinine; what comes after the first dose does."""
-    if case.gate == "unknown":
-        text = Text("Emergency: do not wait for creatinine; send it, and take a level before any repeat.")
-        yield Issue("creatinine-missing", Indicator.WARNING, text)
-    elif case.gate_closed:
-        text = Text("Emergency: the kidneys hardly clear magnesium; take a level before any repeat.")
-        yield Issue("kidney", Indicator.WARNING, text)
-
-
-def _elective_kidney_issues(case: Case) -> Iterator[Issue]:
-    if case.gate == "unknown":
-        yield Issue("creatinine-missing", Indicator.WARNING, gate_unknown(case))
-    if not case.gate_closed:
+def _dose_issues(case: Case, whole: Course) -> Iterator[Issue]:
+    """Outside obstetric protocols: the day's grams, with as-needed doses at their maximum (decision 34)."""
+    limit = case.knowledge.value("iv-total")
+    if whole.most <= limit or case.coded("preeclampsia", "eclampsia"):
         return
-    if case.mg_reliable and not case.mg_low:
-        text = Text("Kidneys cannot clear it and magnesium is not low: stop.")
-        yield Issue("kidney-and-not-low", Indicator.CRITICAL, text)
+    values = {"grams": rounded(whole.most, 1), "limit": rounded(limit, 0)}
+    if whole.as_needed:
+        text = Text("With as-needed doses {grams} g of IV magnesium in 24 h, more than {limit} g", **values)
     else:
-        yield Issue("kidney", Indicator.WARNING, _KIDNEY_SEVERE if case.severity == "severe" else _KIDNEY)
-
-
-_KIDNEY = Text("The kidneys cannot clear magnesium: stop, or decide individually with a level before each dose.")
-_KIDNEY_SEVERE = Text("The kidneys cannot clear magnesium: at most 4 g over 4 to 12 h, a level before repeating.")
+        text = Text("{grams} g of IV magnesium in 24 h, more than {limit} g", **values)
+    yield Issue("dose", Indicator.WARNING, text, Text("check the dose"))
 
 
 def _rate_issues(case: Case, drug: Medication) -> Iterator[Issue]:
     rate, usual = rate_mg_min(drug), case.knowledge.value("iv-rate")
-    if magnesium_route(drug) != "iv":
-        yield Issue("route", Indicator.INFO, Text("Not intravenous: no rate to check."))
-    elif rate is None:
-        yield Issue("duration-missing", Indicator.WARNING, Text("No duration or rate: state over what time."))
-    elif rate > usual and case.coded(*sorted(EMERGENCY_ORDER)):
-        text = Text("Rate {rate} mg/min: over 150 only while life is in danger.", rate=rounded(rate, 0))
-        yield Issue("rate", Indicator.INFO, text)
-    elif rate > usual:
-        text = Text("Rate {rate} mg/min exceeds 150 mg/min.", rate=rounded(rate, 0))
-        yield Issue("rate", Indicator.WARNING, text)
+    if rate is None or rate <= usual or magnesium_route(drug) != "iv" or emergency_coded(case):
+        return
+    told = {"rate": rounded(rate, 0), "limit": rounded(usual, 0)}
+    text = Text("IV magnesium at {rate} mg/min, more than {limit} mg/min", **told)
+    yield Issue("rate", Indicator.WARNING, text, Text("slow it down"))
+
+
+def _patient_issues(case: Case, drug: Medication) -> Iterator[Issue]:
+    yield from _child_issues(case, drug)
+    days, most = (
+        None if drug.duration_min is None else drug.duration_min / 1440,
+        case.knowledge.value("iv-pregnancy-days"),
+    )
+    if case.pregnant and days is not None and days > most:
+        text = Text("Pregnancy: IV magnesium continuously for more than {days} days", days=rounded(most, 0))
+        yield Issue("pregnancy-duration", Indicator.WARNING, text, Text("shorten it"))
 
 
 def _child_issues(case: Case, drug: Medication) -> Iterator[Issue]:
@@ -149,25 +122,45 @@ def _child_issues(case: Case, drug: Medication) -> Iterator[Issue]:
         return
     weight, grams = case.current(Analyte.WEIGHT, case.duration("child-weight-window")), grams_per_dose(drug)
     if weight is None or not weight.value or grams is None:
-        yield Issue("child-unchecked", Indicator.WARNING, Text("Child: dose not checked (weight or dose not known)."))
+        text = Text("Child: dose of IV magnesium not checked, weight or dose not known")
+        yield Issue("child-unchecked", Indicator.WARNING, text, Text("check it by weight"))
         return
-    per_kg = grams * 1000 / weight.value
-    high = case.knowledge.doses["child"].amount
-    if grams * 1000 > case.knowledge.value("child-dose-maximum") or (high and per_kg > high[1]):
-        text = Text("Child: {dose} mg/kg; the range is 25 to 50 mg/kg, at most 2 g.", dose=rounded(per_kg, 0))
-        yield Issue("child-dose", Indicator.WARNING, text)
+    per_kg, most = grams * 1000 / weight.value, case.knowledge.value("child-dose-maximum")
+    low, high = case.knowledge.doses["child"].amount or (Decimal(0), Decimal(0))
+    if grams * 1000 > most or (high and per_kg > high):
+        values = {"dose": rounded(per_kg, 0), "low": low, "high": high, "most": rounded(most, 0)}
+        text = Text("Child: {dose} mg/kg of IV magnesium, not {low} to {high} mg/kg and at most {most} mg", **values)
+        yield Issue("child-dose", Indicator.WARNING, text, Text("check the dose"))
 
 
-def _patient_issues(case: Case, drug: Medication) -> Iterator[Issue]:
-    if case.tags & {"heart_block", "myasthenia"}:
-        yield Issue(
-            "heart-block-or-myasthenia",
-            Indicator.CRITICAL,
-            Text("Heart block or myasthenia: contraindicated by the label."),
-        )
-    days = None if drug.duration_min is None else drug.duration_min / 1440
-    if case.pregnant and days is not None and days > case.knowledge.value("iv-pregnancy-days"):
-        yield Issue("pregnancy-duration", Indicator.WARNING, Text("Pregnancy: not continuously beyond 5 days."))
+def _notes(case: Case, ordered: list[Medication]) -> Iterator[Text]:
+    """What is asked or said beside, and never makes a card: a missing duration, a rate that an emergency allows."""
+    infused = [m for m in of_kind(ordered, Schedule.SCHEDULED) if magnesium_route(m) == "iv"]
+    rates = [rate for drug in infused if (rate := rate_mg_min(drug)) is not None]
+    limit = case.knowledge.value("iv-rate")
+    if len(rates) < len(infused):
+        yield Text("State over what time.")
+    if rates and max(rates) > limit and emergency_coded(case):
+        told = {"rate": rounded(max(rates), 0), "limit": rounded(limit, 0)}
+        yield Text("{rate} mg/min: above the label's {limit}, while life is in danger only.", **told)
+
+
+def _monitoring(case: Case, issues: list[Issue]) -> Iterator[Text]:
+    if case.age_group == "child":
+        yield Text("Monitor reflexes, breathing, urine and potassium; level 6 to 12 h after the dose.")
+    else:
+        yield Text("Monitor reflexes, breathing, urine and potassium; level 6 to 12 h after.")
+    grave = any(issue.indicator is Indicator.CRITICAL for issue in issues) or emergency_told(case)
+    if grave:
+        yield Text("Antidote at hand: {antidote}", antidote=antidote_dose(case))
+
+
+def _tests(case: Case) -> Iterator[Analyte]:
+    """Creatinine and magnesium where the card asks for them; in an emergency beside the dose, not before it."""
+    if case.gate == "unknown" and case.creatinine is None:
+        yield Analyte.CREATININE
+    if not case.mg_reliable:
+        yield Analyte.SERUM_MAGNESIUM
 
 
 def _level_and_kidney(case: Case) -> Text:
@@ -179,13 +172,3 @@ def _level_and_kidney(case: Case) -> Text:
     return Text(
         "Rests on: {mg}; creatinine {cr}, eGFR {egfr}.", mg=mg, cr=dated(case.creatinine), egfr=rounded(case.egfr, 0)
     )
-
-
-def _iv_monitoring(case: Case, issues: list[Issue]) -> tuple[Text, ...]:
-    watch = Text(
-        "Monitor reflexes, breathing, urine (100 mL or more in 4 h) and potassium; level 6 to 12 h after the dose."
-    )
-    grave = any(issue.indicator is Indicator.CRITICAL for issue in issues) or _emergency_order(case)
-    if case.age_group == "child":
-        watch = Text("Monitor reflexes, breathing, urine and potassium; level 6 to 12 h after the dose.")
-    return (watch, Text("Antidote at hand: {antidote}", antidote=antidote_dose(case))) if grave else (watch,)

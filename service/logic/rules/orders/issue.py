@@ -10,11 +10,17 @@ from service.logic.text import Text
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """Something about an order that needs a second look."""
+    """Something about an order that needs a second look: `text` as a headline without a period, `action` beside it."""
 
     code: str
     indicator: Indicator
     text: Text
+    action: Text
+
+    @property
+    def line(self) -> Text:
+        """The issue as a line below another headline."""
+        return Text("{issue}: {action}.", issue=self.text, action=self.action)
 
 
 def gravest_first(issues: list[Issue]) -> list[Issue]:

@@ -7,70 +7,119 @@ from decimal import Decimal
 
 from service.logic.case import Case
 from service.logic.case.drugs import magnesium_route
-from service.logic.model import Finding, Indicator, Medication, NotMet
-from service.logic.rules.intake import elemental_per_day
-from service.logic.rules.kidney import gate_unknown
+from service.logic.model import Analyte, Finding, Indicator, Medication, NotMet
+from service.logic.rules.intake import elemental_at_most, elemental_per_day
 from service.logic.rules.orders.drafts import magnesium_products
-from service.logic.rules.orders.issue import Issue
+from service.logic.rules.orders.issue import Issue, gravest_first
+from service.logic.rules.orders.kidney import kidney
 from service.logic.rules.rule import Answer
-from service.logic.rules.words import drugs, references
+from service.logic.rules.words import aged, drugs, references
 from service.logic.text import Text
 from service.logic.units import rounded
 
+# Given for the gut or against phosphate, not for a deficiency: nobody asks whether they are needed (decision 21).
+_NOT_FOR_DEFICIENCY = frozenset({"mg_containing_antacid", "bowel_preparation", "phosphate_binder"})
+_LAXATIVES = frozenset({"magnesium hydroxide", "magnesium sulfate", "magnesium trisilicate", "magnesium peroxide"})
+
 
 def oral_magnesium(case: Case) -> Answer:
-    """R-093: oral magnesium is ordered: kidney, level and daily elemental dose."""
+    """R-093: oral magnesium is ordered: kidney, level and daily elemental dose, with what is already taken."""
     ordered = [m for m in magnesium_products(case) if magnesium_route(m) == "oral"]
     if not ordered:
         return NotMet()
+    issues = gravest_first(list(_issues(case, ordered)))
+    worst = issues[0] if issues else None
     daily = elemental_per_day(case, ordered)
-    issues = list(_oral_issues(case, daily))
-    counted = [issue for issue in issues if issue.indicator is not Indicator.INFO]
-    text = (
-        Text("Oral magnesium ordered: {issue}", issue=counted[0].text)
-        if counted
-        else Text("Oral magnesium ordered: {drugs}.", drugs=drugs(ordered, 1))
-    )
-    computed = None if daily is None else rounded(daily, 0)
     return Finding(
-        "+".join(issue.code for issue in counted) or "no-issue",
-        max((issue.indicator for issue in issues), key=lambda i: i.rank, default=Indicator.INFO),
-        text,
-        _ordered_elemental(case, ordered, computed),
-        (*(issue.text for issue in issues[0 if not counted else 1 :]), Text("Diarrhoea limits the dose; divide it.")),
-        values={} if computed is None else {"ordered_elemental_mg_day": computed},
-        evidence=references(case.mg, case.creatinine) + tuple(drug.reference for drug in ordered),
+        "+".join(issue.code for issue in issues) or "no-issue",
+        worst.indicator if worst else Indicator.INFO,
+        worst.text if worst else Text("Oral magnesium ordered: {drugs}", drugs=drugs(ordered, 1)),
+        _ordered_elemental(case, ordered),
+        (*(issue.line for issue in issues[1:]), Text("Diarrhoea limits the dose; divide it.")),
+        tests=tuple(_tests(case)) if issues else (),
+        values={} if daily is None else {"ordered_elemental_mg_day": rounded(daily, 0)},
+        evidence=references(case.mg, case.creatinine, *ordered),
+        action=worst.action if worst else None,
+        context_only=not issues,
     )
 
 
-def _ordered_elemental(case: Case, ordered: list[Medication], mg: Decimal | None) -> Text:
-    """The elemental sum; "at least" where the salt, dose or frequency of a product is not known."""
-    if mg is None:
+def _issues(case: Case, ordered: list[Medication]) -> Iterator[Issue]:
+    if case.mg_high and case.mg is not None:
+        text = Text("{mg} is already high", mg=aged(case, case.mg))
+        yield Issue("magnesium-high", Indicator.WARNING, text, Text("stop oral magnesium"))
+    yield from _kidney_issues(case)
+    if case.age_group == "child":
+        text = Text("Child: the dose of oral magnesium is not checked")
+        yield Issue("child", Indicator.WARNING, text, Text("check it by weight"))
+    yield from _dose_issues(case, ordered)
+
+
+def _kidney_issues(case: Case) -> Iterator[Issue]:
+    if case.gate_closed:
+        text = Text("{kidney}: oral magnesium accumulates", kidney=kidney(case))
+        yield Issue("kidney", Indicator.WARNING, text, Text("avoid it, or level before and after"))
+    elif case.gate == "unknown" and case.creatinine is None:
+        text = Text("Oral magnesium ordered, no current creatinine")
+        yield Issue("creatinine-missing", Indicator.INFO, text, Text("add creatinine to the next draw"))
+
+
+def _dose_issues(case: Case, ordered: list[Medication]) -> Iterator[Issue]:
+    """Over the maximum with what is taken beside it; over the supplement's limit, or in range, without a deficiency."""
+    alone, whole = elemental_at_most(case, ordered), elemental_at_most(case, [*_others(case, ordered), *ordered])
+    most, limit = (case.knowledge.value(name) for name in ("oral-maximum", "oral-supplement-limit"))
+    supplement = any(_for_deficiency(drug) for drug in ordered)
+    if whole is not None and whole > most:
+        text = Text("{mg} mg elemental magnesium/day, more than {most} mg", mg=rounded(whole, 0), most=rounded(most, 0))
+        yield Issue("dose", Indicator.WARNING, text, Text("check the dose"))
+    elif alone is not None and alone > limit and not case.mg_low and supplement:
+        open_gate = case.gate in {"normal", "unknown"}
+        text = Text(
+            "{mg} mg elemental magnesium/day without a low level, more than {limit} mg",
+            mg=rounded(alone, 0), limit=rounded(limit, 0),
+        )  # fmt: skip
+        level = Indicator.INFO if open_gate else Indicator.WARNING
+        yield Issue("dose-without-deficiency", level, text, Text("is it needed?"))
+    elif case.mg_normal and case.mg is not None and supplement:
+        text = Text("{mg} is in range", mg=aged(case, case.mg))
+        yield Issue("not-low", Indicator.INFO, text, Text("is oral magnesium needed?"))
+
+
+def _for_deficiency(drug: Medication) -> bool:
+    return not (drug.classes & _NOT_FOR_DEFICIENCY or _LAXATIVES & {item.name for item in drug.ingredients})
+
+
+def _others(case: Case, ordered: list[Medication]) -> list[Medication]:
+    """What is swallowed already; an order that is signed again is not both."""
+    names = {drug.reference for drug in ordered}
+    return [drug for drug in case.oral_magnesium if drug.reference not in names]
+
+
+def _ordered_elemental(case: Case, ordered: list[Medication]) -> Text:
+    """The elemental sum: alone, with as-needed doses, and together with what is taken (decision 34)."""
+    daily, most = elemental_per_day(case, ordered), elemental_at_most(case, ordered)
+    others = _others(case, ordered)
+    together = elemental_at_most(case, [*others, *ordered]) if others else None
+    if most is None:
         return _UNKNOWN_ELEMENTAL
+    if together is not None and together > most:
+        return Text(
+            "{mg} mg elemental/day if it replaces {drugs}, {all} mg with it.",
+            mg=rounded(most, 0), drugs=drugs(others, len(others)), all=rounded(together, 0),
+        )  # fmt: skip
+    if most > (daily or 0):
+        regular = rounded(daily or Decimal(0), 0)
+        return Text("{mg} mg elemental regular, up to {most} mg with as-needed.", mg=regular, most=rounded(most, 0))
     if all(elemental_per_day(case, [product]) is not None for product in ordered):
-        return Text("Ordered: {mg} mg elemental/day.", mg=mg)
-    return Text("Ordered: at least {mg} mg elemental/day.", mg=mg)
+        return Text("Ordered: {mg} mg elemental/day.", mg=rounded(most, 0))
+    return Text("Ordered: at least {mg} mg elemental/day.", mg=rounded(most, 0))
 
 
 _UNKNOWN_ELEMENTAL = Text("The elemental dose could not be computed from the order.")
 
 
-def _oral_issues(case: Case, daily: Decimal | None) -> Iterator[Issue]:
-    if case.mg_high:
-        yield Issue("magnesium-high", Indicator.WARNING, Text("Serum magnesium is already high."))
-    if case.age_group == "child":
-        yield Issue("child", Indicator.WARNING, Text("Child: the dose is not checked by this service."))
-    if case.gate_closed:
-        yield Issue("kidney", Indicator.WARNING, Text("The kidneys cannot clear magnesium."))
-    if case.gate == "unknown":
-        yield Issue("creatinine-missing", Indicator.WARNING, gate_unknown(case))
-    if daily is not None and daily > case.knowledge.value("oral-maximum"):
-        yield Issue("dose", Indicator.WARNING, Text("{mg} mg elemental/day exceeds 1000 mg.", mg=rounded(daily, 0)))
-    elif daily is not None and daily > case.knowledge.value("oral-supplement-limit") and not case.mg_low:
-        yield Issue(
-            "dose-without-deficiency",
-            Indicator.WARNING,
-            Text("{mg} mg elemental/day exceeds 350 mg without a low magnesium.", mg=rounded(daily, 0)),
-        )
-    if case.mg_normal:
-        yield Issue("not-low", Indicator.INFO, Text("Serum magnesium is in range: is replacement needed?"))
+def _tests(case: Case) -> Iterator[Analyte]:
+    if case.gate == "unknown" and case.creatinine is None:
+        yield Analyte.CREATININE
+    if not case.mg_reliable:
+        yield Analyte.SERUM_MAGNESIUM

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from service.logic.case import Case
 from service.logic.case.drugs import LOOP_OR_THIAZIDE, is_fluid
+from service.logic.case.results import below
 from service.logic.model import Analyte, Finding, Indicator, NotMet, Proposal
-from service.logic.rules.orders.drafts import ordered_drugs
+from service.logic.rules.orders.drafts import magnesium_products, ordered_drugs
+from service.logic.rules.orders.indication import potassium_low
 from service.logic.rules.rule import Answer
-from service.logic.rules.words import dated, last_magnesium, references
+from service.logic.rules.words import aged, drugs, last_magnesium, references
 from service.logic.text import Text
 
 
@@ -20,34 +22,56 @@ def potassium(case: Case) -> Answer:
     evidence = references(case.mg, case.potassium, *ordered)
     if case.potassium_high:
         return _potassium_high(case, evidence)
-    if case.mg_low and case.mg is not None:
-        return Finding(
-            "correct-magnesium-too",
-            Indicator.WARNING,
-            text=Text("Potassium ordered, magnesium {dated} low: potassium may not hold.", dated=dated(case.mg)),
-            why=Text("Low magnesium keeps potassium low by renal loss."),
-            proposals=(Proposal(case.knowledge.doses["correct-with"], Text("Correct both together.")),),
-            evidence=evidence,
-        )
-    if case.mg_reliable or Analyte.SERUM_MAGNESIUM in case.patient.pending:
+    if case.mg_low:
+        return _low(case, evidence)
+    if case.mg_reliable or Analyte.SERUM_MAGNESIUM in case.patient.pending or not _matters(case):
         return NotMet()
-    refractory = case.potassium_low and bool(case.potassium_products)
+    level = Indicator.WARNING if case.potassium_products or case.digoxin else Indicator.INFO
+    assert case.potassium is not None  # noqa: S101  a low potassium is one
     return Finding(
         "magnesium-unknown",
-        Indicator.WARNING if refractory else Indicator.INFO,
-        text=Text("Potassium ordered, no current magnesium: check it."),
+        level,
+        text=Text("Potassium ordered for {k}, Mg not known", k=aged(case, case.potassium)),
         why=last_magnesium(case),
+        advice=(Text("On digoxin: {drugs}.", drugs=drugs(case.digoxin)),) if case.digoxin else (),
         tests=(Analyte.SERUM_MAGNESIUM,),
         evidence=evidence,
+        action=Text("measure magnesium"),
+    )
+
+
+def _matters(case: Case) -> bool:
+    """Potassium is very low; or low while it is replaced already, or with digoxin (decision 22)."""
+    if case.potassium is None:
+        return False
+    very_low = below(case.potassium, case.limit("k-very-low", case.potassium))
+    return very_low or (potassium_low(case) and bool(case.potassium_products or case.digoxin))
+
+
+def _low(case: Case, evidence: tuple[str, ...]) -> Answer:
+    """Magnesium is low: said unless it is treated, by what runs or by what is signed beside the potassium."""
+    assert case.mg is not None  # noqa: S101  magnesium is low
+    if magnesium_products(case) or case.low_is_handled or case.pseudo:
+        return NotMet()
+    return Finding(
+        "correct-magnesium-too",
+        case.low_level,
+        text=Text("Potassium ordered, {mg} low", mg=aged(case, case.mg)),
+        why=Text("Low magnesium keeps potassium low by renal loss."),
+        proposals=(Proposal(case.knowledge.doses["correct-with"], Text("Correct both together.")),),
+        evidence=evidence,
+        action=Text("replace both"),
     )
 
 
 def _potassium_high(case: Case, evidence: tuple[str, ...]) -> Finding:
+    """A question of potassium and not of magnesium: it stands on a card that is there for another reason."""
     assert case.potassium is not None  # noqa: S101  a high potassium is one
     return Finding(
         "potassium-high",
         Indicator.WARNING,
-        text=Text("Potassium ordered, but potassium {dated} is already high.", dated=dated(case.potassium)),
-        advice=(Text("Check potassium before any more of it; a low magnesium is no reason to give it."),),
+        text=Text("Potassium ordered, {k} is already high", k=aged(case, case.potassium)),
         evidence=evidence,
+        action=Text("check it first"),
+        context_only=True,
     )

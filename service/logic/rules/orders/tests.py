@@ -1,48 +1,83 @@
-"""R-090: a magnesium test is selected: which tests belong beside it."""
+"""R-090: a magnesium test is selected, or a blood test to which magnesium should be added."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from service.logic.case import Case
-from service.logic.case.person import NEUROPSYCHIATRIC
+from service.logic.case.person import ARRHYTHMIA, NEUROPSYCHIATRIC
 from service.logic.model import Analyte, Finding, Indicator, NotMet
-from service.logic.rules.orders.drafts import drafts
+from service.logic.rules.conditions import testing_indicated
+from service.logic.rules.drugs import monitoring_gap
+from service.logic.rules.integrity import time_problem
+from service.logic.rules.orders.drafts import drafts, magnesium_products
+from service.logic.rules.orders.repeat import reason_to_repeat
+from service.logic.rules.potassium_calcium import low_calcium_magnesium_unknown, low_potassium_magnesium_unknown
 from service.logic.rules.rule import Answer
-from service.logic.rules.words import ANALYTE
+from service.logic.rules.words import ANALYTE, age, brief, references
 from service.logic.text import Text
 
 _MAGNESIUM_TESTS = frozenset({Analyte.SERUM_MAGNESIUM, Analyte.RBC_MAGNESIUM, Analyte.IONISED_MAGNESIUM})
+# The rules that may want a magnesium now (decision 23), the most specific first.
+_WANTED_BY = (
+    low_potassium_magnesium_unknown,
+    low_calcium_magnesium_unknown,
+    monitoring_gap,
+    testing_indicated,
+    time_problem,
+)
 
 
-def magnesium_test(case: Case) -> Answer:
-    """R-090: a magnesium test is selected: which tests belong beside it, and how to take the sample."""
+def laboratory_test(case: Case) -> Answer:
+    """R-090: what belongs beside a magnesium test, whether it repeats a normal one, or whether one is missing."""
     selected = [o for o in drafts(case) if o.test in _MAGNESIUM_TESTS]
     if not selected:
-        return NotMet()
-    tests = tuple(a for a in _companions(case) if a not in case.patient.pending)
+        return _add_magnesium(case)
+    references_ = tuple(o.reference for o in selected)
+    if case.mg is not None and any(o.test is Analyte.SERUM_MAGNESIUM for o in selected) and _normal_lately(case):
+        return Finding(
+            "repeat",
+            Indicator.INFO,
+            text=Text("{mg} was normal {age}, nothing new since", mg=brief(case.mg), age=age(case, case.mg)),
+            evidence=references(case.mg) + references_,
+            action=Text("is a repeat needed?"),
+        )
+    return _beside(case, references_)
+
+
+def _normal_lately(case: Case) -> bool:
+    """A normal, reliable magnesium within 48 h and no reason to repeat it (decision 24)."""
+    recent = case.mg is not None and case.age_of(case.mg) <= case.duration("repeat-test")
+    return recent and case.mg_normal and not reason_to_repeat(case)
+
+
+def _beside(case: Case, selected: tuple[str, ...]) -> Finding:
+    wanted = _in_hospital(case) if case.patient.inpatient else _at_home(case)
+    tests = tuple(a for a in wanted if a not in case.patient.pending)
     names = tuple(ANALYTE[a] for a in tests)
-    text = (
-        Text("With this magnesium test, consider: {tests}.", tests=names)
-        if tests
-        else Text("Magnesium test selected; its companion tests are current or ordered.")
-    )
+    text = Text("Magnesium test selected: {tests} missing beside it", tests=names)
     return Finding(
         "add-companion-tests" if tests else "complete",
         Indicator.INFO,
-        text,
+        text if tests else Text("Magnesium test selected; its companion tests are current or ordered"),
         Text("Magnesium is read together with kidney function, potassium, calcium and albumin."),
         (
-            Text(
-                "Sample: no haemolysis or EDTA carry-over, not within 6 h after IV magnesium, not right after exercise."
-            ),
+            Text("Sample: no haemolysis or EDTA carry-over, not soon after IV magnesium or exercise."),
+            *_sodium(case),
         ),
         tests=tests,
-        evidence=tuple(o.reference for o in selected),
+        evidence=selected,
+        action=Text("add them") if tests else None,
+        context_only=not tests,
     )
 
 
-def _companions(case: Case) -> Iterator[Analyte]:
+def _sodium(case: Case) -> tuple[Text, ...]:
+    named = not case.patient.inpatient and case.tags & (ARRHYTHMIA | {"hypertension", "t2dm"})
+    return (Text("Sodium belongs to the panel in hypertension, arrhythmia and diabetes."),) if named else ()
+
+
+def _at_home(case: Case) -> Iterator[Analyte]:
     if case.creatinine is None:
         yield Analyte.CREATININE
     if case.potassium is None:
@@ -56,3 +91,39 @@ def _companions(case: Case) -> Iterator[Analyte]:
     if case.mg_low and case.current(Analyte.URINE_MAGNESIUM, case.duration("urine-window")) is None:
         yield Analyte.URINE_MAGNESIUM
         yield Analyte.URINE_CREATININE
+
+
+def _in_hospital(case: Case) -> Iterator[Analyte]:
+    """Only what is missing and relevant (decision 24)."""
+    abnormal, low = case.mg_class in {"low", "high"}, case.mg_class == "low"
+    if case.creatinine is None and (abnormal or case.magnesium_products or magnesium_products(case)):
+        yield Analyte.CREATININE
+    if low and case.potassium is None:
+        yield Analyte.POTASSIUM
+    if low and case.calcium is None:
+        yield Analyte.CALCIUM
+    if case.albumin is None and (low or case.calcium_low or case.calcium_perhaps_low):
+        yield Analyte.ALBUMIN
+
+
+def _add_magnesium(case: Case) -> Answer:
+    """Blood is drawn anyway and a rule wants a magnesium: one line, one click (decision 23)."""
+    draws = [order for order in drafts(case) if order.draws_blood]
+    young = case.newest_mg is not None and case.age_of(case.newest_mg) < case.duration("add-magnesium-young")
+    if not draws or young or Analyte.SERUM_MAGNESIUM in case.patient.pending:
+        return NotMet()
+    found = [answer for rule in _WANTED_BY if isinstance(answer := rule(case), Finding)]
+    wanted = sorted((f for f in found if not f.context_only), key=lambda f: -f.indicator.rank)
+    if not wanted:
+        return NotMet()
+    first, *others = wanted
+    return Finding(
+        "add-magnesium",
+        Indicator.WARNING if first.indicator is not Indicator.INFO else Indicator.INFO,
+        text=first.text,
+        why=first.why,
+        advice=tuple(Text("{issue}.", issue=finding.text) for finding in others[:1]),
+        tests=(Analyte.SERUM_MAGNESIUM,),
+        evidence=tuple(dict.fromkeys((*first.evidence, *(order.reference for order in draws)))),
+        action=Text("add magnesium to this draw"),
+    )
