@@ -6,14 +6,16 @@ from collections.abc import Iterator
 
 from service.fhir import primitives
 from service.fhir.context import ReadContext, name
-from service.fhir.decode import concept
+from service.fhir.decode import concept, concepts
 from service.fhir.medication import draft
 from service.fhir.resources import MedicationRequest, Resource, ServiceRequest, UnknownResource
 from service.logic.model import Analyte, DataIssue, Order
 from service.logic.text import Text
 from service.terminology.analytes import names_other_specimen
+from service.terminology.lab_orders import OrderKind, kinds_of_order
 
 _PENDING = {"active", "draft", "on-hold", ""}
+_MAGNESIUM = {Analyte.SERUM_MAGNESIUM, Analyte.RBC_MAGNESIUM, Analyte.IONISED_MAGNESIUM, Analyte.URINE_MAGNESIUM}
 _NOT_WANTED = {"cancelled", "entered-in-error", "revoked", "stopped", "completed"}
 
 
@@ -25,11 +27,28 @@ def read_order(resource: Resource, selected: bool, context: ReadContext) -> list
         read = draft(resource, context)
         return [read if isinstance(read, DataIssue) else Order(read.reference, selected, medication=read)]
     if isinstance(resource, ServiceRequest):
-        wanted = primitives.text(resource.status) not in _NOT_WANTED
-        return [Order(name(resource), selected, test=test) for test in tests_of(resource, context) if wanted]
+        return _read_tests(resource, selected, context)
     if isinstance(resource, UnknownResource) and resource.kind == "MedicationOrder":
         return [DataIssue(name(resource), Text("DSTU2 resource: this service reads FHIR R4."))]
     return []
+
+
+def _read_tests(resource: ServiceRequest, selected: bool, context: ReadContext) -> list[Order | DataIssue]:
+    """One order a test of ours; one without a test where blood is drawn for others, such as a blood count."""
+    if primitives.text(resource.status) in _NOT_WANTED or resource.doNotPerform:
+        return []
+    blood = OrderKind.BLOOD in _kinds(resource, context)
+    tests = tests_of(resource, context)
+    if not tests and blood:
+        return [Order(name(resource), selected, draws_blood=True)]
+    return [Order(name(resource), selected, test=test, draws_blood=blood) for test in tests]
+
+
+def _kinds(resource: ServiceRequest, context: ReadContext) -> frozenset[OrderKind]:
+    """Whether this is a magnesium test, or another for which blood is drawn: by code, category and words."""
+    code = concept(resource.code)
+    coded = [*code.codings, *(coding for category in concepts(resource.category) for coding in category.codings)]
+    return kinds_of_order([(system, value) for system, value, _ in coded], code.texts, context.codes)
 
 
 def pending_tests(resource: ServiceRequest, context: ReadContext) -> Iterator[Analyte]:
@@ -47,7 +66,9 @@ def tests_of(resource: ServiceRequest, context: ReadContext) -> list[Analyte]:
         return [_by_words(single[0], texts)]
     panel = [analyte for system, code, _ in listed for analyte in context.codes.panel(system, code)]
     named = [analyte for text in texts if (analyte := context.codes.by_name(text))]
-    return list(dict.fromkeys(panel or named[:1]))
+    magnesium = [Analyte.SERUM_MAGNESIUM] if OrderKind.MAGNESIUM in _kinds(resource, context) else []
+    known = panel or named[:1]
+    return list(dict.fromkeys(known if _MAGNESIUM & set(known) else [*known, *magnesium]))
 
 
 def _by_words(analyte: Analyte, texts: tuple[str, ...]) -> Analyte:

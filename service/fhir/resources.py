@@ -357,6 +357,7 @@ class ServiceRequest(Resource, tag_field="resourceType", tag=True):
     status: str | None = None
     doNotPerform: bool | None = None
     code: Raw = ABSENT
+    category: Raw = ABSENT
 
 
 class Issue(Element):

@@ -32,6 +32,7 @@ from service.logic.model import (
     Problem,
     Quantity,
     ReferenceRange,
+    Schedule,
     Withheld,
 )
 from service.logic.units import convert, fits
@@ -139,7 +140,10 @@ def _problem(unit: str, usable: bool, status: str, taken: PartialDateTime | None
 def drug(
     line: str, now: datetime = NOW, reference: str = "MedicationStatement/m0", *, draft: bool = False
 ) -> Medication:
-    """ "magnesium oxide, oral, 400 mg, 2/d, since -40d"; parts of a combination are joined by " + "."""
+    """ "magnesium oxide, oral, 400 mg, 2/d, since -40d"; parts of a combination are joined by " + ".
+
+    The kind of order (decision 14b): "scheduled", "scale", "as needed, at most 4/d", "once, ordered -3h".
+    """
     head, *options = line.split(", ")
     said: dict[str, Any] = {"exposure": Exposure.UNKNOWN if draft else Exposure.ACTIVE, "recognised_by": "code"}
     for option in options:
@@ -150,20 +154,30 @@ def drug(
     return Medication(reference=reference, name=head, ingredients=tuple(parts), **said)
 
 
-_EXPOSURE = {"stopped": Exposure.ENDED, "not taken": Exposure.NOT_TAKEN, "perhaps taken": Exposure.UNKNOWN}
+_WORDS: dict[str, dict[str, Any]] = {
+    "stopped": {"exposure": Exposure.ENDED},
+    "not taken": {"exposure": Exposure.NOT_TAKEN},
+    "perhaps taken": {"exposure": Exposure.UNKNOWN},
+    "oral": {"route": "oral"},
+    "iv": {"route": "iv"},
+    "other": {"route": "other"},
+    "scheduled": {"schedule": Schedule.SCHEDULED},
+    "scale": {"schedule": Schedule.SCALE},
+    "as needed": {"schedule": Schedule.AS_NEEDED},
+    "once": {"once": True, "schedule": Schedule.SCHEDULED},
+    "by name": {"recognised_by": "name"},
+}
 _AMOUNT = {"mg": Decimal(1), "g": Decimal(1000)}
 
 
 def _drug_option(option: str, now: datetime) -> dict[str, Any]:
-    if option in _EXPOSURE:
-        return {"exposure": _EXPOSURE[option]}
-    if option in {"oral", "iv", "other"}:
-        return {"route": option}
-    if option == "by name":
-        return {"recognised_by": "name"}
+    if option in _WORDS:
+        return _WORDS[option]
     word, _, rest = option.partition(" ")
-    if word in {"since", "until"}:
-        return {{"since": "start", "until": "end"}[word]: moment(rest, now)}
+    if word in {"since", "until", "ordered"}:
+        return {{"since": "start", "until": "end", "ordered": "ordered_at"}[word]: moment(rest, now)}
+    if option.startswith("at most "):
+        return {"most_per_day": Decimal(option.removeprefix("at most ").removesuffix("/d"))}
     if word == "over":
         number, unit = rest.split()
         return {"duration_min": Decimal(number) * int(_SPAN[unit] / _SPAN["min"])}
@@ -192,10 +206,13 @@ def condition(line: str, now: datetime = NOW, number: int = 0) -> Condition:
 
 
 def order(line: str, now: datetime = NOW, number: int = 0) -> Order:
-    """ "test mg", or a medication as in `drug`; ", not selected" on order-select."""
+    """ "test mg", "blood count" (no test of ours), or a medication as in `drug`; ", not selected" on order-select."""
     selected, line = not line.endswith(", not selected"), line.removesuffix(", not selected")
+    if line == "blood count":
+        return Order(f"ServiceRequest/r{number}", selected, draws_blood=True)
     if line.startswith("test "):
-        return Order(f"ServiceRequest/r{number}", selected, test=ANALYTES[line.removeprefix("test ")])
+        test = ANALYTES[line.removeprefix("test ")]
+        return Order(f"ServiceRequest/r{number}", selected, test=test, draws_blood=not line.startswith("test urine"))
     reference = f"MedicationRequest/r{number}"
     return Order(reference, selected, medication=drug(line, now, reference, draft=True))
 

@@ -106,7 +106,7 @@ def _known_within(case: Case, window: timedelta) -> bool:
 
 def _missing(case: Case, baselines: list[_Baseline]) -> Finding | None:
     """No level within the drug's window; for a diuretic or PPI only with a second risk (decision 22)."""
-    due = [b for b in baselines if _baseline_matters(case, b)]
+    due = [b for b in baselines if not _low_within(case, b.window) and _baseline_matters(case, b)]
     if not due or Analyte.SERUM_MAGNESIUM in case.patient.pending:
         return None
     ordered = [b.drug for b in due]

@@ -36,8 +36,8 @@ def _without_emergency(case: Case, ordered: list[Medication], whole: Course) -> 
         yield Issue(
             "not-low", Indicator.INFO, Text("{mg} is in range", mg=aged(case, case.mg)), is_it_needed(ordered, whole)
         )
-    elif case.mg_is_current and case.mg is not None and not case.mg_reliable:
-        text = Text("{mg} is unreliable", mg=aged(case, case.mg))
+    elif case.mg_unreadable or case.contradiction or (case.mg_is_current and not case.mg_reliable):
+        text = Text("IV magnesium ordered, the current magnesium is unreliable")
         yield Issue("unreliable", Indicator.WARNING, text, Text("repeat it before IV magnesium"))
     elif not case.mg_is_current:
         text = Text("IV magnesium ordered, no current magnesium on file")
