@@ -314,10 +314,10 @@ def test_a_reader_who_is_no_clinician_gets_no_cards(house, user):
 
 
 def ordering(selected: str) -> dict[str, Any]:
-    """Two drafts: a loop diuretic and a drug without a bearing on magnesium; one is selected."""
+    """Two drafts: a platinum compound and a drug without a bearing on magnesium; one is selected."""
     body = hook_request("order-select", prefetch=EVERYTHING | {"magnesium": bundle()})
     drafts = bundle(
-        medication("furosemide", "4603", "Furosemide", "draft"), medication("other", "161", "Acetaminophen", "draft")
+        medication("cisplatin", "2555", "Cisplatin", "draft"), medication("other", "161", "Acetaminophen", "draft")
     )
     return having(
         having(body, drafts, "context", "draftOrders"), [f"MedicationRequest/{selected}"], "context", "selections"
@@ -326,7 +326,7 @@ def ordering(selected: str) -> dict[str, Any]:
 
 def test_order_select_speaks_of_selected_orders_only(house):
     path = "/cds-services/magnesium-order-select"
-    assert "Furosemide" in house.post(path, ordering("furosemide")).json["cards"][0]["summary"]
+    assert "Cisplatin" in house.post(path, ordering("cisplatin")).json["cards"][0]["summary"]
     assert house.post(path, ordering("other")).json["cards"] == []
     assert house.post(path, ordering("no-such")).json["cards"] == []
 
@@ -360,7 +360,7 @@ def test_the_trigger_changes_no_other_hook(house):
 
 def test_suggestions_fit_what_epic_shows(tmp_path):
     with locked_app(tmp_path) as house:
-        answer = house.post("/cds-services/magnesium-order-select", ordering("furosemide"))
+        answer = house.post("/cds-services/magnesium-order-select", ordering("cisplatin"))
     (card,) = answer.json["cards"]
     assert card["selectionBehavior"] == "any"
     assert card["source"]["topic"]["code"].isalnum()

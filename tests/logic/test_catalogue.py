@@ -243,6 +243,7 @@ ASKED = {
     "R-077": {"R-033"},
     "R-080": {"R-014"},
     "R-081": {"R-014"},
+    "R-090": {"R-005", "R-041", "R-044", "R-054", "R-060"},
     "R-092": {"R-014"},
 }
 # Stated on the card, read by the reader of observations, or not looked up by name: beyond this test.
@@ -436,10 +437,14 @@ PATIENTS = {
         _lab(CREATININE, "250"), medications=(replace(SULFATE, start=_when(32), end=_when(30)),), inpatient=True
     ),
     "new digoxin, nothing measured": _patient(medications=(_drug("digoxin", "cardiac_glycoside", days=2),)),
+    "torsades again": _patient(_lab(MG, "0.8"), *FLAT, tags="torsades", medications=(SULFATE,)),
+    "new fibrillation": _patient(_lab(MG, "0.8"), *FLAT, tags="atrial_fibrillation"),
     "falling kidney function": _patient(_lab(MG, "0.6"), _lab(CREATININE, "120"), _lab(CREATININE, "80", hours=40)),
 }
 ORDERS = {
     "tests": (Order("ServiceRequest/mg", test=MG),),
+    "blood": (Order("ServiceRequest/cbc", draws_blood=True),),
+    "potassium alone": (Order("MedicationRequest/k", medication=_drug("potassium", "potassium_salt")),),
     "drugs": tuple(
         Order(drug.reference, medication=drug)
         for drug in (*WASTING, *SALTS, SULFATE, _drug("levothyroxine", "hormone"), _drug("potassium", "potassium_salt"))
