@@ -113,7 +113,7 @@ _LOINC_PROPERTY = re.compile(r"\[(?:mass|moles|mass or moles|substance|measureme
 @lru_cache(maxsize=4096)
 def fold(name: str) -> str:
     """A name without case, accents, trademarks, soft hyphens and punctuation; Persian letters in one spelling."""
-    letters = unicodedata.normalize("NFKD", name.translate(_MARKS).casefold())
+    letters = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", name.translate(_MARKS)).casefold())
     plain = "".join(letter for letter in letters if not unicodedata.combining(letter)).translate(_PERSIAN)
     return " ".join(re.sub(r"[\W_]+", " ", plain).split())
 

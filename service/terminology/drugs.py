@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from importlib import resources
-from typing import Final
+from itertools import islice
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -73,6 +74,11 @@ class _NameIndex:
     join: frozenset[str]  # words between two components
     anywhere: frozenset[str]  # words that begin a component wherever they stand
     local: frozenset[str]  # words of products that act where they are applied
+    minerals: frozenset[str]  # side by side each is a component
+    denied_before: frozenset[str]  # "no", "allergic": the name that follows is not taken
+    denied_after: frozenset[str]  # "none", "contraindicated": the name before is not taken
+    denied_link: frozenset[str]  # may stand between such a word and the name
+    nothing: frozenset[str]  # the text names nothing of this list: homeopathy
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,7 +106,8 @@ class DrugVocabulary:
     def by_name(self, text: str) -> tuple[Drug, ...]:
         """The listed ingredients that a medication's name names, in any of its languages; empty if there are none.
 
-        Whole words, and only at the start of a component: "esomeprazole magnesium" is not magnesium.
+        Whole words, and only at the start of a component: "esomeprazole magnesium" is not magnesium. What the text says
+        is not taken ("PPI: none", "cisplatin allergy") and homeopathic dilutions name nothing.
         """
         return self.find(text[:_LONGEST_TEXT])
 
@@ -154,20 +161,22 @@ def _ndc11(code: str) -> str:
 
 # ---------------------------------------------------------------------------------------------------------- names
 
-_TOKEN: Final = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+\d*|[-,/+;:|&•\n()\[\]{}]")
+# "b6" and "d3" are words; "furosemide40" is a word and its strength.
+_TOKEN: Final = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]{1,3}\d(?![\d.,])|[^\W\d_]+|[-,/+;:|&•\n()\[\]{}]")
 _BRAND: Final = re.compile(r"\[[^\]]*\]")
 _BREAKS: Final = frozenset("/+;:|&•\n")
 _BRACKETS: Final = frozenset("()[]{}")
 _LETTERS: Final = str.maketrans(
     {"ي": "ی", "ك": "ک", "ة": "ه", "\u200c": " ", "'": None, "’": None, "`": None, "–": "-"}
 )
+_MARKS: Final = str.maketrans(dict.fromkeys("™®©℠\xad\u200b\u200d\u200e\u200f\u2060\ufeff"))
 _PREFIX_LETTERS: Final = 4  # "pre-", "post-", "non-", "anti-": what follows is not the product
 
 
 def _plain(text: str) -> str:
-    """Lower case, no diacritics (so ё = е), one spelling of Persian letters, "sulf" for "sulph"."""
+    """Lower case, no diacritics (so ё = е), no trademark, one spelling of Persian letters, "sulf" for "sulph"."""
     if not text.isascii():
-        decomposed = unicodedata.normalize("NFKD", text)
+        decomposed = unicodedata.normalize("NFKD", text.translate(_MARKS))
         text = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
     return text.lower().translate(_LETTERS).replace("sulph", "sulf")
 
@@ -196,36 +205,73 @@ def _find(index: _NameIndex, text: str) -> tuple[Drug, ...]:
     return _scan(index, _BRAND.sub(" ", text)) or (_scan(index, text) if "[" in text else ())
 
 
+class _Place(NamedTuple):
+    """A name found at words `at` to `end` (exclusive); `full` if a bare cation there is a supplement."""
+
+    at: int
+    end: int
+    name: _Name
+    full: bool
+
+
 def _scan(index: _NameIndex, text: str) -> tuple[Drug, ...]:
+    """The drugs that a name names, in order.
+
+    "IVPB magnesium sulfate 2 g / KCl 20 mEq; PPI: none; esomeprazole magnesium" gives magnesium sulfate, potassium
+    chloride and esomeprazole. A name may begin where a component begins: at the start of the text ("IVPB" is skipped)
+    and after a break ("/", ";"). "PPI" is denied by the "none" behind it. The last "magnesium" follows a name, not a
+    break: it is the salt of esomeprazole.
+    """
     words, starts = _words(text)
+    if not index.nothing.isdisjoint(words) or _DILUTION.search(text):
+        return ()
     found: dict[Drug, None] = {}
-    at, start, matched_to = 0, _INSIDE, -1
-    while at < len(words):
-        word = words[at]
-        start = start if start == _COMPONENT else starts[at] or start
-        if word in index.join or word in _BREAKS:
-            at, start = at + 1, _COMPONENT
-            continue
-        if word in index.anywhere:
-            start = _COMPONENT
-        may_begin = _may_begin(start, words, at, matched_to, bool(found))
-        if may_begin and (name := _longest(index, words, starts, at)):
-            found.update((drug, None) for drug in name.drugs if start == _COMPONENT or drug.name not in _CATIONS)
-            at = matched_to = at + 1 + len(name.rest)
-            start = _INSIDE
-        else:
-            start = start if word in index.skip or word[0].isdigit() else _INSIDE
-            at += 1
+    for place in _places(index, words, starts):
+        if not _denied(index, words, place):
+            found.update((drug, None) for drug in place.name.drugs if place.full or drug.name not in _CATIONS)
     return tuple(found)
 
 
-def _may_begin(start: int, words: Sequence[str], at: int, matched_to: int, found: bool) -> bool:
+def _places(index: _NameIndex, words: list[str], starts: list[int]) -> Iterator[_Place]:
+    """Where names stand, from left to right; the longest name wins and nothing is read twice."""
+    at, start, last_end, any_drug = 0, _INSIDE, -1, False
+    while at < len(words):
+        start = _start_at(index, words, starts, at, start)
+        name = _longest(index, words, starts, at) if _may_begin(start, words, at, last_end, any_drug) else None
+        if name:
+            end = at + 1 + len(name.rest)
+            yield _Place(at, end, name, start == _COMPONENT)
+            at, start, last_end, any_drug = end, _INSIDE, end, any_drug or bool(name.drugs)
+        else:
+            start = _start_after(index, words[at], start)
+            at += 1
+
+
+def _start_at(index: _NameIndex, words: Sequence[str], starts: Sequence[int], at: int, start: int) -> int:
+    """Whether a name may begin at a word, given what the words before it left open."""
+    word = words[at]
+    beside = at > 0 and word in index.minerals and words[at - 1] in index.minerals
+    if start == _COMPONENT or beside or word in index.anywhere:
+        return _COMPONENT
+    return starts[at] or start
+
+
+def _start_after(index: _NameIndex, word: str, start: int) -> int:
+    """What a word that begins no name leaves open: a break begins a component, a unit or form changes nothing."""
+    if word in index.join or word in _BREAKS:
+        return _COMPONENT
+    return start if word in index.skip or word[0].isdigit() else _INSIDE
+
+
+def _may_begin(start: int, words: Sequence[str], at: int, last_end: int, any_drug: bool) -> bool:
     if start == _HYPHEN:
-        return matched_to == at or (at > 0 and len(words[at - 1]) > _PREFIX_LETTERS)
-    return start == _COMPONENT or (start == _BRACKET and not found)
+        return last_end == at or (at > 0 and len(words[at - 1]) > _PREFIX_LETTERS)
+    return start == _COMPONENT or (start == _BRACKET and not any_drug)
 
 
 def _longest(index: _NameIndex, words: list[str], starts: list[int], at: int) -> _Name | None:
+    if words[at] in index.join:
+        return None
     for name in index.names.get(words[at], ()):
         end = at + 1 + len(name.rest)
         if words[at + 1 : end] != name.rest:
@@ -235,8 +281,33 @@ def _longest(index: _NameIndex, words: list[str], starts: list[int], at: int) ->
     return None
 
 
+_DENIED_WITHIN: Final = 4  # words between a name and what denies it
+# Homeopathic: D6, C30, 30C, 9 CH, 6X, LM 6; not "6x daily", not vitamin D3.
+_DILUTION: Final = re.compile(
+    r"\b(?:[dcдс](?:4|6|8|9|12|15|30|60|200|1000)|(?:6|9|12|15|30|200)c|\d{1,4} ?(?:ch|dh)|lm ?\d{1,2}"
+    r"|(?:6|12|30|200)x(?! ?(?:/|daily|a day|per|week|tgl|tägl|al|в)))\b",
+    re.IGNORECASE,
+)
+
+
+def _denied(index: _NameIndex, words: Sequence[str], place: _Place) -> bool:
+    """True if a word before or behind a name says that it is not taken."""
+    before = next(_beyond(words[place.at - 1 :: -1] if place.at else (), index.denied_link), "")
+    idle = index.skip | index.denied_link
+    after = list(_beyond(words[place.end :], idle))[:1]
+    no_more = after == ["no"] and words[-1] != "no"  # "no 30": a number, not a denial
+    return before in index.denied_before or (bool(after) and after[0] in index.denied_after and not no_more)
+
+
+def _beyond(words: Iterable[str], idle: frozenset[str]) -> Iterator[str]:
+    """The words next to a name without numbers, colons and idle words, as far as a denial may stand from it."""
+    near = islice(words, _DENIED_WITHIN)
+    return (word for word in near if word != ":" and word not in idle and not word[0].isdigit())
+
+
 def _plain_word(index: _NameIndex, word: str) -> bool:
-    return word[0].isalpha() and word not in index.skip and word not in index.join
+    known = index.skip | index.join | index.minerals
+    return word[0].isalpha() and word not in known
 
 
 # ---------------------------------------------------------------------------------------------------------- table
@@ -253,6 +324,7 @@ class _Row(msgspec.Struct, forbid_unknown_fields=True):
     de: list[str] = []
     es: list[str] = []
     fa: list[str] = []
+    romance: list[str] = []  # French, Italian, Portuguese, where `_romance_forms` does not give them
     brands: list[str] = []
     alone: list[str] = []
 
@@ -263,7 +335,7 @@ class _Row(msgspec.Struct, forbid_unknown_fields=True):
 
     def named(self) -> Iterator[str]:
         """Every name but those that must stand alone."""
-        for names in (self.en, self.ru, self.de, self.es, self.fa, self.brands):
+        for names in (self.en, self.ru, self.de, self.es, self.fa, self.romance, self.brands):
             yield from names
         yield from (name + "а" for name in self.ru if name[-1] in "бвгдзклмнпрстфхцчшщ")  # "раствор фуросемида"
 
@@ -284,6 +356,11 @@ class _Words(msgspec.Struct, forbid_unknown_fields=True):
     anywhere: list[str]
     local: list[str]
     never: list[str]
+    minerals: list[str]
+    denied_before: list[str]
+    denied_after: list[str]
+    denied_link: list[str]
+    nothing: list[str]
 
 
 class _Table(msgspec.Struct, forbid_unknown_fields=True):
@@ -317,6 +394,8 @@ def _codes(
 
 def _name_index(table: _Table, rows: Iterable[tuple[Drug, _Row]], drugs: Mapping[str, Drug]) -> _NameIndex:
     names: dict[tuple[str, ...], tuple[tuple[Drug, ...], bool]] = {}
+    for drug in drugs.values():
+        names |= {_split(name): ((drug,), False) for name in _romance_forms(drug.name)}
     for drug, row in rows:
         names |= {_split(name): ((drug,), False) for name in (drug.name, *row.named())}
         names |= {_split(name): ((drug,), True) for name in row.alone}
@@ -326,11 +405,34 @@ def _name_index(table: _Table, rows: Iterable[tuple[Drug, _Row]], drugs: Mapping
     first: dict[str, list[_Name]] = {}
     for words in sorted(names, key=len, reverse=True):
         first.setdefault(words[0], []).append(_Name(list(words[1:]), *names[words]))
-    skip, join, anywhere, local = (
-        frozenset(map(_plain, words))
-        for words in (table.words.skip, table.words.join, table.words.anywhere, table.words.local)
-    )
-    return _NameIndex(first, skip, join, anywhere, local)
+    listed = {
+        field: frozenset(map(_plain, words))
+        for field, words in msgspec.structs.asdict(table.words).items()
+        if field != "never"
+    }
+    return _NameIndex(first, **listed)
+
+
+# How the international name of one word ends in French, Spanish, Italian and Portuguese (WHO INN lists).
+_ROMANCE_ENDINGS: Final = (
+    ("azole", ("azol", "azolo")), ("ine", ("ina",)), ("in", ("ine", "ina")), ("ide", ("ida",)), ("ol", ("olo",)),
+    ("one", ("ona",)), ("ate", ("ato",)), ("ium", ("io",)),
+)  # fmt: skip
+_SHORTEST_ROMANCE: Final = 6
+
+
+def _romance_forms(name: str) -> Iterator[str]:
+    """Its names in the Romance languages: "gentamicin" is "gentamicine" and "gentamicina"; ph, th, y are f, t, i."""
+    if not name.isalpha() or len(name) < _SHORTEST_ROMANCE:
+        return
+    forms = {name}
+    for ending, others in _ROMANCE_ENDINGS:
+        if name.endswith(ending):
+            forms |= {name.removesuffix(ending) + other for other in others}
+            break
+    for form in forms:
+        plain = form.replace("ph", "f").replace("th", "t").replace("y", "i")
+        yield from {form, plain, plain.replace("hidro", "idro")} - {name}
 
 
 def _split(name: str) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.errors import SettingsError
 from service.terminology import drugs, rxnorm
@@ -111,6 +113,51 @@ NAMED = [
     ("سيكلوسپورين", ["ciclosporin"]),
     ("کپسول امپرازول 20", ["omeprazole"]),
     ("تریامترن اچ", ["hydrochlorothiazide", "triamterene"]),
+    ("آمپول لازیکس", ["furosemide"]),
+    # trademarks, soft hyphens, glued strengths
+    ("Nexium™ 40 mg", ["esomeprazole"]),
+    ("LASIX® 40", ["furosemide"]),
+    ("Furo\u00adsemid 40 mg", ["furosemide"]),
+    ("Furosemid40 1-0-0", ["furosemide"]),
+    ("furosemide40mg tab", ["furosemide"]),
+    ("KCl20mEq", ["potassium chloride"]),
+    # words before the name
+    ("IVPB magnesium sulfate 2 gram/50 mL", ["magnesium sulfate"]),
+    ("patient's own omeprazole 20 mg", ["omeprazole"]),
+    ("Home med: furosemide 40 mg", ["furosemide"]),
+    ("continue furosemide 40 mg po daily", ["furosemide"]),
+    # combinations
+    ("Ramipril comp 5/25", ["hydrochlorothiazide"]),
+    ("Losartan plus", ["hydrochlorothiazide"]),
+    ("Triamteren comp.", ["hydrochlorothiazide", "triamterene"]),
+    ("Calcium-Magnesium-Zink", ["calcium (unnamed)", "magnesium"]),
+    ("Calcium Magnesium Zinc tablets", ["calcium (unnamed)", "magnesium"]),
+    ("Kalium-Magnesium", ["magnesium", "potassium (unnamed)"]),
+    ("Picolax", ["bowel preparation (unnamed)", "magnesium oxide", "sodium picosulfate"]),
+    # French, Italian, Portuguese
+    ("furosémide 40 mg comprimé", ["furosemide"]),
+    ("sulfate de magnésium 15 %", ["magnesium sulfate"]),
+    ("magnesio solfato fiale", ["magnesium sulfate"]),
+    ("sulfato de magnésio", ["magnesium sulfate"]),
+    ("gentamicine", ["gentamicin"]),
+    ("cisplatino", ["cisplatin"]),
+    ("omeprazolo 20 mg", ["omeprazole"]),
+    ("idroclorotiazide", ["hydrochlorothiazide"]),
+    ("digossina", ["digoxin"]),
+    ("amiodarona", ["amiodarone"]),
+    ("ciclosporine", ["ciclosporin"]),
+    ("chlorure de potassium", ["potassium chloride"]),
+    ("cloruro di potassio", ["potassium chloride"]),
+    # fluids and preparations
+    ("PrismaSol BGK 4/2.5", ["haemofiltration solution (unnamed)"]),
+    ("TPN adult", ["parenteral nutrition (unnamed)"]),
+    ("SmofKabiven 1477 mL", ["parenteral nutrition (unnamed)"]),
+    ("МультиБик 4 калий", ["haemofiltration solution (unnamed)"]),
+    ("MoviPrep", ["bowel preparation (unnamed)"]),
+    # what else is denied in the same text is not this
+    ("furosemide 40 mg; PPI: none", ["furosemide"]),
+    ("omeprazole 20 mg no 28", ["omeprazole"]),
+    ("furosemide 6x daily", ["furosemide"]),
 ]  # fmt: skip
 
 
@@ -141,6 +188,27 @@ NOT_NAMED = [
     "Gaviscon",  # alginate: no magnesium in most countries
     "Кардиомагнил",  # aspirin with a trace of magnesium hydroxide
     "Magnesium phosphoricum D6",
+    "Magnesium muriaticum D6",
+    "Magnesium metallicum 30C",
+    "Magnesium globuli",
+    "Schüßler Nr. 7 Magnesium",
+    "MGO 400 Manuka honey",
+    "PPI: none",
+    "no PPI",
+    "no longer taking omeprazole",
+    "cisplatin allergy",
+    "allergic to cisplatin",
+    "Allergies: cisplatin",
+    "furosemide 40 mg contraindicated",
+    "Magnesium sulfate - discontinued",
+    "омепразол отменён",
+    "аллергия на цисплатин",
+    "حساسیت به سیس‌پلاتین",
+    "Omeprazol abgesetzt",
+    "kein Furosemid",
+    "alergia a cisplatino",
+    "Magnesium Lvl",
+    "Tacrolimus level",
 ]
 
 
@@ -512,3 +580,29 @@ def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"something else")
     with pytest.raises(SettingsError, match="not a readable RxNorm table"):
         rxnorm.read(path)
+
+
+# ---------------------------------------------------------------------------------------- the scanner at large
+
+_DRUG = st.sampled_from(["furosemide", "Omeprazol", "цисплатин", "magnesium sulfate", "KCl", "امپرازول"])
+
+
+@given(st.text(max_size=120))
+def test_no_text_raises(text: str) -> None:
+    assert set(DRUG_VOCABULARY.by_name(text)) <= set(DRUG_VOCABULARY.drugs.values())
+
+
+@given(_DRUG, st.text(alphabet="abcdefghiklmnoprstuvабвгд", min_size=1, max_size=8))
+def test_a_name_inside_a_longer_word_is_none(name: str, more: str) -> None:
+    assert DRUG_VOCABULARY.by_name(more + name.replace(" ", "") + more) == ()
+
+
+@given(
+    _DRUG,
+    st.sampled_from(
+        [" {}: none", " {} allergy", "no {}", "allergic to {}", "{} contraindicated", "нет {}", "{} отменен"]
+    ),
+)
+def test_a_denied_name_is_none_and_the_next_still_one(name: str, denied: str) -> None:
+    assert DRUG_VOCABULARY.by_name(denied.format(name)) == ()
+    assert DRUG_VOCABULARY.by_name(f"{denied.format(name)}; {name} 40 mg") == DRUG_VOCABULARY.by_name(name) != ()
