@@ -127,8 +127,8 @@ def test_every_rule_has_a_patient_in_whom_it_speaks_and_one_in_whom_it_does_not(
         ("R-075", "oral-dose intake"),
         ("R-080", "stop-source ask-for-source"),
         ("R-082", "kidney-closed no-level"),
-        ("R-090", "add-companion-tests complete"),
-        ("R-091", "correct-first baseline-needed"),
+        ("R-090", "add-companion-tests complete repeat add-magnesium"),
+        ("R-091", "correct-first baseline-needed rhythm-drug-low rhythm-drug-unknown ppi-again cisplatin-hydration"),
         ("R-095", "correct-magnesium-too magnesium-unknown potassium-high"),
     ],
 )

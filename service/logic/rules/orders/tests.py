@@ -18,13 +18,21 @@ from service.logic.rules.words import ANALYTE, age, brief, references
 from service.logic.text import Text
 
 _MAGNESIUM_TESTS = frozenset({Analyte.SERUM_MAGNESIUM, Analyte.RBC_MAGNESIUM, Analyte.IONISED_MAGNESIUM})
+
+
+def _stale(case: Case) -> Answer:
+    """R-005 where the magnesium is too old; a sample drawn too soon after a dose waits for its own time."""
+    answer = time_problem(case)
+    return answer if isinstance(answer, Finding) and answer.result == "stale" else NotMet()
+
+
 # The rules that may want a magnesium now (decision 23), the most specific first.
 _WANTED_BY = (
     low_potassium_magnesium_unknown,
     low_calcium_magnesium_unknown,
     monitoring_gap,
     testing_indicated,
-    time_problem,
+    _stale,
 )
 
 
