@@ -13,7 +13,7 @@ from service.logic.evaluate import Assessment
 from service.logic.model import Failed, Finding, MissingInputs
 from service.logic.rules import RULES
 from tests.vignettes.files import Vignette, read
-from tests.vignettes.patients import ANALYTES, cards, doses, highest, judged, told
+from tests.vignettes.patients import ANALYTES, cards, doses, highest, judged, told, words
 from tests.vignettes.wire import decided
 
 VIGNETTES = read()
@@ -83,9 +83,11 @@ def _cards(vignette: Vignette, assessment: Assessment, shown: list[Card]) -> Ite
     offered = [item["label"] for card in shown for item in card.body.get("suggestions", ())]
     if offered != [f"Order {test}" for test in expected.get("offers", ())] and "offers" in expected:
         yield f"offered is {offered}, not {expected['offers']}"
-    words = " ".join(card.body["summary"] + " " + card.body["detail"] for card in shown).lower()
-    yield from (f"no card says {part!r}" for part in expected.get("says", ()) if part.lower() not in words)
-    yield from (f"a card says {part!r}" for part in expected.get("never_says", ()) if part.lower() in words)
+    on_card = " ".join(card.body["summary"] + " " + card.body["detail"] for card in shown).lower()
+    behind = f"{on_card} {words(assessment)}".lower()
+    yield from (f"no card says {part!r}" for part in expected.get("on_card", ()) if part.lower() not in on_card)
+    yield from (f"nothing says {part!r}" for part in expected.get("says", ()) if part.lower() not in behind)
+    yield from (f"something says {part!r}" for part in expected.get("never_says", ()) if part.lower() in behind)
 
 
 # ---- the collection itself ------------------------------------------------------------------------------------------

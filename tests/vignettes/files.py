@@ -15,7 +15,7 @@ from tests.vignettes.patients import NOW, patient
 _PATIENT = ("drugs", "conditions", "orders", "born", "sex", "hook", "setting", "pending", "profile", "research")
 _EXPECTED = (
     *("finds", "urgency", "silent", "withheld", "lacking", "shown", "not_shown", "indicator"),
-    *("values", "gives", "tests", "offers", "says", "never_says"),
+    *("values", "gives", "tests", "offers", "says", "on_card", "never_says"),
 )
 _KEYS = {"title", "labs", "now", "unavailable", "wire", *_PATIENT, *_EXPECTED}
 

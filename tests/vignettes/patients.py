@@ -288,6 +288,14 @@ def cards(assessment: Assessment, language: str = "en") -> list[Card]:
     return to_cards(assessment, KNOW, how, lambda test: {"test": test.value})
 
 
+def words(assessment: Assessment) -> str:
+    """All that the findings say, on the card or on the page behind it, in English."""
+    wording = Wording("en", UTC)
+    found = [j.outcome for j in assessment.judgements if isinstance(j.outcome, Finding)]
+    said = [t for f in found for t in (f.text, f.action, f.why, *f.advice, *(p.text for p in f.proposals)) if t]
+    return " ".join(wording.plain(text) for text in said)
+
+
 def highest(shown: Iterable[Card]) -> str:
     """The highest indicator of the cards, "none" without a card."""
     found = [Indicator(card.body["indicator"]) for card in shown]

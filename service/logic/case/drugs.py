@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from service.logic.case.person import Person
+from service.logic.case.person import OBSTETRIC, Person
 from service.logic.model import Exposure, Medication, Schedule
 
 LOOP_OR_THIAZIDE = frozenset({"loop_diuretic", "thiazide", "thiazide_like"})
@@ -145,12 +145,17 @@ class Drugs(Person):
     @cached_property
     def scheduled_magnesium(self) -> list[Medication]:
         """Active magnesium products that are given whatever the level is."""
-        return [m for m in self.magnesium_products if m.schedule in {Schedule.SCHEDULED, Schedule.UNSTATED}]
+        return [m for m in self.magnesium_products if self._is_scheduled(m)]
+
+    def _is_scheduled(self, drug: Medication) -> bool:
+        """In (pre)eclampsia untimed intravenous magnesium is the drip, not a scale."""
+        drip = drug.schedule is Schedule.SCALE and self.coded(*OBSTETRIC)
+        return drip or drug.schedule in {Schedule.SCHEDULED, Schedule.UNSTATED}
 
     @cached_property
     def magnesium_scales(self) -> list[Medication]:
         """Active scales and replacement protocols of magnesium: given by level."""
-        return [m for m in self.magnesium_products if m.schedule is Schedule.SCALE]
+        return [m for m in self.magnesium_products if m.schedule is Schedule.SCALE and not self._is_scheduled(m)]
 
     @cached_property
     def oral_magnesium(self) -> list[Medication]:

@@ -282,12 +282,19 @@ def arrhythmia_risk(case: Case) -> Answer:
     grave = case.tags & {"torsades", "vt", "polymorphic_vt"} or case.qtc_long or case.graver_severity != "mild"
     return Finding(
         result="arrhythmia-risk",
-        indicator=Indicator.CRITICAL if grave and case.low_is_news else case.low_level,
+        indicator=_rhythm_level(case, bool(grave)),
         text=Text("Low {mg} with arrhythmia risk: {risks}", mg=brief(case.mg), risks=_rhythm(case)),
         advice=(Text("ECG monitoring; keep potassium in range; review QT-prolonging drugs and digoxin."),),
         evidence=references(case.mg, case.qtc_long, *case.digoxin)
         + tuple(c.reference for c in case.condition(*sorted(rhythm))),
     )
+
+
+def _rhythm_level(case: Case, grave: bool) -> Indicator:
+    """Critical where the low is news; under digoxin a probably protein-related low stays a warning."""
+    if grave and case.low_is_news:
+        return Indicator.CRITICAL
+    return Indicator.WARNING if case.pseudo and case.digoxin else case.low_level
 
 
 def _rhythm(case: Case) -> tuple[Text, ...]:

@@ -335,17 +335,18 @@ def _capped(case: Case, mg: Decimal) -> Decimal:
 
 def kidney_adjusted(case: Case) -> Answer:
     """R-074: what may be given, if anything, when the kidney gate is closed; the stricter gate decides (28)."""
-    if answer := _to_be_given(case):
+    if answer := _treatable(case):
         return answer
     if not case.gate_closed or case.pseudo or case.age_group == "child":
         return NotMet()
+    if case.bolus_open:
+        return _kidney_note(case, "no-automatic-supplement", Indicator.INFO, _AFTER_BOLUS)
     if case.dialysis:
         note = _CKRT if case.ckrt else _DIALYSIS
         return _kidney_note(case, "protocol" if case.ckrt else "no-dose-treat-loss", Indicator.INFO, note)
     symptoms = bool(case.tags & _SEVERE_SYMPTOMS)
     if case.graver_severity != "severe" or (case.dose_gate == "failure" and not symptoms):
-        failing = case.dose_gate == "failure"
-        note = _AFTER_BOLUS if case.bolus_open else _FAILURE if failing else _NOT_SEVERE
+        note = _FAILURE if case.dose_gate == "failure" else _NOT_SEVERE
         return _kidney_note(case, "no-automatic-supplement", Indicator.INFO, note)
     return _kidney_dose(case, symptoms)
 
