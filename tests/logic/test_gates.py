@@ -26,6 +26,8 @@ from tests.vignettes.patients import KNOW, cards, doses, patient
 ROWS: dict[str, dict[str, Any]] = tomllib.loads(
     files("service.logic.knowledge").joinpath("doses.toml").read_text(encoding="utf-8")
 )
+BOLUS = {name: row for name, row in ROWS.items() if row.get("first_bolus")}
+USUAL = {name: row for name, row in ROWS.items() if name not in BOLUS}
 GATES = ("normal", "reduced", "severe", "failure", "unstable", "unknown")
 AGES = {"adult": "1980-01-01", "child": "2018-01-01", "unknown": None}
 EGFR = {"normal": "90", "reduced": "45", "severe": "20", "failure": "10"}
@@ -58,13 +60,15 @@ STATES = [
 def test_a_row_is_open_exactly_for_whom_it_is_written(gate: str, age: str, pregnant: bool) -> None:
     case = Case(_patient(gate, age, pregnant), KNOW)
     assert (case.gate, case.age_group, case.pregnant) == (gate, age, pregnant)
-    written = {name for name, row in ROWS.items() if gate in row["kidney"] and age in row["ages"]}
+    dialysis = gate == "failure" and pregnant
+    written = {name for name, row in USUAL.items() if gate in row["kidney"] and age in row["ages"] and not dialysis}
     written = {name for name in written if ROWS[name]["pregnancy"] or not pregnant}
     assert {name for name in ROWS if closed_gate(case, KNOW.doses[name]) is None} == written
 
 
-def test_no_row_is_open_in_kidney_failure_and_none_with_an_amount_where_the_age_is_unknown() -> None:
-    assert [name for name, row in ROWS.items() if "failure" in row["kidney"]] == []
+def test_in_kidney_failure_only_emergencies_have_a_row_and_none_with_an_amount_where_the_age_is_unknown() -> None:
+    failing = [name for name, row in USUAL.items() if "failure" in row["kidney"]]
+    assert failing == ["child-urgent-closed", "kidney-failure-symptoms"]  # decisions 26 and 28
     assert [name for name, row in ROWS.items() if "amount" in row and "unknown" in row["ages"]] == []
 
 
@@ -72,7 +76,50 @@ def test_a_row_for_adults_is_not_a_row_for_children_and_a_closed_gate_has_rows_o
     amounts = {name: row for name, row in ROWS.items() if "amount" in row}
     assert [name for name, row in amounts.items() if len(row["ages"]) > 1] == []
     both = [name for name, row in amounts.items() if {"severe", "normal"} <= set(row["kidney"])]
-    assert both == ["iv-torsades"]  # the bolus stays, the catalogue says
+    assert both == list(BOLUS)
+
+
+# ---- the first bolus in torsades: one rule for every gate, level and protein (decisions 26 and 27) -------------------
+
+LEVELS = {
+    "not measured": (),
+    "low": ("mg 0.45 mmol/L",),
+    "in range": ("mg 0.85 mmol/L",),
+    "protein-related": ("mg 0.64 mmol/L", "albumin 20 g/L"),
+    "without unit": ("mg 1.1",),
+    "haemolysed": ("mg 1.40 mmol/L, haemolysed",),
+    "just below the limit": ("mg 2.99 mmol/L",),
+}
+
+
+@pytest.mark.parametrize("kidney", [*EGFR, "dialysis", "aki", "unknown"])
+@pytest.mark.parametrize("labs", LEVELS.values(), ids=LEVELS)
+@pytest.mark.parametrize("age", ["adult", "child"])
+def test_the_first_bolus_in_torsades_is_open_for_every_gate_and_level(
+    labs: tuple[str, ...], kidney: str, age: str
+) -> None:
+    known = [f"egfr {EGFR[kidney]} mL/min"] if kidney in EGFR else []
+    conditions = ["torsades, since -1h", *([kidney] if kidney in {"dialysis", "aki"} else [])]
+    case = Case(patient(*labs, *known, conditions=conditions, born=AGES[age], setting="ward"), KNOW)
+    open_rows = {name for name in BOLUS if closed_gate(case, KNOW.doses[name]) is None}
+    assert open_rows == {"iv-torsades" if age == "adult" else "child-torsades"}
+
+
+@pytest.mark.parametrize(
+    ("labs", "conditions"),
+    [
+        (("mg 3.0 mmol/L",), ["torsades, since -1h"]),
+        (("mg 7.3 mg/dL",), ["torsades, since -1h"]),
+        (("mg 0.45 mmol/L",), ["torsades, since -1h", "areflexia, since -1h"]),
+        (("mg 0.45 mmol/L",), ["torsades, since -1h", "respiratory_depression, since -1h"]),
+        (("mg 0.45 mmol/L",), ["vt, since -1h"]),
+        (("mg 0.35 mmol/L",), ["torsades, since -80h"]),
+        (("mg 0.45 mmol/L",), []),
+    ],
+)
+def test_toxicity_and_other_rhythms_keep_the_first_bolus_closed(labs: tuple[str, ...], conditions: list[str]) -> None:
+    case = Case(patient(*labs, conditions=conditions, born=AGES["adult"], setting="ward"), KNOW)
+    assert closed_gate(case, KNOW.doses["iv-torsades"]) == "magnesium-high"
 
 
 LOW = "mg 0.45 mmol/L"
@@ -96,7 +143,7 @@ UNUSABLE = {
 }
 
 
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("row", USUAL)
 @pytest.mark.parametrize(("labs", "gate"), UNUSABLE.values(), ids=UNUSABLE)
 def test_no_row_is_open_on_a_value_that_must_not_be_treated(row: str, labs: tuple[str, ...], gate: str) -> None:
     age = "child" if ROWS[row]["ages"] == ["child"] else "adult"

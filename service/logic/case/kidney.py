@@ -155,7 +155,9 @@ class Kidney(SerumMagnesium):
 
     @cached_property
     def dose_gate(self) -> str:
-        """The gate for a dose: the stricter of acute injury and an eGFR below 15 (even if unreliable) or anuria."""
+        """The gate for a dose: dialysis apart, then the stricter of AKI and an eGFR below 15 (even unreliable) or anuria."""
+        if self.dialysis:
+            return "dialysis"
         if self.gate != "unstable":
             return self.gate
         failing = self.egfr is not None and self._gate_of(self.egfr) == "failure"

@@ -131,7 +131,7 @@ def _severity_action(case: Case) -> Text:
         return Text("look for the cause of the low albumin")
     if case.treatment is not None:
         return _under_treatment(case, case.treatment)
-    if case.dose_gate in CLOSED_GATES:
+    if case.gate in CLOSED_GATES:
         return Text("kidneys cannot clear magnesium, replace only by individual decision")
     if case.age_group == "child":
         return Text("replace by weight")
