@@ -139,7 +139,7 @@ def _converted(mmol: Decimal, unit: str) -> Decimal:
     return mg_dl * 10 if unit == "mg/L" else mg_dl
 
 
-_SINGLE = {"mg-high-dialysis-tolerated", "infant-mg", "ionised-mg-range"}
+_SINGLE = {"infant-mg", "ionised-mg-range"}
 _ONE_UNIT = [case for case in LIMITS if case.parameter in _SINGLE]
 
 
@@ -297,7 +297,7 @@ BELOW = {name: row["below_mg_dl"] for name, row in DOSES.items() if "below_mg_dl
 
 @pytest.mark.parametrize(("row", "next_row"), list(zip(BELOW, [*list(BELOW)[1:], None], strict=True)))
 def test_a_dose_band_begins_at_the_value_rounded_half_up(row: str, next_row: str | None) -> None:
-    edge = Decimal(BELOW[row]) - Decimal("0.05")
+    edge = Decimal(BELOW[row]) - (Decimal(0) if row == "iv-band-severe" else Decimal("0.05"))  # unrounded at 1.0 (33)
     for value, said in ((edge - Decimal("0.001"), row), (edge, next_row or "not met")):
         # Low by the laboratory's own range, or the third row would not be offered at all.
         ward = patient(f"mg {value} mg/dL, range 2.2-2.6", "k 3.0 mmol/L", KIDNEY, setting="ward")
@@ -420,7 +420,9 @@ def test_the_limits_are_those_that_the_catalogue_prints() -> None:
 
 # Amount and time of each row with a dose, and below which magnesium in mg/dL it stands, from the catalogue.
 PRINTED_DOSES = {
-    "iv-torsades": "1-2 g over 2-15 min", "iv-unstable": "1-2 g over 2-15 min",
+    "iv-torsades": "2-2 g over 10-10 min", "child-torsades": "25-50 mg/kg over 10-20 min",
+    "child-urgent-closed": "25-25 mg/kg", "kidney-failure-symptoms": "2-4 g over 4-12 h",
+    "iv-unstable": "1-2 g over 2-15 min",
     "iv-severe-symptoms": "1-2 g over 5-60 min", "iv-follow-on": "4-8 g over 12-24 h",
     "iv-band-severe": "4-8 g over 12-24 h below 1.0", "iv-band-moderate": "2-4 g over 4-12 h below 1.6",
     "iv-band-mild": "1-2 g over 1-2 h below 2.0", "child": "25-50 mg/kg", "child-urgent": "25-50 mg/kg",
@@ -460,8 +462,15 @@ def test_the_reference_ranges_are_those_that_the_catalogue_prints() -> None:
     assert (adult["mg/dL"], adult["meq/L"]) == ([Decimal("1.7"), Decimal("2.4")], [Decimal("1.4"), Decimal("2.0")])
 
 
+# At, below and beyond in tests/vignettes/M-round2.toml: they need more than one number to be moved.
+IN_VIGNETTES = {
+    "schwartz-age", "once-order", "mg-marginal", "mg-fall", "mg-rise", "dose-row", "treatment-holds-inpatient",
+    "treatment-holds-ambulatory", "newborn-age", "neonate-age", "laxative-elemental", "laxative-egfr",
+}  # fmt: skip
+
+
 def test_every_parameter_has_a_case_at_its_limit() -> None:
     cased = {case.parameter for case in (*LIMITS, *WINDOWS)} | AGES.keys() | EGFR.keys() | PLAUSIBLE.keys()
     cased |= CONTRADICTIONS.keys() | {"mg-range-impossible", "child-dose-maximum"}
-    assert PARAMETERS.keys() - cased == FACTORS
+    assert PARAMETERS.keys() - cased - IN_VIGNETTES == FACTORS
     assert cased <= PARAMETERS.keys()

@@ -221,7 +221,7 @@ def _calls(path: Path, name: str) -> Iterator[ast.Call]:
 def test_only_rules_write_proposals_and_only_treatments_with_an_amount() -> None:
     for path in SERVICE.rglob("*.py"):
         for call in _calls(path, "Proposal"):
-            assert path.parent == SERVICE / "logic/rules", path
+            assert SERVICE / "logic/rules" in path.parents, path
             if path.name not in WITH_AMOUNTS:
                 assert ast.unparse(call.args[0]) == f"case.knowledge.doses['{WITHOUT_AMOUNT}']", path
     assert "amount" not in ROWS[WITHOUT_AMOUNT]
@@ -245,7 +245,7 @@ def test_every_rule_with_a_dose_for_its_sentence_is_marked_as_a_treatment() -> N
 # Sentences outside treatment.py that hold grams or milligrams, and why they need no gate.
 NO_PROPOSAL = {
     "In trials: 600 mg/day": "inside a proposal",
-    "Supplements up to 350 mg/day unless": "an upper limit for supplements in pregnancy",
+    "Supplements up to {limit} mg/day unless": "an upper limit for supplements in pregnancy",
     "Calcium gluconate 1 to 3 g": "the antidote",
     "above 24 mg is wasting": "urine",
     "24-hour urine magnesium {value} mg": "urine",
@@ -253,6 +253,8 @@ NO_PROPOSAL = {
     "at most 4 g over 4 to 12 h": "an upper limit for what somebody else ordered",
     "Over 4 g although": "what somebody else ordered",
     "Ordered: {mg} mg": "what somebody else ordered",
+    "{mg} mg elemental regular": "what is taken",
+    "Up to {mg} mg elemental/day": "what is taken",
     "Ordered: at least {mg} mg": "what somebody else ordered",
     "{grams} g in 24 h exceeds": "what somebody else ordered",
     "{mg} mg elemental/day exceeds": "what somebody else ordered",
@@ -265,5 +267,6 @@ def test_a_mass_stands_in_no_other_sentence_of_the_rules() -> None:
     for path in (SERVICE / "logic/rules").glob("*.py"):
         for call in _calls(path, "Text"):
             words = call.args[0].value if call.args and isinstance(call.args[0], ast.Constant) else ""
-            if path.name != "treatment.py" and isinstance(words, str) and _MASS.search(words):
+            quoted = words == "{grams} g"  # a dose that the chart states, not one of ours
+            if path.name != "treatment.py" and not quoted and isinstance(words, str) and _MASS.search(words):
                 assert any(known in words for known in NO_PROPOSAL), f"{path.name}: {words}"

@@ -44,14 +44,11 @@ CONDITIONS: list[tuple[str, str, tuple[str, ...], str]] = [
     ("R-070", "iv-urgent", (LOW, KIDNEY), EMERGENCIES),
     ("R-070", "iv", (LOW, KIDNEY), "short_bowel npo oral_intolerance"),
     ("R-070", "oral", (LOW, KIDNEY), "atrial_fibrillation pregnant symptomatic_hypomg chronic_diarrhea"),
-    ("R-072", "emergency-unstable", (LOW, KIDNEY), "torsades vt hemodynamic_instability"),
+    ("R-072", "torsades-bolus", (LOW, KIDNEY), "torsades"),
+    ("R-072", "torsades-bolus", SEVERE, "torsades vt cardiac_arrest"),
+    ("R-072", "emergency-unstable", (LOW, KIDNEY), "vt hemodynamic_instability"),
     ("R-072", "emergency-stable", (LOW, KIDNEY), "tetany seizure_acute"),
-    (
-        "R-074",
-        "kidney-severe-symptoms",
-        SEVERE,
-        f"{EMERGENCIES} symptomatic_hypomg",
-    ),
+    ("R-074", "kidney-severe-symptoms", SEVERE, "hemodynamic_instability tetany seizure_acute symptomatic_hypomg"),
     ("R-081", "antidote", (HIGH, KIDNEY), "symptomatic_hypermg"),
     ("R-081", "antidote", ("mg 3.6 mmol/L", KIDNEY), "preeclampsia eclampsia heart_failure"),
     ("R-081", "not met", (HIGH, KIDNEY), "preeclampsia eclampsia symptomatic_hypomg"),
@@ -78,7 +75,7 @@ def test_what_leaves_a_moderate_value_a_warning(tag: str) -> None:
 
 # Rule, results, result when it is new, result when it is four days old.
 PASSING = {
-    "torsades": ("R-072", (LOW, KIDNEY), "emergency-unstable", "not met"),
+    "torsades": ("R-072", (LOW, KIDNEY), "torsades-bolus", "not met"),
     "vt": ("R-072", (LOW, KIDNEY), "emergency-unstable", "not met"),
     "hemodynamic_instability": ("R-072", (LOW, KIDNEY), "emergency-unstable", "not met"),
     "tetany": ("R-072", (LOW, KIDNEY), "emergency-stable", "not met"),
@@ -90,7 +87,6 @@ PASSING = {
         "kidney-severe-oral",
     ),
     "symptomatic_hypermg": ("R-081", (HIGH, KIDNEY), "antidote", "not met"),
-    "aki": ("R-031", (LOW, KIDNEY), "unstable", "not met"),
     "dka": ("R-061", (LOW, KIDNEY), "not met", "cause-unknown"),
     "pancreatitis": ("R-061", (LOW, KIDNEY), "not met", "cause-unknown"),
     "refeeding": ("R-061", (LOW, KIDNEY), "not met", "cause-unknown"),
@@ -112,6 +108,11 @@ def test_an_acute_event_counts_for_three_days_and_a_lasting_condition_for_good(t
     said = [said_by(rule, patient(*labs, conditions=[f"{tag}, since {since}"])) for since in ("-2h", "-4d", "+2h")]
     never = said_by(rule, patient(*labs))
     assert said == [new, old, never]
+
+
+@pytest.mark.parametrize(("since", "said"), [("-2h", "unstable"), ("-168h", "unstable"), ("-169h", "unknown")])
+def test_acute_kidney_injury_counts_for_a_week(since: str, said: str) -> None:
+    assert said_by("R-031", patient(LOW, conditions=[f"aki, since {since}"])) == said
 
 
 # ---- drugs ----------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from service.cds.wording import Wording
 from service.fhir.snapshot import read_snapshot
+from service.logic.case import Case
 from service.logic.evaluate import Assessment
 from service.logic.model import (
     Analyte,
@@ -24,6 +25,7 @@ from service.logic.model import (
     Finding,
     LabResult,
     MissingInputs,
+    NotMet,
     PartialDateTime,
     PatientSnapshot,
     Quantity,
@@ -510,8 +512,8 @@ def test_without_a_birth_date_no_amount_is_given(given_chart: Chart) -> None:
 def test_without_any_magnesium_nothing_is_graded_or_treated(given_chart: Chart) -> None:
     assessment = judged(given_chart.patient(without=("mg",)))
     for rule in ("R-010", "R-011", "R-012", "R-013", "R-014", "R-021", "R-040", "R-043", "R-070", "R-080", "R-081"):
-        assert isinstance(assessment.outcome(rule), MissingInputs), rule
-    assert list(doses(assessment)) == []
+        assert isinstance(assessment.outcome(rule), MissingInputs | NotMet) or rule in {"R-080", "R-081"}, rule
+    assert _usual(assessment) == set()
 
 
 @given(charts(), st.sampled_from(["magnesium", "creatinine", "medicationRequests", "conditions"]))
@@ -531,7 +533,7 @@ CLOSERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "creatinine 260": (("creatinine 260 umol/L, -0h",), ()),
     "creatinine 900": (("creatinine 900 umol/L, -0h",), ()),
 }
-KIDNEY_ROWS = {"kidney-severe-symptoms", "kidney-severe-oral"}
+KIDNEY_ROWS = {"kidney-severe-symptoms", "kidney-severe-oral", "kidney-failure-symptoms", "child-urgent-closed"}
 
 
 @pytest.mark.parametrize("closer", CLOSERS)
@@ -541,11 +543,16 @@ KIDNEY_ROWS = {"kidney-severe-symptoms", "kidney-severe-oral"}
 def test_a_closed_gate_never_adds_a_treatment(closer: str, given_chart: Chart) -> None:
     labs, conditions = CLOSERS[closer]
     before, after = judged(given_chart.patient()), judged(given_chart.patient(*labs, conditions=conditions))
-    added = set(doses(after)) - set(doses(before))
-    assert added <= (KIDNEY_ROWS if after.gate in {"severe", "unstable"} else set())
+    added = _usual(after) - _usual(before)
+    assert added <= (KIDNEY_ROWS if after.gate in {"severe", "unstable", "failure"} else set())
     words = " ".join(card.body["detail"] for card in cards(after))
     for text in _amounts(before) - _amounts(after):
         assert text not in words
+
+
+def _usual(assessment: Assessment) -> set[str]:
+    """The dose rows that are proposed, without the first bolus in torsades."""
+    return {name for name in doses(assessment) if not KNOW.doses[name].first_bolus}
 
 
 def _amounts(assessment: Assessment) -> set[str]:
@@ -571,9 +578,11 @@ SPOILT = {
 @given(given_chart=st.one_of([charts(results(*BUT_MG), hook) for hook in HOOKS]))
 @often(60)
 def test_nothing_is_proposed_on_a_value_that_must_not_be_treated(spoilt: str, given_chart: Chart) -> None:
-    assessment = judged(given_chart.patient(*SPOILT[spoilt]))
-    assert list(doses(assessment)) == []
-    assert _amounts(assessment) == set()
+    """But for the first bolus in torsades, which waits for no value (decisions 26 and 27)."""
+    snapshot = given_chart.patient(*SPOILT[spoilt])
+    assume(spoilt != "protein-related" or Case(snapshot, KNOW).pseudo)  # decision 27: no guard in an emergency
+    assessment = judged(snapshot)
+    assert _usual(assessment) == set()
 
 
 @given(ANY)
@@ -582,7 +591,7 @@ def test_every_proposal_is_written_for_this_patient(given_chart: Chart) -> None:
     snapshot = given_chart.patient()
     assessment = judged(snapshot)
     rows = [KNOW.doses[name] for name in doses(assessment)]
-    assert all(assessment.gate in row.kidney for row in rows)
+    assert all(row.first_bolus or Case(snapshot, KNOW).dose_gate in row.kidney for row in rows)
     if given_chart.born is None:
         assert all("unknown" in row.ages for row in rows)
     elif given_chart.born > "2008-03-10":

@@ -103,6 +103,9 @@ def test_every_rule_has_a_patient_in_whom_it_speaks_and_one_in_whom_it_does_not(
     assert everyone - quiet == set()
 
 
+_KIDNEY_DOSES = "kidney-severe-symptoms kidney-severe-oral kidney-failure-symptoms"
+
+
 @pytest.mark.parametrize(
     ("rule", "results"),
     [
@@ -122,12 +125,15 @@ def test_every_rule_has_a_patient_in_whom_it_speaks_and_one_in_whom_it_does_not(
         ("R-041", "refractory magnesium-unknown"),
         ("R-045", "gitelman-like infantile-hypomagnesaemia"),
         ("R-051", "typical possible unlikely duration-unknown"),
+        ("R-054", "monitoring-gap measure-now"),
         ("R-070", "iv-urgent iv oral"),
         ("R-071", "iv-band-severe iv-band-moderate iv-band-mild"),
-        ("R-072", "emergency-unstable emergency-stable"),
-        ("R-074", "kidney-severe-symptoms kidney-severe-oral no-automatic-supplement no-dose-treat-loss"),
+        ("R-072", "torsades-bolus emergency-unstable emergency-stable"),
+        ("R-073", "child-dose child-rule"),
+        ("R-074", f"{_KIDNEY_DOSES} no-automatic-supplement no-dose-treat-loss protocol"),
         ("R-075", "oral-dose intake"),
-        ("R-080", "stop-source ask-for-source"),
+        ("R-077", "follow-up level-overdue calcium-still-low"),
+        ("R-080", "stop-source ask-for-source hold-source"),
         ("R-082", "kidney-closed no-level"),
         ("R-090", "add-companion-tests complete repeat add-magnesium"),
         ("R-091", "correct-first baseline-needed rhythm-drug-low rhythm-drug-unknown ppi-again cisplatin-hydration"),

@@ -170,14 +170,25 @@ _WORDS: dict[str, dict[str, Any]] = {
 _AMOUNT = {"mg": Decimal(1), "g": Decimal(1000)}
 
 
+_TIMES = {"since": "start", "until": "end", "ordered": "ordered_at"}
+
+
 def _drug_option(option: str, now: datetime) -> dict[str, Any]:
     if option in _WORDS:
         return _WORDS[option]
     word, _, rest = option.partition(" ")
-    if word in {"since", "until", "ordered"}:
-        return {{"since": "start", "until": "end", "ordered": "ordered_at"}[word]: moment(rest, now)}
+    if word in _TIMES:
+        return {_TIMES[word]: moment(rest, now)}
+    if word == "given":
+        return {"exposure": Exposure.ENDED, "start": moment(rest, now), "end": moment(rest, now)}
+    if word == "said":
+        return {"text": rest}
     if option.startswith("at most "):
         return {"most_per_day": Decimal(option.removeprefix("at most ").removesuffix("/d"))}
+    return _drug_number(option, word, rest)
+
+
+def _drug_number(option: str, word: str, rest: str) -> dict[str, Any]:
     if word == "over":
         number, unit = rest.split()
         return {"duration_min": Decimal(number) * int(_SPAN[unit] / _SPAN["min"])}
@@ -195,6 +206,8 @@ def condition(line: str, now: datetime = NOW, number: int = 0) -> Condition:
     for option in options:
         if option == "by text":
             said["recognised_by"] = "text"
+        elif option == "finished stay":
+            said["of_finished_encounter"] = True
         elif option.startswith("since "):
             said["onset"] = moment(option.removeprefix("since "), now)
         elif option.startswith("dialysate "):
@@ -215,6 +228,12 @@ def order(line: str, now: datetime = NOW, number: int = 0) -> Order:
         return Order(f"ServiceRequest/r{number}", selected, test=test, draws_blood=not line.startswith("test urine"))
     reference = f"MedicationRequest/r{number}"
     return Order(reference, selected, medication=drug(line, now, reference, draft=True))
+
+
+def _reference(line: str, number: int) -> str:
+    """A dose that was given is an administration, all else an entry of the medication list."""
+    kind = "MedicationAdministration" if ", given " in line else "MedicationStatement"
+    return f"{kind}/m{number}"
 
 
 def patient(
@@ -240,7 +259,7 @@ def patient(
         sex=rest.pop("sex", "female"),
         inpatient={"ward": True, "clinic": False, "": None}[setting],
         labs=tuple(lab(line, now, n) for n, line in enumerate(labs)),
-        medications=tuple(drug(line, now, f"MedicationStatement/m{n}") for n, line in enumerate(drugs)),
+        medications=tuple(drug(line, now, _reference(line, n)) for n, line in enumerate(drugs)),
         conditions=tuple(condition(line, now, n) for n, line in enumerate(conditions)),
         orders=tuple(asked),
         pending=frozenset(tests),

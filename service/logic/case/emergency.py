@@ -37,7 +37,7 @@ class Emergency(Kidney):
     def bolus_indicated(self) -> bool:
         """Torsades; or ventricular tachycardia or arrest with a magnesium known to be severely low."""
         pulseless = self.tags & {"vt", "polymorphic_vt", "cardiac_arrest"}
-        return self.torsades or (bool(pulseless) and self.graver_severity == "severe")
+        return self.torsades or (bool(pulseless) and self.severity == "severe")
 
     @cached_property
     def bolus_open(self) -> bool:

@@ -155,7 +155,7 @@ class Kidney(SerumMagnesium):
 
     @cached_property
     def dose_gate(self) -> str:
-        """The gate for a dose: dialysis apart, then the stricter of AKI and an eGFR below 15 (even unreliable) or anuria."""
+        """The gate for a dose: dialysis, else the stricter of AKI and eGFR below 15 (even unreliable) or anuria."""
         if self.dialysis:
             return "dialysis"
         if self.gate != "unstable":

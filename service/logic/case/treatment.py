@@ -34,7 +34,7 @@ class Treated(Emergency):
         if self.emergency_tags or self.bolus_indicated:
             return "iv-urgent"
         gut = self.tags & {"short_bowel", "npo", "oral_intolerance"}
-        needs_vein = self.graver_severity == "severe" or self.potassium_low or self.calcium_low or gut
+        needs_vein = self.severity == "severe" or self.potassium_low or self.calcium_low or gut
         return "iv" if needs_vein else "oral"
 
     @cached_property
@@ -168,7 +168,7 @@ class Treated(Emergency):
 
 _NUMBER = r"(\d+(?:[.,]\d+)?)"
 _SCALE = re.compile(
-    rf"\b(?:mg|magnesium)\b(?: level)?[^\d<]{{0,12}}(<|below|under|less than)?\s*=?\s*{_NUMBER}"
+    rf"\b(?:mg|magnesium)\b(?: level)?[^\d<]{{0,12}}?(<|below|under|less than)?\s*=?\s*{_NUMBER}"
     rf"(?:\s*(?:to|-|\u2013)\s*{_NUMBER})?\s*(mg/dl|mmol/l|meq/l)", re.IGNORECASE,
 )  # fmt: skip
 _UNITS = {"mg/dl": "mg/dL", "mmol/l": "mmol/L", "meq/l": "meq/L"}

@@ -279,7 +279,7 @@ def arrhythmia_risk(case: Case) -> Answer:
     rhythm = case.tags & (ARRHYTHMIA | {"torsades", "vt", "polymorphic_vt"})
     if not case.mg_low or not (rhythm or case.digoxin or case.qtc_long):
         return NotMet()
-    grave = case.tags & {"torsades", "vt", "polymorphic_vt"} or case.qtc_long or case.graver_severity != "mild"
+    grave = case.tags & {"torsades", "vt", "polymorphic_vt"} or case.qtc_long or case.severity != "mild"
     return Finding(
         result="arrhythmia-risk",
         indicator=_rhythm_level(case, bool(grave)),

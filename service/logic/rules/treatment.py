@@ -272,7 +272,7 @@ def child(case: Case) -> Answer:
 def _child_row(case: Case) -> Dose:
     if case.bolus_open:
         return case.knowledge.doses["child-torsades"]
-    if case.gate_closed and case.emergency_tags and case.graver_severity == "severe":
+    if case.gate_closed and case.emergency_tags and case.severity == "severe":
         return case.knowledge.doses["child-urgent-closed"]
     return case.knowledge.doses["child-urgent" if case.emergency_tags else "child"]
 
@@ -345,7 +345,7 @@ def kidney_adjusted(case: Case) -> Answer:
         note = _CKRT if case.ckrt else _DIALYSIS
         return _kidney_note(case, "protocol" if case.ckrt else "no-dose-treat-loss", Indicator.INFO, note)
     symptoms = bool(case.tags & _SEVERE_SYMPTOMS)
-    if case.graver_severity != "severe" or (case.dose_gate == "failure" and not symptoms):
+    if case.severity != "severe" or (case.dose_gate == "failure" and not symptoms):
         note = _FAILURE if case.dose_gate == "failure" else _NOT_SEVERE
         return _kidney_note(case, "no-automatic-supplement", Indicator.INFO, note)
     return _kidney_dose(case, symptoms)
