@@ -21,7 +21,8 @@ from service.population.bucket import counts_of, rows_of
 from service.population.events import Kind
 from service.population.journal import Asked
 from service.population.partition import Partition
-from service.population.setup import Configuration
+from service.population.report import report
+from service.population.setup import Configuration, prepared
 from service.population.summary import summary
 
 
@@ -91,7 +92,7 @@ def _asked(options: Options, ranges: tuple[str, ...], language: str, tables: lis
     digests = [journal.digest(journal.site_files(path, table)) for path, table in zip(paths, tables, strict=True)]
     return {
         "events": [kind.value for kind in Kind if kind in options.kinds],
-        "repeatGuard": options.guard,
+        "repeatGuard": False,
         "range": list(ranges),
         "language": language,
         "site": digests[0],
@@ -120,6 +121,9 @@ def _finish(plan: Plan, found: Partition, numbers: list[int]) -> None:
     _write_rows(plan, numbers)
     told = summary(counts_of(plan.results, numbers), found, plan.asked)
     journal.write_whole(plan.folder / "summary.json", msgspec.json.format(msgspec.json.encode(told), indent=2))
+    setup = prepared(plan.options.configurations[0])
+    titles = {rule: entry.title for rule, entry in setup.site.knowledge.rules.items()}
+    journal.write_whole(plan.folder / "report.html", report(told, setup.how.wording, titles).encode())
     click.echo("\n".join(summary_lines(told, plan.folder)))
     if told["patientsNotJudged"]:
         raise click.ClickException("not all patients could be judged; see patientsNotJudged in summary.json")
@@ -144,4 +148,4 @@ def summary_lines(told: dict[str, Any], folder: Path) -> Iterator[str]:
     for kind, line in burden["per100"].items():
         rates = f"{line['cards']} with a card, {line['loud']} warning or critical"
         yield f"  {kind}: {line['events']} events; per 100: {rates}"
-    yield f"{folder / 'summary.json'} · {folder / 'cards.ndjson'}"
+    yield " · ".join(str(folder / name) for name in ("report.html", "summary.json", "cards.ndjson"))

@@ -18,7 +18,15 @@ from service.logic.model import Analyte
 from service.population.bucket import Judged
 from service.population.events import Event, Kind, events
 from service.population.history import Entry, History, history_of
-from service.population.measure import Measured, count_event, count_practice, count_stays, findings_of, kind_of_card
+from service.population.measure import (
+    Measured,
+    count_changes,
+    count_event,
+    count_practice,
+    count_stays,
+    findings_of,
+    kind_of_card,
+)
 from service.population.moments import Assumptions, Timeframe
 from service.population.practice import looked_back
 from service.population.record import Chart
@@ -130,6 +138,7 @@ def _rows(moment: Moment, history: History, setups: Sequence[Setup], counts: Seq
     told = [_row(card, moment.event, history) for card in first.cards]
     yield from told
     for number, other in enumerate(others, start=1):
+        count_changes(moment.event, first, other, counts[number])
         theirs = [_row(card, moment.event, history) for card in other.cards]
         if [_gist(row) for row in theirs] != [_gist(row) for row in told]:
             yield {"configuration": number} | _where(moment.event, history) | {"was": told, "is": theirs}

@@ -11,8 +11,9 @@ from typing import Any, Final
 from service.cds.cards import FINDINGS, Card
 from service.decide import Decision
 from service.logic.case import Case
+from service.logic.case.drugs import MAGNESIUM_PRODUCT
 from service.logic.knowledge import Knowledge
-from service.logic.model import Analyte, Failed, Finding, LabResult, NotMet, Withheld
+from service.logic.model import Analyte, Failed, Finding, LabResult, Medication, NotMet, Withheld
 from service.population.events import Event, Kind
 from service.population.history import History
 
@@ -77,7 +78,7 @@ def count_event(event: Event, decision: Decision, knowledge: Knowledge, history:
     if event.stay and cards:
         measured.stays_with[event.stay.name] = loud or measured.stays_with.get(event.stay.name, False)
     for card in cards:
-        _count_card(card, event, history, measured)
+        _count_card(card, event, decision, knowledge, measured)
     for result in decision.assessment.judgements:
         if isinstance(result.outcome, Failed):
             measured.count("failed", result.rule.id, result.outcome.error)
@@ -99,7 +100,7 @@ def _count_day(event: Event, card: bool, loud: bool, history: History, measured:
         measured.count(*place, "loud", by=int(loud))
 
 
-def _count_card(card: Card, event: Event, history: History, measured: Measured) -> None:
+def _count_card(card: Card, event: Event, decision: Decision, knowledge: Knowledge, measured: Measured) -> None:
     indicator, about = card.body["indicator"], kind_of_card(card)
     again = _said_before(about, event, measured)
     fresh = "again" if again else "first"
@@ -114,9 +115,39 @@ def _count_card(card: Card, event: Event, history: History, measured: Measured) 
         measured.count("rules", rule, "loud", by=int(indicator in LOUD))
     if lead := next(iter(rules), ""):
         measured.count("rules", lead, "lead")
-    order = (history.patient, event.at.astimezone(UTC).isoformat())
-    body = {name: card.body.get(name) for name in ("indicator", "summary", "detail", "source", "suggestions")}
-    measured.example("examples", about, order=order, event=event.kind.value, card=body)
+    if indicator not in measured.counts.get("examples", {}).get(about, {}):
+        _keep_example(card, event, Case(decision.assessment.patient, knowledge), measured)
+
+
+def _keep_example(card: Card, event: Event, case: Case, measured: Measured) -> None:
+    """The first card of its kind and level, with the magnesium on which it stands."""
+    order = (case.patient.reference, event.at.astimezone(UTC).isoformat())
+    body = {name: card.body.get(name) for name in ("indicator", "summary", "detail")}
+    body["source"] = card.body["source"].get("label", "")
+    body["suggestions"] = [suggestion["label"] for suggestion in card.body.get("suggestions", ())]
+    place = (kind_of_card(card), card.body["indicator"])
+    measured.example("examples", *place, order=order, event=event.kind.value, card=body, chart=chart_of(case))
+
+
+def chart_of(case: Case) -> Json:
+    """What a small picture of the magnesium needs: values in the newest unit, range in force, doses."""
+    results = [r for r in reversed(case.usable(Analyte.SERUM_MAGNESIUM)) if r.reported and r.taken]
+    unit = results[-1].reported.unit if results and results[-1].reported else ""
+    values = [(r.taken.end, r.reported) for r in results if r.reported and r.taken and r.reported.unit == unit]
+    limits = case.range_of(results[-1]) if results else None
+    given = [d.start.end for d in case.patient.medications if d.start and _is_dose(d) and d.start.end <= case.now]
+    return {
+        "at": case.now.astimezone(UTC).isoformat(),
+        "unit": unit,
+        "magnesium": [[when.astimezone(UTC).isoformat(), float(value.value)] for when, value in values],
+        "low": float(limits.low) if limits and limits.low is not None else None,
+        "high": float(limits.high) if limits and limits.high is not None else None,
+        "doses": sorted(when.astimezone(UTC).isoformat() for when in given),
+    }
+
+
+def _is_dose(drug: Medication) -> bool:
+    return drug.reference.startswith("MedicationAdministration/") and bool(drug.classes & MAGNESIUM_PRODUCT)
 
 
 def _said_before(about: str, event: Event, measured: Measured) -> bool:
@@ -124,6 +155,18 @@ def _said_before(about: str, event: Event, measured: Measured) -> bool:
     place = (about, event.stay.name if event.stay else "")
     last, measured.said[place] = measured.said.get(place), event.at
     return last is not None and (event.stay is not None or event.at - last <= _AGAIN_AFTER)
+
+
+def count_changes(event: Event, ours: Decision, theirs: Decision, measured: Measured) -> None:
+    """Cards that another configuration gained or lost at an event, by what leads them and how loud they are."""
+    was, is_ = ({(kind_of_card(c), c.body["indicator"]): c for c in d.cards} for d in (ours, theirs))
+    for which, decision, cards, others in (("gained", theirs, is_, was), ("lost", ours, was, is_)):
+        for place in cards.keys() - others.keys():
+            measured.count("changes", place[0], which)
+            card, patient = cards[place], decision.assessment.patient
+            body = {name: card.body.get(name) for name in ("indicator", "summary", "detail")}
+            order = (patient.reference, event.at.astimezone(UTC).isoformat())
+            measured.example("changed", place[0], which, order=order, event=event.kind.value, card=body)
 
 
 # ---- sensitivity ---------------------------------------------------------------------------------------------------

@@ -39,6 +39,10 @@ def _of_configuration(counts: Json) -> Json:
         "burden": _burden(counts),
         "sensitivity": _sensitivity(counts),
         "practice": _practice(counts.get("practice", {})),
+        "changes": {
+            kind: {"gained": 0, "lost": 0} | line | {"examples": counts["changed"][kind]}
+            for kind, line in sorted(counts.get("changes", {}).items())
+        },
     }
 
 
@@ -55,7 +59,7 @@ def _burden(counts: Json) -> Json:
         "months": dict(sorted(counts.get("months", {}).items())),
         "kinds": {kind: counts["kinds"][kind] for kind in _by_cards(counts.get("kinds", {}))},
         "frequent": [
-            {"kind": kind, "cards": _cards(counts["kinds"][kind]), **counts["examples"][kind]}
+            {"kind": kind, "cards": _cards(counts["kinds"][kind]), "examples": list(counts["examples"][kind].values())}
             for kind in _by_cards(counts.get("kinds", {}))[:_MOST_EXAMPLES]
         ],
     }
@@ -138,12 +142,15 @@ def _sensitivity(counts: Json) -> Json:
     return told if Kind.RESULTS.value in counts.get("events", {}) else {}
 
 
+_LEVELS = ("normal", "low", "high", "unclassified", "no level")
+
+
 def _practice(practice: Json) -> Json:
     doses, tests, lows = (practice.get(name, {}) for name in ("doses", "tests", "lows"))
     hours = practice.get("hours to repletion", {})
     known = sorted(unpacked({value: number for value, number in hours.items() if value != "never"}))
     return {
-        "intravenousDoses": {"all": sum(doses.values()), **_most_frequent(doses)},
+        "intravenousDoses": {"all": sum(doses.values()), **dict.fromkeys(_LEVELS, 0), **_most_frequent(doses)},
         "tests": {
             "all": tests.get("all", 0),
             "within48h": tests.get("again", 0),
