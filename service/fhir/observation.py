@@ -12,7 +12,7 @@ from msgspec import Raw
 
 from service.fhir import primitives
 from service.fhir.context import ReadContext, name
-from service.fhir.decode import cached_by_bytes, concept, concepts, decode_member, is_present
+from service.fhir.decode import NO_CONCEPT, Concept, cached_by_bytes, concept, concepts, decode_member, is_present
 from service.fhir.haemolysis import concept_says_haemolysed, index_says_haemolysed, is_index, says_haemolysed
 from service.fhir.quantity import spelled_unit, unit_of
 from service.fhir.reference_range import read_reference_range
@@ -22,7 +22,8 @@ from service.logic.knowledge import Knowledge
 from service.logic.model import Analyte, DataIssue, LabResult, PartialDateTime, Problem
 from service.logic.text import Text
 from service.logic.units import convert, fits
-from service.terminology.analytes import LabCodes, Meaning, names_other_specimen
+from service.terminology.analytes import LabCodes, Meaning, names_other_specimen, names_serum, system_of
+from service.terminology.specimens import is_blood
 
 _USABLE = {"final", "amended", "corrected", "appended"}
 _MOLAR_UNITS = {"mmol/L", "umol/L", "meq/L", "mmol/(24.h)", "meq/(24.h)", "pmol/L"}
@@ -51,6 +52,8 @@ _PLAUSIBLE = {
     Analyte.HEIGHT: "height-plausible",
 }
 _CONTRADICTION = Text("Code and specimen contradict each other; not read as serum.")
+_OTHER_ANALYTE = Text("Code and name contradict each other: the code is another test; not used.")
+_UNLISTED = Text("The LOINC code is not known here, and neither name nor specimen says serum or plasma; not used.")
 _OTHER_SPECIMEN = Text("A specimen or quantity other than the one the rules use; not read as serum.")
 
 
@@ -89,10 +92,23 @@ def meaning_of(code: bytes, codes: LabCodes) -> Meaning | Text | None:
     meaning = _coded(found.codings, codes)
     if meaning is None and any(codes.is_other_specimen(system, code) for system, code, _ in found.codings):
         return _OTHER_SPECIMEN
-    meaning = meaning or next((Meaning(named) for word in found.texts if (named := codes.by_name(word))), None)
-    if meaning and meaning.analyte in _SERUM_LIKE and any(names_other_specimen(word) for word in found.texts):
+    meaning = meaning or _named(found, codes)
+    if meaning is None:
+        return None
+    if any(codes.is_other_analyte(system, code) for system, code, _ in found.codings):
+        return _OTHER_ANALYTE
+    if meaning.analyte in _SERUM_LIKE and any(names_other_specimen(word) for word in found.texts):
         return _CONTRADICTION
     return meaning
+
+
+def _named(found: Concept, codes: LabCodes) -> Meaning | None:
+    """By its name; beside a LOINC code that is not in the table, the name has to be confirmed by the specimen."""
+    named = next((named for word in found.texts if (named := codes.by_name(word))), None)
+    if named is None:
+        return None
+    loinc = any(system_of(system) == "loinc" for system, _, _ in found.codings)
+    return Meaning(named, unlisted=loinc and named in _SERUM_LIKE and not any(map(names_serum, found.texts)))
 
 
 def _coded(codings: Iterable[tuple[str, str, str]], codes: LabCodes) -> Meaning | None:
@@ -116,12 +132,14 @@ def read_observation(resource: Observation, context: ReadContext) -> Iterator[La
         return
     specimen = _specimen(resource, context)
     sample = _sample(resource, parts, specimen, context)
-    other = _other_specimen(resource, specimen)
+    blood, stated = _is_blood(resource, specimen)
     for value, meaning in wanted:
         if isinstance(meaning, Text):
             yield DataIssue(sample.reference, meaning)
-        elif other and meaning.analyte in _SERUM_LIKE:
+        elif not blood and meaning.analyte in _SERUM_LIKE:
             yield DataIssue(sample.reference, _CONTRADICTION)
+        elif meaning.unlisted and not stated:
+            yield DataIssue(sample.reference, _UNLISTED)
         else:
             result, why = _read(value, meaning.analyte, sample, context)
             yield result
@@ -133,12 +151,13 @@ def _specimen(resource: Observation, context: ReadContext) -> Specimen | None:
     return found if isinstance(found, Specimen) else None
 
 
-def _other_specimen(resource: Observation, specimen: Specimen | None) -> bool:
-    """A serum code beside a specimen of urine or red cells is a contradiction, not a serum result."""
-    if resource.specimen is None:
-        return False
-    words = (primitives.text(resource.specimen.display), *(concept(specimen.type).texts if specimen else ()))
-    return any(names_other_specimen(word) for word in words if word)
+def _is_blood(resource: Observation, specimen: Specimen | None) -> tuple[bool, bool]:
+    """Whether the specimen is blood (nothing said counts, what is not understood does not); whether that is said."""
+    kind = concept(specimen.type) if specimen else NO_CONCEPT
+    display = primitives.text(resource.specimen.display) if resource.specimen else ""
+    words = tuple(word for word in (display, *kind.texts) if word)
+    blood = bool(is_blood(((system, code) for system, code, _ in kind.codings), words))
+    return blood, blood and bool(words or kind.codings)
 
 
 def _read(part: Measured, analyte: Analyte, sample: _Sample, context: ReadContext) -> tuple[LabResult, Text | None]:

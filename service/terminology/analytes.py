@@ -40,6 +40,9 @@ _OTHER_SPECIMEN = re.compile(
     r"breast milk|meconium|harn|stuhl|\bfeci\b|\bselles\b|\bfezes\b|\blcr\b|مدفوع|بزاق|نخاع|جنب|آسیت",
     re.IGNORECASE,
 )
+_SERUM = re.compile(
+    r"\b(?:serum|plasma|serpl|ser plas|сыворот\w*|плазм\w*|سرم|پلاسما|suero|siero|soro|seric[oa]|[sp])\b"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Meaning:
 
     analyte: Analyte
     property: str = ""
+    unlisted: bool = False  # by its name alone, beside a LOINC code that the table does not know
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +63,8 @@ class LabCodes:
     symbols: Mapping[str, Analyte]  # too short to be a name by themselves: "K" is one only in "K level", "S-K"
     idle_words: frozenset[str]  # of a level, a measurement, serum or plasma
     panels: Mapping[str, tuple[Analyte, ...]]
-    others: frozenset[str]
+    others: frozenset[str]  # LOINC codes of our analytes in other specimens
+    other_analytes: frozenset[str]  # LOINC codes of blood tests that are none of our analytes
 
     def by_code(self, system: str, code: str) -> Meaning | None:
         """The analyte of a code, or None."""
@@ -68,6 +73,10 @@ class LabCodes:
     def is_other_specimen(self, system: str, code: str) -> bool:
         """True for LOINC codes of our analytes in other specimens."""
         return code in self.others and system_of(system) == "loinc"
+
+    def is_other_analyte(self, system: str, code: str) -> bool:
+        """True for LOINC codes of blood tests that are none of our analytes."""
+        return code in self.other_analytes and system_of(system) == "loinc"
 
     def by_name(self, name: str) -> Analyte | None:
         """The analyte of a whole name in any of its languages, or None.
@@ -130,10 +139,17 @@ def names_other_specimen(text: str) -> bool:
     return _OTHER_SPECIMEN.search(text) is not None
 
 
+@lru_cache(maxsize=4096)
+def names_serum(text: str) -> bool:
+    """True if a text speaks of serum or plasma, and of no other specimen."""
+    return _SERUM.search(fold(text)) is not None and not names_other_specimen(text)
+
+
 def _load() -> LabCodes:
     text = files(__package__).joinpath("analytes.toml").read_text(encoding="utf-8")
     table = tomllib.loads(text)
     others, panels, idle, short = (table.pop(key) for key in ("other_specimen", "panels", "idle_words", "symbols"))
+    foreign = table.pop("other_analyte")["loinc"].split()
     codes: dict[tuple[str, str], Meaning] = {}
     names: dict[str, Analyte] = {}
     for key, row in table.items():
@@ -151,6 +167,7 @@ def _load() -> LabCodes:
         idle_words=frozenset(map(fold, idle["words"].split())),
         panels=MappingProxyType(held),
         others=frozenset(others["loinc"]),
+        other_analytes=frozenset(foreign),
     )
 
 

@@ -457,6 +457,11 @@ STATED = """
 
 NOT_STATED = """
     tetanus immunisation
+    Alcoholism in father
+    alcohol dependence in his father
+    epilepsy in sister
+    эпилепсия у брата
+    Epilepsie bei der Mutter
     tetanus prophylaxis
     no oliguria
     no anuria or oliguria
