@@ -7,7 +7,7 @@ import flask
 from service.api.auth.tokens import Caller
 from service.api.dependencies import Dependencies
 from service.cds.cards import Presentation
-from service.cds.wording import Wording, negotiate
+from service.cds.i18n import Wording, negotiate
 
 
 def presentation(deps: Dependencies, caller: Caller, language: str = "") -> Presentation:

@@ -24,7 +24,7 @@ from service.api.http.request_body import (
 )
 from service.api.http.responses import json_answer
 from service.api.presentation import presentation
-from service.cds.wording import LANGUAGES
+from service.cds.i18n import LANGUAGES
 from service.decide import decide
 from service.errors import BadRequest, NotFound
 from service.evaluation_json import explain
@@ -33,9 +33,9 @@ from service.fhir.decode import MAX_ENTRIES, BundleContents, Resource, read_bund
 from service.fhir.ownership import EvaluationInput, sole_patient
 from service.knowledge_json import parameter_body, reference_body, rule_body
 from service.logic.knowledge import CHECKED_ON, VERSION
+from service.logic.message import Message
 from service.logic.model import DataIssue, Hook
 from service.logic.rules import RULES
-from service.logic.text import Text
 
 
 def blueprint(deps: Dependencies) -> flask.Blueprint:
@@ -155,7 +155,7 @@ def _chart(request: EvaluateRequest, deps: Dependencies) -> EvaluationInput:
         resources=tuple(sheaf.resources),
         drafts=tuple(_drafts(context)),
         selections=tuple(context.selections or ()),
-        issues=tuple(DataIssue(place, Text("Not a FHIR resource: not read.")) for place in sheaf.invalid_entries),
+        issues=tuple(DataIssue(place, Message("Not a FHIR resource: not read.")) for place in sheaf.invalid_entries),
     )
 
 

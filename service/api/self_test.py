@@ -8,7 +8,7 @@ from itertools import product
 import msgspec
 
 from service.cds.cards import Presentation
-from service.cds.wording import LANGUAGES, Wording
+from service.cds.i18n import LANGUAGES, Wording
 from service.decide import decide
 from service.fhir.decode import read_bundle
 from service.fhir.ownership import EvaluationInput

@@ -10,14 +10,14 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-from service.cds.reasons import override_reasons
-from service.cds.wording import Wording
+from service.cds.i18n import Wording
+from service.cds.override_reasons import override_reasons
 from service.logic.evaluate import Assessment, RuleResult
 from service.logic.knowledge import VERSION, Knowledge
+from service.logic.message import Message
 from service.logic.model import Analyte, Dose, Failed, Finding, Indicator, Problem, Withheld
+from service.logic.rules.phrases import ANALYTE, GATE, dated
 from service.logic.rules.rule import ORDER_HOOKS
-from service.logic.rules.words import ANALYTE, GATE, dated
-from service.logic.text import Text
 
 SOURCE = "Magnesium CDS"
 RULE_SYSTEM = "urn:magnesium-cds:rules"
@@ -150,7 +150,7 @@ def _lead(chosen: Sequence[RuleResult]) -> RuleResult | None:
     return next((j for rule in _LEADS for j in urgent if j.rule.id == rule), urgent[0])
 
 
-_FAILED = Text("Some magnesium rules could not be evaluated; this is not an all-clear.")
+_FAILED = Message("Some magnesium rules could not be evaluated; this is not an all-clear.")
 
 
 _SUMMARY_LENGTH = 139  # CDS Hooks: a summary has fewer than 140 characters
@@ -158,7 +158,7 @@ _SUMMARY_LENGTH = 139  # CDS Hooks: a summary has fewer than 140 characters
 
 def _summary(lead: RuleResult | None, how: Presentation) -> str:
     """The sentence of the lead; where it is too long, the last items of its list are counted, not named."""
-    text: Text | None = _finding(lead).text if lead else _FAILED
+    text: Message | None = _finding(lead).text if lead else _FAILED
     said = ""
     while text is not None:
         said = how.wording.plain(text)
@@ -166,17 +166,17 @@ def _summary(lead: RuleResult | None, how: Presentation) -> str:
     return said if len(said) <= _SUMMARY_LENGTH else f"{said[: _SUMMARY_LENGTH - 1]}…"
 
 
-def _shorter(text: Text) -> Text | None:
+def _shorter(text: Message) -> Message | None:
     """The sentence with one more item of a list counted; None when no list has an item to spare."""
     for name, value in text.values.items():
-        if isinstance(value, Text) and (inner := _shorter(value)) is not None:
-            return Text(text.template, **{**text.values, name: inner})
+        if isinstance(value, Message) and (inner := _shorter(value)) is not None:
+            return Message(text.template, **{**text.values, name: inner})
         if isinstance(value, tuple) and len(value) > 1:
             counted = text.values.get("count")
             if isinstance(counted, int):
-                return Text(text.template, **{**text.values, name: value[:-1], "count": counted + 1})
-            return Text(
-                text.template, **{**text.values, name: Text("{drugs} and {count} more", drugs=value[:-1], count=1)}
+                return Message(text.template, **{**text.values, name: value[:-1], "count": counted + 1})
+            return Message(
+                text.template, **{**text.values, name: Message("{drugs} and {count} more", drugs=value[:-1], count=1)}
             )
     return None
 
@@ -204,11 +204,13 @@ def _detail(
     lines = [_line(j, knowledge, how) for j in found if not _finding(j).context_only]
     beside = " ".join(_line(j, knowledge, how) for j in found if _finding(j).context_only)
     blocks = [
-        _block(Text("Finding"), [*lines, beside], how),
-        _block(Text("What to do"), [say(text) for text in _todo(chosen, assessment, knowledge)], how),
-        _block(Text("Not known"), [say(text) for text in _gaps(assessment, failed)], how),
+        _block(Message("Finding"), [*lines, beside], how),
+        _block(Message("What to do"), [say(text) for text in _todo(chosen, assessment, knowledge)], how),
+        _block(Message("Not known"), [say(text) for text in _gaps(assessment, failed)], how),
         _sources(chosen, knowledge, how),
-        how.wording.plain(Text("Supports clinical judgement, does not replace it. Rules {version}.", version=VERSION)),
+        how.wording.plain(
+            Message("Supports clinical judgement, does not replace it. Rules {version}.", version=VERSION)
+        ),
     ]
     return "\n\n".join(block for block in blocks if block)
 
@@ -218,7 +220,7 @@ def _gives(judgement: RuleResult) -> bool:
     return judgement.rule.treatment and bool(_finding(judgement).proposals)
 
 
-def _block(title: Text, lines: Sequence[str], how: Presentation) -> str:
+def _block(title: Message, lines: Sequence[str], how: Presentation) -> str:
     unique = list(dict.fromkeys(line for line in lines if line))
     if not unique:
         return ""
@@ -238,22 +240,22 @@ def _line(judgement: RuleResult, knowledge: Knowledge, how: Presentation) -> str
 
 
 _WEAK = {
-    "laboratory brochure": Text("(source: a laboratory's brochure)"),
-    "narrative review": Text("(source: a review of small trials)"),
-    "review with an open product study": Text("(source: a product study)"),
-    "lecture slides": Text("(source: lecture slides; association only)"),
-    "engineering choice": Text("(limit set by this service; approve locally)"),
-    "cohort study": Text("(association only)"),
+    "laboratory brochure": Message("(source: a laboratory's brochure)"),
+    "narrative review": Message("(source: a review of small trials)"),
+    "review with an open product study": Message("(source: a product study)"),
+    "lecture slides": Message("(source: lecture slides; association only)"),
+    "engineering choice": Message("(limit set by this service; approve locally)"),
+    "cohort study": Message("(association only)"),
 }
 
 
-def _weak(rule: str, knowledge: Knowledge) -> list[Text]:
+def _weak(rule: str, knowledge: Knowledge) -> list[Message]:
     """What to say of a rule that rests on weak sources alone."""
     kinds = [knowledge.references[c.source].kind for c in rule_citations(rule, knowledge)]
     return [_WEAK[kinds[0]]] if kinds and all(kind in _WEAK for kind in kinds) else []
 
 
-def _todo(chosen: Sequence[RuleResult], assessment: Assessment, knowledge: Knowledge) -> Iterator[Text]:
+def _todo(chosen: Sequence[RuleResult], assessment: Assessment, knowledge: Knowledge) -> Iterator[Message]:
     """Doses first, with reason, source, gate and rate beside them; then advice, the general one of severity last.
 
     A card that has nothing but laboratory orders to offer says them too: not every EHR shows suggestions.
@@ -264,14 +266,14 @@ def _todo(chosen: Sequence[RuleResult], assessment: Assessment, knowledge: Knowl
     if doses := [p.dose for j in chosen for p in _finding(j).proposals if p.dose.amount is not None]:
         yield _dose_conditions(doses, assessment)
     elif reasons := _withheld(chosen, assessment):
-        yield Text("No dose is shown, because of: {reasons}.", reasons=reasons)
+        yield Message("No dose is shown, because of: {reasons}.", reasons=reasons)
     for judgement in sorted(chosen, key=lambda j: j.rule.id == "R-011"):
         yield from _finding(judgement).advice
     if tests and not any(_finding(j).advice or _finding(j).proposals for j in chosen):
-        yield Text("Measure {tests}.", tests=tests)
+        yield Message("Measure {tests}.", tests=tests)
 
 
-def _proposed(judgement: RuleResult, knowledge: Knowledge) -> Iterator[Text]:
+def _proposed(judgement: RuleResult, knowledge: Knowledge) -> Iterator[Message]:
     finding = _finding(judgement)
     for number, proposal in enumerate(finding.proposals):
         if proposal.dose.amount is None:
@@ -279,24 +281,24 @@ def _proposed(judgement: RuleResult, knowledge: Knowledge) -> Iterator[Text]:
             continue
         source = _labels(proposal.dose, knowledge)
         if finding.why is not None and number == 0 and judgement.rule.treatment:
-            yield Text("{dose} {why} [{source}]", dose=proposal.text, why=finding.why, source=source)
+            yield Message("{dose} {why} [{source}]", dose=proposal.text, why=finding.why, source=source)
         else:
-            yield Text("{dose} [{source}]", dose=proposal.text, source=source)
+            yield Message("{dose} [{source}]", dose=proposal.text, source=source)
 
 
-def _labels(dose: Dose, knowledge: Knowledge) -> tuple[Text, ...]:
+def _labels(dose: Dose, knowledge: Knowledge) -> tuple[Message, ...]:
     return tuple(_label(source, knowledge) for source in dict.fromkeys(c.source for c in dose.citations))
 
 
 _GATES = {
-    "kidney": Text("kidney function"),
-    "age": Text("age"),
-    "pregnancy": Text("pregnancy"),
-    "pseudo-hypomagnesaemia": Text("low protein"),
+    "kidney": Message("kidney function"),
+    "age": Message("age"),
+    "pregnancy": Message("pregnancy"),
+    "pseudo-hypomagnesaemia": Message("low protein"),
 }
 
 
-def _withheld(chosen: Sequence[RuleResult], assessment: Assessment) -> tuple[Text, ...]:
+def _withheld(chosen: Sequence[RuleResult], assessment: Assessment) -> tuple[Message, ...]:
     """Why a low magnesium that is graded on this card comes without a dose."""
     if "R-011" not in {j.rule.id for j in chosen}:
         return ()
@@ -304,27 +306,27 @@ def _withheld(chosen: Sequence[RuleResult], assessment: Assessment) -> tuple[Tex
     return tuple(_GATES[gate] for gate in gates if gate in _GATES)
 
 
-def _dose_conditions(doses: Sequence[Dose], assessment: Assessment) -> Text:
+def _dose_conditions(doses: Sequence[Dose], assessment: Assessment) -> Message:
     gate = GATE[assessment.gate]
     if any(dose.over is not None for dose in doses):
-        return Text("For doses: {gate}; IV rate at most 150 mg/min unless life is in danger.", gate=gate)
-    return Text("For doses: {gate}.", gate=gate)
+        return Message("For doses: {gate}; IV rate at most 150 mg/min unless life is in danger.", gate=gate)
+    return Message("For doses: {gate}.", gate=gate)
 
 
-def _gaps(assessment: Assessment, failed: Sequence[RuleResult]) -> Iterator[Text]:
+def _gaps(assessment: Assessment, failed: Sequence[RuleResult]) -> Iterator[Message]:
     """What could not be read or evaluated, so that silence is not taken for normal."""
     if missing := _words(assessment.patient.unavailable):
-        yield Text("Could not be read, so not judged: {things}.", things=missing)
+        yield Message("Could not be read, so not judged: {things}.", things=missing)
     if parts := _words(assessment.patient.incomplete):
-        yield Text("Read only in part: {things}.", things=parts)
+        yield Message("Read only in part: {things}.", things=parts)
     for result in assessment.patient.labs:
         if result.analyte is Analyte.SERUM_MAGNESIUM and result.problem is Problem.PRELIMINARY and result.taken:
-            yield Text("Preliminary serum magnesium {dated}: shown, not graded.", dated=dated(result))
+            yield Message("Preliminary serum magnesium {dated}: shown, not graded.", dated=dated(result))
     for judgement in failed:
-        yield Text("Rule {rule} failed and was not judged; please report it.", rule=judgement.rule.id)
+        yield Message("Rule {rule} failed and was not judged; please report it.", rule=judgement.rule.id)
 
 
-def _words(keys: Iterable[str]) -> tuple[Text, ...]:
+def _words(keys: Iterable[str]) -> tuple[Message, ...]:
     return tuple(_KEY_WORDS[key] for key in keys if key in _KEY_WORDS)
 
 
@@ -336,16 +338,16 @@ _KEY_WORDS = {
     "creatinine": ANALYTE[Analyte.CREATININE],
     "urineCreatinine": ANALYTE[Analyte.URINE_CREATININE],
     "potassium": ANALYTE[Analyte.POTASSIUM],
-    "calcium": Text("calcium"),
+    "calcium": Message("calcium"),
     "albumin": ANALYTE[Analyte.ALBUMIN],
     "bicarbonate": ANALYTE[Analyte.BICARBONATE],
     "qtc": ANALYTE[Analyte.QTC],
-    "medicationRequests": Text("medication orders"),
-    "medicationStatements": Text("medication statements"),
-    "medicationAdministrations": Text("medication administrations"),
-    "conditions": Text("problem list"),
-    "encounter": Text("encounter"),
-    "patient": Text("patient"),
+    "medicationRequests": Message("medication orders"),
+    "medicationStatements": Message("medication statements"),
+    "medicationAdministrations": Message("medication administrations"),
+    "conditions": Message("problem list"),
+    "encounter": Message("encounter"),
+    "patient": Message("patient"),
 }
 
 
@@ -355,29 +357,29 @@ def _sources(chosen: Sequence[RuleResult], knowledge: Knowledge, how: Presentati
     rules = ", ".join(j.rule.id for j in chosen)
     if not labels:
         return ""
-    return how.wording.markdown(Text("Sources: {labels}. Rules: {rules}.", labels=labels, rules=rules))
+    return how.wording.markdown(Message("Sources: {labels}. Rules: {rules}.", labels=labels, rules=rules))
 
 
 # Labels of sources that are words, not names; the rest (authors and years) reads the same in every language.
 _WORDED = {
     text.template: text
     for text in (
-        Text("Chromolab brochure"),
-        Text("migraine review"),
-        Text("CKD slides 2013"),
-        Text("MgSO4 label"),
-        Text("EGFR antibody labels"),
-        Text("product labels"),
-        Text("laboratory catalogues"),
-        Text("local engineering choice"),
+        Message("Chromolab brochure"),
+        Message("migraine review"),
+        Message("CKD slides 2013"),
+        Message("MgSO4 label"),
+        Message("EGFR antibody labels"),
+        Message("product labels"),
+        Message("laboratory catalogues"),
+        Message("local engineering choice"),
     )
 }
 
 
-def _label(source: str, knowledge: Knowledge) -> Text:
+def _label(source: str, knowledge: Knowledge) -> Message:
     reference = knowledge.references[source]
     label = reference.label or reference.title
-    return _WORDED.get(label, Text("{source}", source=label))
+    return _WORDED.get(label, Message("{source}", source=label))
 
 
 def rule_citations(rule: str, knowledge: Knowledge) -> Sequence[Any]:
@@ -421,6 +423,6 @@ def _suggestions(
     """A laboratory order for each wanted test for which the site has a code; one action each."""
     for test in _wanted(chosen, assessment):
         if (resource := order(test)) is not None:
-            label = how.wording.plain(Text("Order {test}", test=ANALYTE[test]))
+            label = how.wording.plain(Message("Order {test}", test=ANALYTE[test]))
             action = {"type": "create", "description": label, "resource": resource}
             yield {"label": label, "uuid": how.new_id(), "actions": [action]}

@@ -16,8 +16,8 @@ from service.errors import BadRequest
 from service.evaluation_json import explain
 from service.fhir.decode import BundleContents, Resource, read_bundle
 from service.fhir.ownership import EvaluationInput, sole_patient
+from service.logic.message import Message
 from service.logic.model import DataIssue, Hook
-from service.logic.text import Text
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _BOM = b"\xef\xbb\xbf"
@@ -72,7 +72,7 @@ def _chart(sheaf: BundleContents, drafts: list[Resource], patient: str, hook: Ho
         hook=hook,
         resources=tuple(sheaf.resources),
         drafts=tuple(drafts),
-        issues=tuple(DataIssue(place, Text("Not a FHIR resource: not read.")) for place in sheaf.invalid_entries),
+        issues=tuple(DataIssue(place, Message("Not a FHIR resource: not read.")) for place in sheaf.invalid_entries),
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from service.cds.cards import Presentation
-from service.cds.wording import LANGUAGES, Wording
+from service.cds.i18n import LANGUAGES, Wording
 from service.errors import MagnesiumCdsError, SettingsError
 from service.fhir import primitives
 from service.fhir.snapshot import Site

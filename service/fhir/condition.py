@@ -8,8 +8,8 @@ from typing import NamedTuple
 from service.fhir import primitives, resources
 from service.fhir.context import ReadContext, name
 from service.fhir.decode import cached_by_bytes, concept, is_present
+from service.logic.message import Message
 from service.logic.model import Condition, DataIssue
-from service.logic.text import Text
 from service.terminology import conditions
 
 _ACTIVE = {"active", "recurrence", "relapse"}
@@ -28,10 +28,10 @@ def read_condition(resource: resources.Condition, context: ReadContext) -> Condi
     """One condition as tags, or why it is not used."""
     verified = _status(resource.verificationStatus)
     if verified in {"refuted", "entered-in-error"}:
-        return DataIssue(name(resource), Text("Refuted or entered in error: not used."))
+        return DataIssue(name(resource), Message("Refuted or entered in error: not used."))
     meaning = _meaning(resource.code)
     if not meaning.tags:
-        return DataIssue(name(resource), Text("Condition without meaning for the rules."))
+        return DataIssue(name(resource), Message("Condition without meaning for the rules."))
     onset = primitives.when(resource.onsetDateTime, context.zone)
     return Condition(
         reference=name(resource),

@@ -21,8 +21,8 @@ from service.fhir.decode import MAX_ENTRIES, BundleContents, Resource, read_bund
 from service.fhir.failure import ReadFailure
 from service.fhir.paging import is_enough
 from service.fhir.resources import Observation, OperationOutcome
+from service.logic.message import Message
 from service.logic.model import DataIssue
-from service.logic.text import Text
 
 Fetch = Callable[[Mapping[str, str]], Mapping[str, Pages | ReadFailure]]
 _TOKEN = re.compile(r"{{\s*context\.(\w+)\s*}}")
@@ -106,7 +106,9 @@ def _first_page(contents: BundleContents, query: str) -> BundleContents:
 def _take(gathered: Gathered, found: _Key, contents: BundleContents) -> None:
     """File one value of prefetch, or one page."""
     gathered.resources += contents.resources
-    gathered.issues += [DataIssue(place, Text("Not a FHIR resource: not read.")) for place in contents.invalid_entries]
+    gathered.issues += [
+        DataIssue(place, Message("Not a FHIR resource: not read.")) for place in contents.invalid_entries
+    ]
     found.held = found.held or bool(contents.resources)
     found.counted = found.counted or contents.total > 0
     found.next_url = contents.next_url or found.next_url

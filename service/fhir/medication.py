@@ -35,8 +35,8 @@ from service.fhir.resources import (
     Resource,
 )
 from service.fhir.schedule import dosage_words, kind_of_order
+from service.logic.message import Message
 from service.logic.model import DataIssue, Exposure, Ingredient, Medication, PartialDateTime, Schedule
-from service.logic.text import Text
 from service.terminology.drugs import Drug, DrugVocabulary, local_code
 
 _FLUID_PARTNERS = frozenset({"calcium_parenteral", "potassium_salt", "phosphate_salt"})
@@ -68,15 +68,15 @@ class _Recognised:
     magnesium: bool
 
 
-_NAMELESS = Text("A medication without code or name: it is not known what is taken.")
-_NAMED_BUT_UNKNOWN = Text("Medication not recognised: not among the drugs that the rules know, or not identifiable.")
+_NAMELESS = Message("A medication without code or name: it is not known what is taken.")
+_NAMED_BUT_UNKNOWN = Message("Medication not recognised: not among the drugs that the rules know, or not identifiable.")
 
 
 def read_medication(resource: Prescribed, context: ReadContext) -> Medication | DataIssue:
     """One medication, or why it could not be used."""
     status = primitives.text(resource.status)
     if status == "entered-in-error":
-        return DataIssue(name(resource), Text("Entered in error: not used."))
+        return DataIssue(name(resource), Message("Entered in error: not used."))
     known = _identify(resource, context)
     if not known.drugs:
         return DataIssue(name(resource), _NAMED_BUT_UNKNOWN if known.label else _NAMELESS)

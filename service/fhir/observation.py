@@ -19,8 +19,8 @@ from service.fhir.reference_range import read_reference_range
 from service.fhir.resources import Measured, Observation, Quantity, Specimen
 from service.logic import model
 from service.logic.knowledge import Knowledge
+from service.logic.message import Message
 from service.logic.model import Analyte, DataIssue, LabResult, PartialDateTime, Problem
-from service.logic.text import Text
 from service.logic.units import convert, fits
 from service.terminology.analytes import LabCodes, Meaning, names_other_specimen, names_serum, system_of
 from service.terminology.specimens import is_blood
@@ -51,10 +51,10 @@ _PLAUSIBLE = {
     Analyte.WEIGHT: "weight-plausible",
     Analyte.HEIGHT: "height-plausible",
 }
-_CONTRADICTION = Text("Code and specimen contradict each other; not read as serum.")
-_OTHER_ANALYTE = Text("Code and name contradict each other: the code is another test; not used.")
-_UNLISTED = Text("The LOINC code is not known here, and neither name nor specimen says serum or plasma; not used.")
-_OTHER_SPECIMEN = Text("A specimen or quantity other than the one the rules use; not read as serum.")
+_CONTRADICTION = Message("Code and specimen contradict each other; not read as serum.")
+_OTHER_ANALYTE = Message("Code and name contradict each other: the code is another test; not used.")
+_UNLISTED = Message("The LOINC code is not known here, and neither name nor specimen says serum or plasma; not used.")
+_OTHER_SPECIMEN = Message("A specimen or quantity other than the one the rules use; not read as serum.")
 
 
 class _Value(NamedTuple):
@@ -65,7 +65,7 @@ class _Value(NamedTuple):
     comparator: str = ""
     raw: str = ""
     problem: Problem | None = None
-    why: Text | None = None  # in words, where the problem alone says too little
+    why: Message | None = None  # in words, where the problem alone says too little
 
 
 class _Sample(NamedTuple):
@@ -79,14 +79,14 @@ class _Sample(NamedTuple):
     specimen: str
     haemolysed: bool
     interpretation: Raw  # of the whole: that of a value without one of its own
-    notes: list[Text]
+    notes: list[Message]
 
 
 # ---- which analyte --------------------------------------------------------------------------------------------------
 
 
 @cached_by_bytes
-def meaning_of(code: bytes, codes: LabCodes) -> Meaning | Text | None:
+def meaning_of(code: bytes, codes: LabCodes) -> Meaning | Message | None:
     """What a code measures, by code or else by name; why a related one is not used; None if the logic has no use."""
     found = concept(code)
     meaning = _coded(found.codings, codes)
@@ -134,7 +134,7 @@ def read_observation(resource: Observation, context: ReadContext) -> Iterator[La
     sample = _sample(resource, parts, specimen, context)
     blood, stated = _is_blood(resource, specimen)
     for value, meaning in wanted:
-        if isinstance(meaning, Text):
+        if isinstance(meaning, Message):
             yield DataIssue(sample.reference, meaning)
         elif not blood and meaning.analyte in _SERUM_LIKE:
             yield DataIssue(sample.reference, _CONTRADICTION)
@@ -160,7 +160,7 @@ def _is_blood(resource: Observation, specimen: Specimen | None) -> tuple[bool, b
     return blood, blood and bool(words or kind.codings)
 
 
-def _read(part: Measured, analyte: Analyte, sample: _Sample, context: ReadContext) -> tuple[LabResult, Text | None]:
+def _read(part: Measured, analyte: Analyte, sample: _Sample, context: ReadContext) -> tuple[LabResult, Message | None]:
     """One value of an Observation, and why it has none in words; `part` is the Observation or one of its components."""
     value = _value(part, analyte)
     reported = model.Quantity(value.number, value.unit) if value.number is not None and value.unit else None
@@ -229,28 +229,28 @@ def _plausible(analyte: Analyte, knowledge: Knowledge) -> tuple[Decimal, Decimal
 
 
 _PROBLEM_TEXT = {
-    Problem.NO_UNIT: Text("No unit: the value is not interpreted."),
-    Problem.UNKNOWN_UNIT: Text("The unit is unknown for this analyte, or unit and code disagree: not interpreted."),
-    Problem.NO_VALUE: Text("No numeric value."),
-    Problem.IMPLAUSIBLE: Text("Outside what is possible: not used."),
-    Problem.IMPOSSIBLE_RANGE: Text("The reference range is impossible for the unit: not used."),
-    Problem.STATUS: Text("Its status does not allow use."),
-    Problem.PRELIMINARY: Text("Preliminary: shown, not graded."),
-    Problem.NO_TIME: Text("No time of collection: never current."),
-    Problem.FUTURE: Text("After the moment of evaluation: ignored."),
+    Problem.NO_UNIT: Message("No unit: the value is not interpreted."),
+    Problem.UNKNOWN_UNIT: Message("The unit is unknown for this analyte, or unit and code disagree: not interpreted."),
+    Problem.NO_VALUE: Message("No numeric value."),
+    Problem.IMPLAUSIBLE: Message("Outside what is possible: not used."),
+    Problem.IMPOSSIBLE_RANGE: Message("The reference range is impossible for the unit: not used."),
+    Problem.STATUS: Message("Its status does not allow use."),
+    Problem.PRELIMINARY: Message("Preliminary: shown, not graded."),
+    Problem.NO_TIME: Message("No time of collection: never current."),
+    Problem.FUTURE: Message("After the moment of evaluation: ignored."),
 }
 
 
-def _notes(result: LabResult, why: Text | None, meaning: Meaning, sample: _Sample) -> Iterator[Text]:
+def _notes(result: LabResult, why: Message | None, meaning: Meaning, sample: _Sample) -> Iterator[Message]:
     yield from sample.notes
     if result.problem is not None:
         yield (why if result.problem is Problem.NO_VALUE else None) or _PROBLEM_TEXT[result.problem]
         return
     if result.status == "unknown":
-        yield Text("Status not stated by the source; used like a final result.")
+        yield Message("Status not stated by the source; used like a final result.")
     molar = result.reported is not None and result.reported.unit in _MOLAR_UNITS
     if meaning.property and molar != (meaning.property == "molar"):
-        yield Text("The code says mass and the unit amount of substance, or the reverse; the unit was used.")
+        yield Message("The code says mass and the unit amount of substance, or the reverse; the unit was used.")
 
 
 # ---- value ----------------------------------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ def _notes(result: LabResult, why: Text | None, meaning: Meaning, sample: _Sampl
 
 def _value(part: Measured, analyte: Analyte) -> _Value:
     if part.dataAbsentReason and (reason := _reason(part.dataAbsentReason)):
-        return _no_value(Text("The source gives no value ({reason}).", reason=reason))
+        return _no_value(Message("The source gives no value ({reason}).", reason=reason))
     if quantity := decode_member(part.valueQuantity, Quantity):
         return _from_quantity(quantity, analyte)
     if (number := primitives.number(part.valueInteger)) is not None:
@@ -267,10 +267,10 @@ def _value(part: Measured, analyte: Analyte) -> _Value:
         return _from_text(primitives.ascii_digits(primitives.text(part.valueString)), analyte)
     kinds = {"CodeableConcept": part.valueCodeableConcept, "Range": part.valueRange, "Ratio": part.valueRatio}
     kind = next((kind for kind, raw in kinds.items() if is_present(raw)), None)
-    return _no_value(Text("The value is a {kind}, which is not read.", kind=kind) if kind else None)
+    return _no_value(Message("The value is a {kind}, which is not read.", kind=kind) if kind else None)
 
 
-def _no_value(why: Text | None = None) -> _Value:
+def _no_value(why: Message | None = None) -> _Value:
     return _Value(None, problem=Problem.NO_VALUE, why=why)
 
 
@@ -325,7 +325,7 @@ def _sample(resource: Observation, parts: list[Measured], specimen: Specimen | N
     )
 
 
-def _time(resource: Observation, context: ReadContext) -> tuple[PartialDateTime | None, datetime | None, list[Text]]:
+def _time(resource: Observation, context: ReadContext) -> tuple[PartialDateTime | None, datetime | None, list[Message]]:
     """When the sample was taken, when a timed collection began, and notes."""
     begun, notes, source = None, [], resource.effectiveDateTime
     taken = primitives.when(source, context.zone)
@@ -338,9 +338,9 @@ def _time(resource: Observation, context: ReadContext) -> tuple[PartialDateTime 
         taken = primitives.when(source, context.zone)
     if taken is None and (taken := primitives.when(resource.issued, context.zone)):
         source = resource.issued
-        notes.append(Text("No time of collection; the time of issue was used."))
+        notes.append(Message("No time of collection; the time of issue was used."))
     if taken is not None and source and not primitives.has_zone(source):
-        notes.append(Text("Time without a zone; read in the site's zone."))
+        notes.append(Message("Time without a zone; read in the site's zone."))
     return taken, begun, notes
 
 
@@ -357,7 +357,7 @@ def _flag(raw: bytes) -> str:
     return next((flag for word in words if (flag := _FLAGS.get(word.upper()))), "")
 
 
-def _haemolysed(resource: Observation, parts: list[Measured], specimen: Specimen | None) -> tuple[bool, list[Text]]:
+def _haemolysed(resource: Observation, parts: list[Measured], specimen: Specimen | None) -> tuple[bool, list[Message]]:
     """Haemolysis said by a note, a comment, an interpretation, the specimen or an index among the components."""
     words = [resource.comment, resource.valueString, *(note.text for note in resource.note or ())]
     coded = [resource.interpretation]
@@ -371,4 +371,4 @@ def _haemolysed(resource: Observation, parts: list[Measured], specimen: Specimen
     return said or True in indices, [_INDEX_NOT_JUDGED] if doubt else []
 
 
-_INDEX_NOT_JUDGED = Text("Haemolysis index without a limit: not judged.")
+_INDEX_NOT_JUDGED = Message("Haemolysis index without a limit: not judged.")

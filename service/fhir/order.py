@@ -9,8 +9,8 @@ from service.fhir.context import ReadContext, name
 from service.fhir.decode import concept, concepts
 from service.fhir.medication import draft
 from service.fhir.resources import MedicationRequest, Resource, ServiceRequest, UnknownResource
+from service.logic.message import Message
 from service.logic.model import Analyte, DataIssue, Order
-from service.logic.text import Text
 from service.terminology.analytes import names_other_specimen
 from service.terminology.lab_orders import OrderKind, kinds_of_order
 
@@ -29,7 +29,7 @@ def read_order(resource: Resource, selected: bool, context: ReadContext) -> list
     if isinstance(resource, ServiceRequest):
         return _read_tests(resource, selected, context)
     if isinstance(resource, UnknownResource) and resource.kind == "MedicationOrder":
-        return [DataIssue(name(resource), Text("DSTU2 resource: this service reads FHIR R4."))]
+        return [DataIssue(name(resource), Message("DSTU2 resource: this service reads FHIR R4."))]
     return []
 
 

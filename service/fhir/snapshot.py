@@ -19,6 +19,7 @@ from service.fhir.patient import birth, finished, inpatient, sex
 from service.fhir.resources import Observation, Prescribed, Resource
 from service.logic.case.results import LOOKS_BACK, LOOKS_BACK_USUALLY
 from service.logic.knowledge import Knowledge
+from service.logic.message import Message
 from service.logic.model import (
     Analyte,
     Condition,
@@ -30,7 +31,6 @@ from service.logic.model import (
     Order,
     PatientSnapshot,
 )
-from service.logic.text import Text
 from service.terminology.analytes import LAB_CODES, LabCodes, Meaning
 from service.terminology.drugs import DRUG_VOCABULARY, DrugVocabulary
 
@@ -180,7 +180,7 @@ def _keys_of(resources: Iterable[Resource], context: ReadContext) -> set[str]:
 
 ONLY_OTHER_PATIENT = "only another patient's data came"
 UNIDENTIFIED = "what came could not be identified"  # a local code that the site file does not map, most likely
-_OTHER_PATIENT = Text("Belongs to another patient: dropped.")
+_OTHER_PATIENT = Message("Belongs to another patient: dropped.")
 
 
 # ---- one reader per kind --------------------------------------------------------------------------------------------
@@ -230,9 +230,9 @@ def _observation(resource: Observation, context: ReadContext, builder: SnapshotB
         builder.issues.append(DataIssue(name(resource), _PANEL if is_panel(resource) else _NO_ANALYTE))
 
 
-_PANEL = Text("A panel without a value of its own: its members are read.")
-_NO_ANALYTE = Text("No analyte that the rules use; if it is one, map its code in the site file.")
-_NOT_KNOWN_TAKEN = Text("It is not known whether this is taken: not counted as taken.")
+_PANEL = Message("A panel without a value of its own: its members are read.")
+_NO_ANALYTE = Message("No analyte that the rules use; if it is one, map its code in the site file.")
+_NOT_KNOWN_TAKEN = Message("It is not known whether this is taken: not counted as taken.")
 
 
 def _medication(resource: Prescribed, context: ReadContext, builder: SnapshotBuilder) -> None:

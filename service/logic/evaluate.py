@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 from service.logic.case import Case
 from service.logic.gates import closed_for
 from service.logic.knowledge import Knowledge
+from service.logic.message import Message
 from service.logic.model import Failed, Finding, NotMet, Outcome, PatientSnapshot, Withheld
 from service.logic.rules import RULES
 from service.logic.rules.rule import Rule
-from service.logic.text import Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,9 @@ def _stale_after(case: Case) -> datetime:
 
 def _judge(rule: Rule, case: Case, off: frozenset[str]) -> Outcome:
     if rule.id in off:
-        return NotMet(Text("Switched off by the site."))
+        return NotMet(Message("Switched off by the site."))
     if case.patient.hook not in rule.asked_on:
-        return NotMet(Text("Not asked on this hook."))
+        return NotMet(Message("Not asked on this hook."))
     try:
         answer = rule.evaluate(case)
         return _gated(rule, answer, case) if isinstance(answer, Finding) else answer

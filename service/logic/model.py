@@ -9,7 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
 
-from service.logic.text import Text
+from service.logic.message import Message
 
 
 class Analyte(StrEnum):
@@ -220,7 +220,7 @@ class DataIssue:
     """A resource, or a part of one, that could not be used, and why. Never dropped in silence."""
 
     reference: str
-    problem: Text
+    problem: Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +275,7 @@ class Proposal:
     """A dose in words. `gates.py` decides whether it may stand for this patient."""
 
     dose: Dose
-    text: Text
+    text: Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,14 +288,14 @@ class Finding:
 
     result: str
     indicator: Indicator
-    text: Text
-    why: Text | None = None
-    advice: tuple[Text, ...] = ()
+    text: Message
+    why: Message | None = None
+    advice: tuple[Message, ...] = ()
     proposals: tuple[Proposal, ...] = ()
     tests: tuple[Analyte, ...] = ()  # laboratory orders worth suggesting
     values: Mapping[str, Decimal] = field(default_factory=lambda: MappingProxyType({}))
     evidence: tuple[str, ...] = ()  # references of the resources it rests on
-    action: Text | None = None  # a short imperative that joins the headline: "replace both"
+    action: Message | None = None  # a short imperative that joins the headline: "replace both"
     context_only: bool = False  # a line beside other findings, never a reason for a card
 
 
@@ -303,7 +303,7 @@ class Finding:
 class NotMet:
     """Evaluated, condition false; `values` may still be worth stating."""
 
-    reason: Text | None = None
+    reason: Message | None = None
     values: Mapping[str, Decimal] = field(default_factory=lambda: MappingProxyType({}))
 
 

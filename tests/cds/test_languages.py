@@ -21,7 +21,7 @@ from service.api import hook_request
 from service.api.pages import Sample, expand, samples
 from service.cds.cards import Presentation, to_cards
 from service.cds.catalogue import BY_ID
-from service.cds.wording import LANGUAGES, Wording
+from service.cds.i18n import LANGUAGES, Wording
 from service.decide import Call, Decision, decide_call
 from service.errors import MissingData
 from service.fhir.snapshot import Site
@@ -60,7 +60,7 @@ in_each_language = pytest.mark.parametrize("language", LANGUAGES)
 @cache
 def messages() -> frozenset[str]:
     """Every English message in the code."""
-    found = extract_from_dir(SERVICE, [("**.py", "python")], keywords={"Text": None, "translate": None})
+    found = extract_from_dir(SERVICE, [("**.py", "python")], keywords={"Message": None, "translate": None})
     return frozenset(str(message) for _, _, message, *_ in found)
 
 

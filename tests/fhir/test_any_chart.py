@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from service.cds.cards import Presentation
-from service.cds.wording import Wording
+from service.cds.i18n import Wording
 from service.decide import decide
 from service.fhir.decode import decode_lenient, read_bundle
 from service.fhir.gather import gather

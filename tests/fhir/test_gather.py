@@ -10,7 +10,7 @@ import pytest
 
 from service.cds.cards import Presentation
 from service.cds.catalogue import BY_ID
-from service.cds.wording import Wording
+from service.cds.i18n import Wording
 from service.decide import Call, decide_call
 from service.errors import MissingData
 from service.fhir.client import Pages

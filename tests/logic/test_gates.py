@@ -17,10 +17,10 @@ import pytest
 from service.logic.case import Case
 from service.logic.evaluate import Assessment, evaluate
 from service.logic.gates import closed_gate
+from service.logic.message import Message
 from service.logic.model import Finding, Indicator, PatientSnapshot, Proposal, Withheld
 from service.logic.rules import RULES
 from service.logic.rules.rule import Answer, Rule
-from service.logic.text import Text
 from tests.vignettes.patients import KNOW, cards, doses, patient
 
 ROWS: dict[str, dict[str, Any]] = tomllib.loads(
@@ -159,9 +159,9 @@ def test_no_row_is_open_on_a_value_that_must_not_be_treated(row: str, labs: tupl
 
 def _everything(case: Case) -> Answer:
     proposals = tuple(
-        Proposal(dose, Text("Give {row}.", row=f"row:{dose.id}.")) for dose in case.knowledge.doses.values()
+        Proposal(dose, Message("Give {row}.", row=f"row:{dose.id}.")) for dose in case.knowledge.doses.values()
     )
-    return Finding("everything", Indicator.WARNING, Text("Everything is proposed."), proposals=proposals)
+    return Finding("everything", Indicator.WARNING, Message("Everything is proposed."), proposals=proposals)
 
 
 ROGUE = Rule("R-021", "rogue", _everything, priority=1)
@@ -192,7 +192,7 @@ def test_a_careless_rule_gets_no_row_onto_a_card_from_an_unusable_value(labs: tu
 @pytest.mark.parametrize("row", ROWS)
 def test_a_careless_treatment_falls_with_its_row(row: str) -> None:
     def ask(case: Case) -> Answer:
-        text = Text("row:{row}.", row=row)
+        text = Message("row:{row}.", row=row)
         return Finding(row, Indicator.CRITICAL, text, proposals=(Proposal(case.knowledge.doses[row], text),))
 
     careless = replace(ROGUE, evaluate=ask, treatment=True)
@@ -265,7 +265,7 @@ _MASS = re.compile(r"[\d}] ?(?:g|mg)\b(?!/dL|/L|/min)")
 
 def test_a_mass_stands_in_no_other_sentence_of_the_rules() -> None:
     for path in (SERVICE / "logic/rules").glob("*.py"):
-        for call in _calls(path, "Text"):
+        for call in _calls(path, "Message"):
             words = call.args[0].value if call.args and isinstance(call.args[0], ast.Constant) else ""
             quoted = words == "{grams} g"  # a dose that the chart states, not one of ours
             if path.name != "treatment.py" and not quoted and isinstance(words, str) and _MASS.search(words):

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from service.cds.wording import Wording
+from service.cds.i18n import Wording
 from service.fhir.snapshot import read_snapshot
 from service.logic.case import Case
 from service.logic.evaluate import Assessment

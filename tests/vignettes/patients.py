@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from service.cds.cards import Card, Presentation, to_cards
-from service.cds.wording import Wording
+from service.cds.i18n import Wording
 from service.logic.evaluate import Assessment, evaluate
 from service.logic.knowledge import load
 from service.logic.model import (

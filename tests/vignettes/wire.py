@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from service.cds.cards import Presentation
-from service.cds.wording import Wording
+from service.cds.i18n import Wording
 from service.decide import Decision, decide
 from service.fhir.decode import Resource, read_bundle
 from service.fhir.ownership import EvaluationInput

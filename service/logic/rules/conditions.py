@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from service.logic.case import Case
 from service.logic.case.person import NEUROPSYCHIATRIC
+from service.logic.message import Message
 from service.logic.model import Analyte, Finding, Hook, Indicator, Medication, MissingInputs, NotMet, Proposal
 from service.logic.rules.erythrocyte import latent_deficiency
+from service.logic.rules.phrases import ANALYTE, aged, drugs, references, sign_words
 from service.logic.rules.rule import Answer, Rule
-from service.logic.rules.words import ANALYTE, aged, drugs, references, sign_words
-from service.logic.text import Text
 from service.logic.units import rounded
 
 # Conditions that explain a low magnesium: then R-061 does not look further.
@@ -47,7 +47,7 @@ def _of(case: Case, *tags: str) -> tuple[str, ...]:
 def testing_indicated(case: Case) -> Answer:
     """R-060: no serum magnesium for a year, and a reason to know it; not in hospital."""
     if case.in_hospital:
-        return NotMet(Text("Asked in ambulatory care only."))
+        return NotMet(Message("Asked in ambulatory care only."))
     if case.newest_mg is None and "magnesium" in case.patient.unavailable:
         return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
     window = case.duration("test-indication-window")
@@ -61,13 +61,13 @@ def testing_indicated(case: Case) -> Answer:
     return Finding(
         result="testing-indicated",
         indicator=Indicator.INFO,
-        text=Text("No serum magnesium for {days} days, and a reason to know it", days=window.days),
-        why=Text(
+        text=Message("No serum magnesium for {days} days, and a reason to know it", days=window.days),
+        why=Message(
             "With: {things}; the list is from a laboratory's brochure.", things=_indications(case, reasons, metformin)
         ),
         tests=(Analyte.SERUM_MAGNESIUM,),
         evidence=_of(case, *sorted(reasons)) + references(*antacids, *metformin),
-        action=Text("measure magnesium with the next sample"),
+        action=Message("measure magnesium with the next sample"),
     )
 
 
@@ -76,9 +76,9 @@ def _taken_for(case: Case, classes: frozenset[str], least: str) -> list[Medicati
     return [m for m in case.active(classes) if m.start and case.now - m.start.start >= span]
 
 
-def _indications(case: Case, reasons: frozenset[str], metformin: list[Medication]) -> tuple[Text, ...]:
+def _indications(case: Case, reasons: frozenset[str], metformin: list[Medication]) -> tuple[Message, ...]:
     told = tuple(dict.fromkeys(sign_words(c) for c in case.condition(*sorted(reasons))))[:3]
-    return (*told, *((drugs(metformin, 1),) if metformin else ())) or (Text("long antacid use"),)
+    return (*told, *((drugs(metformin, 1),) if metformin else ())) or (Message("long antacid use"),)
 
 
 def cause_unknown(case: Case) -> Answer:
@@ -95,24 +95,26 @@ def cause_unknown(case: Case) -> Answer:
         indicator=Indicator.INFO,
         text=_nothing_found(case),
         advice=(
-            Text("Spot urine magnesium and creatinine with serum magnesium and creatinine (FEMg), or 24-hour urine."),
+            Message(
+                "Spot urine magnesium and creatinine with serum magnesium and creatinine (FEMg), or 24-hour urine."
+            ),
         ),
         tests=(Analyte.URINE_MAGNESIUM, Analyte.URINE_CREATININE),
         evidence=references(case.mg),
-        action=Text("measure urine magnesium and creatinine"),
+        action=Message("measure urine magnesium and creatinine"),
     )
 
 
-def _nothing_found(case: Case) -> Text:
+def _nothing_found(case: Case) -> Message:
     """No known cause: only where every medication was recognised and every list could be read."""
     if case.patient.unrecognised_medications:
-        return Text(
+        return Message(
             "No known cause among what was recognised; {count} medications were not",
             count=case.patient.unrecognised_medications,
         )
     if case.patient.unavailable or case.patient.incomplete:
-        return Text("No known cause in what could be read of the chart")
-    return Text("None of the known causes of a low magnesium is in the chart")
+        return Message("No known cause in what could be read of the chart")
+    return Message("None of the known causes of a low magnesium is in the chart")
 
 
 def _collected(case: Case) -> bool:
@@ -126,27 +128,27 @@ def pregnancy(case: Case) -> Answer:
     if not case.pregnant:
         return NotMet()
     drip, long = bool(case.iv_magnesium), _long_drip(case)
-    dilution = Text("Pregnancy: dilution lowers serum magnesium; {mg}", mg=aged(case, case.mg))
+    dilution = Message("Pregnancy: dilution lowers serum magnesium; {mg}", mg=aged(case, case.mg))
     return Finding(
         result="pregnancy",
         indicator=Indicator.WARNING if long else Indicator.INFO,
-        text=Text("Pregnancy, magnesium drip for over {days} days", days=_drip_days(case)) if long else dilution,
-        why=None if drip else Text("eGFR equations do not apply in pregnancy."),
+        text=Message("Pregnancy, magnesium drip for over {days} days", days=_drip_days(case)) if long else dilution,
+        why=None if drip else Message("eGFR equations do not apply in pregnancy."),
         advice=_DRIP if drip else _pregnancy_advice(case),
         evidence=references(case.mg) + _of(case, "pregnant", "preeclampsia", "eclampsia"),
-        action=Text("review it, it harms fetal bone (FDA 2013)") if long else None,
+        action=Message("review it, it harms fetal bone (FDA 2013)") if long else None,
         context_only=not long,
     )
 
 
-_DRIP = (Text("On the drip watch reflexes, breathing and urine; stop if reflexes are absent."),)
+_DRIP = (Message("On the drip watch reflexes, breathing and urine; stop if reflexes are absent."),)
 
 
-def _pregnancy_advice(case: Case) -> tuple[Text, ...]:
+def _pregnancy_advice(case: Case) -> tuple[Message, ...]:
     if "preeclampsia" in case.tags or "eclampsia" in case.tags:
-        return (Text("Severe features: magnesium sulfate is the treatment, by obstetric protocol."),)
+        return (Message("Severe features: magnesium sulfate is the treatment, by obstetric protocol."),)
     limit = rounded(case.knowledge.value("oral-supplement-limit"), 0)
-    return (Text("Supplements up to {limit} mg/day unless deficient.", limit=limit),)
+    return (Message("Supplements up to {limit} mg/day unless deficient.", limit=limit),)
 
 
 def _drip_days(case: Case) -> int:
@@ -167,16 +169,16 @@ def refeeding(case: Case) -> Answer:
     wanted = (Analyte.SERUM_MAGNESIUM, Analyte.POTASSIUM, Analyte.PHOSPHATE)
     due = tuple(a for a in wanted if a not in case.patient.pending and case.current(a, span) is None)
     if not due:
-        return NotMet(Text("All three are fresh or ordered."))
+        return NotMet(Message("All three are fresh or ordered."))
     hours = int(span.total_seconds() // 3600)
     return Finding(
         result="refeeding",
         indicator=Indicator.INFO,
-        text=Text("Refeeding: {tests} older than {hours} h", tests=tuple(ANALYTE[a] for a in due), hours=hours),
-        why=Text("High risk: magnesium, potassium and phosphate every {hours} h for 3 days.", hours=hours),
+        text=Message("Refeeding: {tests} older than {hours} h", tests=tuple(ANALYTE[a] for a in due), hours=hours),
+        why=Message("High risk: magnesium, potassium and phosphate every {hours} h for 3 days.", hours=hours),
         tests=due,
         evidence=_of(case, "refeeding", "refeeding_risk"),
-        action=Text("measure now and every {hours} h", hours=hours),
+        action=Message("measure now and every {hours} h", hours=hours),
     )
 
 
@@ -189,8 +191,8 @@ def alcohol(case: Case) -> Answer:
     return Finding(
         result="alcohol",
         indicator=case.low_level,
-        text=Text("Alcohol use with low magnesium: phosphate, potassium and calcium are often low too"),
-        advice=(Text("Check phosphate, potassium, calcium; intravenous phosphate can drop calcium further."),),
+        text=Message("Alcohol use with low magnesium: phosphate, potassium and calcium are often low too"),
+        advice=(Message("Check phosphate, potassium, calcium; intravenous phosphate can drop calcium further."),),
         tests=tuple(a for a in (Analyte.PHOSPHATE, Analyte.POTASSIUM, Analyte.CALCIUM) if case.current(a) is None),
         evidence=references(case.mg) + _of(case, "alcohol"),
     )
@@ -206,10 +208,10 @@ def type_2_diabetes(case: Case) -> Answer:
     return Finding(
         result="type-2-diabetes",
         indicator=Indicator.INFO,
-        text=Text("Type 2 diabetes: urinary magnesium loss is common."),
+        text=Message("Type 2 diabetes: urinary magnesium loss is common."),
         advice=()
         if sglt2 or case.pregnant
-        else (Text("SGLT2 inhibitors raise magnesium; whether one fits is for the diabetes team."),),
+        else (Message("SGLT2 inhibitors raise magnesium; whether one fits is for the diabetes team."),),
         evidence=references(case.mg, *sglt2) + _of(case, "t2dm"),
         context_only=True,
     )
@@ -222,12 +224,12 @@ def migraine(case: Case) -> Answer:
     low = case.mg_low or isinstance(latent_deficiency(case), Finding)
     if "migraine" not in case.tags or not low:
         return NotMet()
-    trials = Text("In trials: 600 mg/day elemental magnesium as citrate for 3 months, beside proven prophylaxis.")
+    trials = Message("In trials: 600 mg/day elemental magnesium as citrate for 3 months, beside proven prophylaxis.")
     return Finding(
         result="migraine-adjunct",
         indicator=Indicator.INFO,
-        text=Text("Migraine: magnesium is at most an adjunct; the evidence is small trials."),
-        why=Text(
+        text=Message("Migraine: magnesium is at most an adjunct; the evidence is small trials."),
+        why=Message(
             "Not in the Russian prophylaxis guideline of 2024; IV magnesium there only for prolonged aura in hospital."
         ),
         proposals=(Proposal(case.knowledge.doses["migraine-oral"], trials),),

@@ -8,6 +8,7 @@ from datetime import timedelta
 from service.logic.case import Case
 from service.logic.case.drugs import CNI_MTOR, EGFR_ANTIBODY, LOOP_OR_THIAZIDE, NEPHROTOXIC, PLATINUM, PPI
 from service.logic.case.person import ARRHYTHMIA
+from service.logic.message import Message
 from service.logic.model import (
     Analyte,
     Exposure,
@@ -20,9 +21,8 @@ from service.logic.model import (
     NotMet,
     Proposal,
 )
+from service.logic.rules.phrases import brief, dated, drugs, last_magnesium, references, sign_words
 from service.logic.rules.rule import EVERY_CHART_HOOK, Answer, Rule
-from service.logic.rules.words import brief, dated, drugs, last_magnesium, references, sign_words
-from service.logic.text import Text
 from service.logic.units import rounded
 
 
@@ -40,13 +40,13 @@ def diuretic(case: Case) -> Answer:
     if not case.mg_low or not case.diuretics:
         return NotMet()
     sparing = sparing_diuretic_fits(case)
-    option = Text("Where a diuretic stays: amiloride or triamterene is an option (potassium not high).")
+    option = Message("Where a diuretic stays: amiloride or triamterene is an option (potassium not high).")
     return Finding(
         result="diuretic",
         indicator=case.low_level,
-        text=Text("Low magnesium on a diuretic: {drugs}", drugs=drugs(case.diuretics)),
+        text=Message("Low magnesium on a diuretic: {drugs}", drugs=drugs(case.diuretics)),
         advice=(
-            Text("Review need and dose of the diuretic; monitor potassium and magnesium."),
+            Message("Review need and dose of the diuretic; monitor potassium and magnesium."),
             *((option,) if sparing else ()),
         ),
         evidence=references(case.mg, *case.diuretics),
@@ -69,10 +69,12 @@ def ppi(case: Case) -> Answer:
     return Finding(
         result=result,
         indicator=case.low_level,
-        text=Text("Low magnesium on a PPI ({likelihood}): {drugs}", drugs=drugs(case.ppis, 2), likelihood=likelihood),
-        why=Text("The loss is intestinal. A supplement alone failed in about a quarter of reported cases."),
+        text=Message(
+            "Low magnesium on a PPI ({likelihood}): {drugs}", drugs=drugs(case.ppis, 2), likelihood=likelihood
+        ),
+        why=Message("The loss is intestinal. A supplement alone failed in about a quarter of reported cases."),
         advice=(
-            Text("Review the PPI: stop or H2 blocker if possible; check bleeding risk and other indications first."),
+            Message("Review the PPI: stop or H2 blocker if possible; check bleeding risk and other indications first."),
         ),
         evidence=references(case.mg, *case.ppis, *switched_ppis(case)),
         context_only=result == "unlikely",
@@ -99,17 +101,17 @@ def ppi_duration(case: Case) -> timedelta | None:
     return case.now - min(starts) if starts else None
 
 
-def _ppi_likelihood(case: Case) -> tuple[str, Text]:
+def _ppi_likelihood(case: Case) -> tuple[str, Message]:
     if switched_ppis(case):
-        return "typical", Text("low on another PPI before")
+        return "typical", Message("low on another PPI before")
     duration = ppi_duration(case)
     if duration is None:
-        return "duration-unknown", Text("duration unknown")
+        return "duration-unknown", Message("duration unknown")
     if duration >= case.duration("ppi-typical"):
-        return "typical", Text("long-term, typical")
+        return "typical", Message("long-term, typical")
     if duration >= case.duration("ppi-possible"):
-        return "possible", Text("for months, possible")
-    return "unlikely", Text("short, look for another cause")
+        return "possible", Message("for months, possible")
+    return "unlikely", Message("short, look for another cause")
 
 
 def platinum(case: Case) -> Answer:
@@ -121,11 +123,13 @@ def platinum(case: Case) -> Answer:
     return Finding(
         result="platinum",
         indicator=case.low_level,
-        text=Text(
+        text=Message(
             "Low magnesium after platinum (renal loss, can last months): {drugs}", drugs=drugs(case.platinums, 2)
         ),
-        advice=(Text("FEMg, potassium and calcium before the next cycle."),),
-        proposals=(Proposal(case.knowledge.doses["correct-with"], Text("Magnesium in the hydration, by protocol.")),),
+        advice=(Message("FEMg, potassium and calcium before the next cycle."),),
+        proposals=(
+            Proposal(case.knowledge.doses["correct-with"], Message("Magnesium in the hydration, by protocol.")),
+        ),
         evidence=references(case.mg, *case.platinums),
     )
 
@@ -139,8 +143,8 @@ def other_wasting(case: Case) -> Answer:
     return Finding(
         result="other-wasting-drug",
         indicator=case.low_level,
-        text=Text("Low magnesium on a wasting drug: {drugs}", drugs=drugs(case.other_wasting, 2)),
-        advice=(Text("Weigh need, dose and level with the prescriber; monitor magnesium, potassium and calcium."),),
+        text=Message("Low magnesium on a wasting drug: {drugs}", drugs=drugs(case.other_wasting, 2)),
+        advice=(Message("Weigh need, dose and level with the prescriber; monitor magnesium, potassium and calcium."),),
         evidence=references(case.mg, *case.other_wasting),
     )
 
@@ -162,12 +166,12 @@ def monitoring_gap(case: Case) -> Answer:
     return Finding(
         result="monitoring-gap",
         indicator=Indicator.WARNING if serious else Indicator.INFO,
-        text=Text("Magnesium level due on {drugs}", drugs=drugs(due)),
+        text=Message("Magnesium level due on {drugs}", drugs=drugs(due)),
         why=last_magnesium(case),
-        advice=(Text("With digoxin: {drugs}.", drugs=drugs(case.digoxin)),) if case.digoxin else (),
+        advice=(Message("With digoxin: {drugs}.", drugs=drugs(case.digoxin)),) if case.digoxin else (),
         tests=(Analyte.SERUM_MAGNESIUM, *_companions(case)),
         evidence=references(case.mg, *due),
-        action=Text("measure magnesium"),
+        action=Message("measure magnesium"),
     )
 
 
@@ -179,20 +183,20 @@ def _measure_now(case: Case) -> Finding:
     rhythm = [*case.digoxin, *case.qt_drugs]
     signs = case.condition(*sorted(case.emergency_tags | (case.tags & ARRHYTHMIA)))
     why = {
-        "qtc": Text("QTc at or above {limit} ms", limit=rounded(case.knowledge.value("qtc-long"), 0)),
-        "emergency": Text("{signs}", signs=tuple(sign_words(s) for s in signs[:2])),
-        "arrhythmia": Text("{signs}", signs=tuple(sign_words(s) for s in signs[:2])),
-        "drug": Text("{drugs}", drugs=drugs(rhythm, 2)),
+        "qtc": Message("QTc at or above {limit} ms", limit=rounded(case.knowledge.value("qtc-long"), 0)),
+        "emergency": Message("{signs}", signs=tuple(sign_words(s) for s in signs[:2])),
+        "arrhythmia": Message("{signs}", signs=tuple(sign_words(s) for s in signs[:2])),
+        "drug": Message("{drugs}", drugs=drugs(rhythm, 2)),
     }[case.measure_now]
     on = [*rhythm, *(m for m in case.wasting if m not in rhythm)]
     return Finding(
         result="measure-now",
         indicator=Indicator.WARNING,
-        text=Text("Mg not known with {why}", why=why),
-        why=Text("On {drugs}. {last}", drugs=drugs(on), last=last_magnesium(case)) if on else last_magnesium(case),
+        text=Message("Mg not known with {why}", why=why),
+        why=Message("On {drugs}. {last}", drugs=drugs(on), last=last_magnesium(case)) if on else last_magnesium(case),
         tests=(Analyte.SERUM_MAGNESIUM, *_companions(case)),
         evidence=references(case.qtc_long, case.potassium, *on) + tuple(s.reference for s in signs),
-        action=Text("measure magnesium now"),
+        action=Message("measure magnesium now"),
     )
 
 
@@ -247,12 +251,12 @@ def _long_ppi(case: Case, combined: bool) -> bool:
 
 
 GROUPS = {
-    "diuretic": Text("diuretic"),
-    "PPI": Text("proton pump inhibitor"),
-    "platinum": Text("platinum"),
-    "EGFR inhibitor": Text("EGFR inhibitor"),
-    "calcineurin or mTOR inhibitor": Text("calcineurin or mTOR inhibitor"),
-    "nephrotoxic anti-infective": Text("nephrotoxic anti-infective"),
+    "diuretic": Message("diuretic"),
+    "PPI": Message("proton pump inhibitor"),
+    "platinum": Message("platinum"),
+    "EGFR inhibitor": Message("EGFR inhibitor"),
+    "calcineurin or mTOR inhibitor": Message("calcineurin or mTOR inhibitor"),
+    "nephrotoxic anti-infective": Message("nephrotoxic anti-infective"),
 }
 
 
@@ -266,7 +270,9 @@ def combined_risk(case: Case) -> Answer:
     return Finding(
         result="combined-risk",
         indicator=Indicator.INFO,
-        text=Text("Magnesium-wasting drug groups together: {groups}.", groups=tuple(GROUPS[name] for name in groups)),
+        text=Message(
+            "Magnesium-wasting drug groups together: {groups}.", groups=tuple(GROUPS[name] for name in groups)
+        ),
         evidence=references(*case.wasting),
         context_only=True,
     )
@@ -283,8 +289,8 @@ def arrhythmia_risk(case: Case) -> Answer:
     return Finding(
         result="arrhythmia-risk",
         indicator=_rhythm_level(case, bool(grave)),
-        text=Text("Low {mg} with arrhythmia risk: {risks}", mg=brief(case.mg), risks=_rhythm(case)),
-        advice=(Text("ECG monitoring; keep potassium in range; review QT-prolonging drugs and digoxin."),),
+        text=Message("Low {mg} with arrhythmia risk: {risks}", mg=brief(case.mg), risks=_rhythm(case)),
+        advice=(Message("ECG monitoring; keep potassium in range; review QT-prolonging drugs and digoxin."),),
         evidence=references(case.mg, case.qtc_long, *case.digoxin)
         + tuple(c.reference for c in case.condition(*sorted(rhythm))),
     )
@@ -297,18 +303,18 @@ def _rhythm_level(case: Case, grave: bool) -> Indicator:
     return Indicator.WARNING if case.pseudo and case.digoxin else case.low_level
 
 
-def _rhythm(case: Case) -> tuple[Text, ...]:
+def _rhythm(case: Case) -> tuple[Message, ...]:
     present = (
-        ("torsades" in case.tags, Text("torsades de pointes")),
-        ("vt" in case.tags, Text("ventricular tachycardia")),
-        ("long_qt" in case.tags, Text("long QT")),
-        ("atrial_fibrillation" in case.tags, Text("atrial fibrillation")),
-        ("arrhythmia" in case.tags, Text("arrhythmia")),
-        (bool(case.digoxin), Text("digoxin")),
+        ("torsades" in case.tags, Message("torsades de pointes")),
+        ("vt" in case.tags, Message("ventricular tachycardia")),
+        ("long_qt" in case.tags, Message("long QT")),
+        ("atrial_fibrillation" in case.tags, Message("atrial fibrillation")),
+        ("arrhythmia" in case.tags, Message("arrhythmia")),
+        (bool(case.digoxin), Message("digoxin")),
     )
     words = [text for is_present, text in present if is_present]
     if case.qtc_long is not None:
-        words.append(Text("QTc {dated}", dated=dated(case.qtc_long)))
+        words.append(Message("QTc {dated}", dated=dated(case.qtc_long)))
     return tuple(words[:3])
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from service.logic.case import Case
 from service.logic.case.drugs import LOOP_OR_THIAZIDE
 from service.logic.case.person import NEUROPSYCHIATRIC
+from service.logic.message import Message
 from service.logic.model import Analyte, Finding, Indicator, LabResult, MissingInputs, NotMet, Proposal
+from service.logic.rules.phrases import amount, dated, limits, references
 from service.logic.rules.rule import Answer, Rule
-from service.logic.rules.words import amount, dated, limits, references
-from service.logic.text import Text
 from service.logic.units import rounded
 
 
@@ -19,16 +19,16 @@ def rbc_class(case: Case) -> Answer:
         return MissingInputs((Analyte.RBC_MAGNESIUM.value,))
     grade = case.classify(rbc)
     said = {
-        "low": Text("Erythrocyte magnesium {dated} is low.", dated=dated(rbc)),
-        "normal": Text("Erythrocyte magnesium {dated} is in range.", dated=dated(rbc)),
-        "high": Text("Erythrocyte magnesium {dated} is high.", dated=dated(rbc)),
-        "unclassified": Text("Erythrocyte magnesium {dated}: no range applies.", dated=dated(rbc)),
+        "low": Message("Erythrocyte magnesium {dated} is low.", dated=dated(rbc)),
+        "normal": Message("Erythrocyte magnesium {dated} is in range.", dated=dated(rbc)),
+        "high": Message("Erythrocyte magnesium {dated} is high.", dated=dated(rbc)),
+        "unclassified": Message("Erythrocyte magnesium {dated}: no range applies.", dated=dated(rbc)),
     }
     return Finding(
         grade,
         Indicator.INFO,
         said[grade],
-        Text("Range used: {limits}; the test's range depends on the method.", limits=limits(case.range_of(rbc))),
+        Message("Range used: {limits}; the test's range depends on the method.", limits=limits(case.range_of(rbc))),
         advice=_beside_serum(case, grade),
         values={} if rbc.value is None else {"rbc_mg_mmol_L": rounded(rbc.value, 4)},
         evidence=references(rbc),
@@ -36,13 +36,13 @@ def rbc_class(case: Case) -> Answer:
     )
 
 
-def _beside_serum(case: Case, grade: str) -> tuple[Text, ...]:
+def _beside_serum(case: Case, grade: str) -> tuple[Message, ...]:
     """What the erythrocyte value adds to a low serum value."""
     if not case.mg_low:
         return ()
     if grade == "low":
-        return (Text("Serum and erythrocyte magnesium are both low: established deficiency."),)
-    return (Text("Serum low, erythrocytes not: recent loss, a shift, dilution or low albumin."),)
+        return (Message("Serum and erythrocyte magnesium are both low: established deficiency."),)
+    return (Message("Serum low, erythrocytes not: recent loss, a shift, dilution or low albumin."),)
 
 
 def latent_deficiency(case: Case) -> Answer:
@@ -54,19 +54,19 @@ def latent_deficiency(case: Case) -> Answer:
         return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
     if not case.mg_normal or case.classify(rbc) != "low" or not _paired(case, rbc, mg):
         return NotMet()
-    trial = Text("Consider a trial of oral magnesium; repeat erythrocyte magnesium after 8 to 12 weeks.")
+    trial = Message("Consider a trial of oral magnesium; repeat erythrocyte magnesium after 8 to 12 weeks.")
     return Finding(
         result="latent-deficiency",
         indicator=Indicator.WARNING,
-        text=Text("Erythrocyte magnesium {rbc} low, serum normal: latent deficiency likely.", rbc=amount(rbc)),
-        why=Text("With serum magnesium {serum}. Evidence is moderate: it supports, not proves.", serum=dated(mg)),
+        text=Message("Erythrocyte magnesium {rbc} low, serum normal: latent deficiency likely.", rbc=amount(rbc)),
+        why=Message("With serum magnesium {serum}. Evidence is moderate: it supports, not proves.", serum=dated(mg)),
         advice=() if case.gate_closed else (_LOOK_FOR_CAUSES,),
         proposals=(Proposal(case.knowledge.doses["oral-trial"], trial),),
         evidence=references(rbc, mg),
     )
 
 
-_LOOK_FOR_CAUSES = Text("Look for losses and low intake; magnesium-rich diet.")
+_LOOK_FOR_CAUSES = Message("Look for losses and low intake; magnesium-rich diet.")
 
 
 def suggest_rbc(case: Case) -> Answer:
@@ -74,7 +74,7 @@ def suggest_rbc(case: Case) -> Answer:
     if case.mg is None or not case.mg_is_current:
         return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
     if case.in_hospital:
-        return NotMet(Text("Asked in ambulatory care only."))
+        return NotMet(Message("Asked in ambulatory care only."))
     if not case.mg_normal or (case.labs.get(Analyte.RBC_MAGNESIUM) and _rbc(case)):
         return NotMet()
     if not case.tags & NEUROPSYCHIATRIC and not _unexplained(case):
@@ -82,13 +82,13 @@ def suggest_rbc(case: Case) -> Answer:
     return Finding(
         result="suggest-rbc-magnesium",
         indicator=Indicator.INFO,
-        text=Text("Serum magnesium normal: erythrocyte magnesium may show a latent deficiency."),
-        why=Text(
+        text=Message("Serum magnesium normal: erythrocyte magnesium may show a latent deficiency."),
+        why=Message(
             "Serum {serum}; serum reflects under 1 % of body magnesium. Evidence is moderate.", serum=dated(case.mg)
         ),
         tests=(Analyte.RBC_MAGNESIUM,),
         evidence=references(case.mg),
-        action=Text("consider it"),
+        action=Message("consider it"),
     )
 
 

@@ -9,12 +9,12 @@ from service.logic.case import Case
 from service.logic.case.drugs import magnesium_route
 from service.logic.case.person import NEONATAL_SIGNS, OBSTETRIC
 from service.logic.case.results import above
+from service.logic.message import Message, Value
 from service.logic.model import Analyte, Finding, Indicator, Medication, MissingInputs, NotMet
 from service.logic.rules.intake import elemental_at_most, elemental_per_day
 from service.logic.rules.magnesium import excess_tier
+from service.logic.rules.phrases import GATE, aged, drugs, references, sign_words
 from service.logic.rules.rule import Answer, Rule
-from service.logic.rules.words import GATE, aged, drugs, references, sign_words
-from service.logic.text import Text, Value
 from service.logic.units import rounded
 
 
@@ -32,22 +32,22 @@ def source(case: Case) -> Answer:
         return NotMet()
     expected = tier == "mild" and case.after_iv is not None and not case.excess_signs
     if expected:
-        return NotMet(Text("Drawn within hours of intravenous magnesium: an expected level."))
+        return NotMet(Message("Drawn within hours of intravenous magnesium: an expected level."))
     products = case.magnesium_products
     names = drugs(products, len(products))
     if products:
-        text = Text("High magnesium with a magnesium product: {drugs}", drugs=names)
+        text = Message("High magnesium with a magnesium product: {drugs}", drugs=names)
     else:
-        text = Text("High magnesium without a magnesium product in the chart")
+        text = Message("High magnesium without a magnesium product in the chart")
     loud = tier != "mild" or case.excess_signs or case.mg_at_least("mg-high-warning") or products
-    ask = Text("Ask for non-prescription laxatives, antacids, enemas, parenteral nutrition and dialysate.")
+    ask = Message("Ask for non-prescription laxatives, antacids, enemas, parenteral nutrition and dialysate.")
     return Finding(
         "stop-source" if products else "ask-for-source",
         Indicator.WARNING if loud and not _tolerated(case, tier) else Indicator.INFO,
         text,
         advice=() if products else (ask,),
         evidence=references(case.mg, *products),
-        action=Text("stop or hold them") if products else Text("ask for hidden sources"),
+        action=Message("stop or hold them") if products else Message("ask for hidden sources"),
         context_only=tier == "mild" and not loud,
     )
 
@@ -58,11 +58,11 @@ def _suspected(case: Case) -> Finding:
     return Finding(
         "hold-source",
         Indicator.WARNING,
-        Text("Magnesium running, level not known, {signs}", signs=told),
-        advice=(Text("Check reflexes, breathing and urine; calcium at hand. Hold {drugs}.", drugs=_stopped(case)),),
+        Message("Magnesium running, level not known, {signs}", signs=told),
+        advice=(Message("Check reflexes, breathing and urine; calcium at hand. Hold {drugs}.", drugs=_stopped(case)),),
         tests=(Analyte.SERUM_MAGNESIUM,),
         evidence=references(*case.magnesium_products) + tuple(sign.reference for sign in signs),
-        action=Text("hold it, measure now"),
+        action=Message("hold it, measure now"),
     )
 
 
@@ -103,52 +103,52 @@ def _antidote(case: Case) -> Finding:
     reasons: tuple[Value, ...] = (*told, GATE[case.gate])
     measured = case.mg_measured
     if measured is not None:
-        text = Text("Toxic {mg}", mg=aged(case, measured))
+        text = Message("Toxic {mg}", mg=aged(case, measured))
     else:
-        text = Text("Signs of magnesium toxicity, level not known")
+        text = Message("Signs of magnesium toxicity, level not known")
     return Finding(
         "antidote",
         Indicator.CRITICAL,
         text=text,
-        why=Text("With: {things}.", things=reasons),
+        why=Message("With: {things}.", things=reasons),
         advice=(*_antidote_first(case), *_clearance(case), _WATCH),
         tests=() if measured is not None else (Analyte.SERUM_MAGNESIUM,),
         evidence=references(measured, case.creatinine, *case.magnesium_products)
         + tuple(sign.reference for sign in signs),
-        action=Text("stop magnesium, calcium IV now"),
+        action=Message("stop magnesium, calcium IV now"),
     )
 
 
-def _antidote_first(case: Case) -> Iterator[Text]:
+def _antidote_first(case: Case) -> Iterator[Message]:
     yield antidote_dose(case)
     if case.mg_measured is None:
-        yield Text("Stop {drugs}; take a level now, treat before its result.", drugs=_stopped(case))
+        yield Message("Stop {drugs}; take a level now, treat before its result.", drugs=_stopped(case))
     elif case.magnesium_products:
-        yield Text("Stop {drugs}.", drugs=_stopped(case))
+        yield Message("Stop {drugs}.", drugs=_stopped(case))
     if case.digoxin:
-        yield Text("Digoxin: calcium slowly, small amounts, ECG; do not withhold it in life-threatening toxicity.")
+        yield Message("Digoxin: calcium slowly, small amounts, ECG; do not withhold it in life-threatening toxicity.")
 
 
-def _stopped(case: Case) -> Text:
+def _stopped(case: Case) -> Message:
     return drugs(case.magnesium_products, len(case.magnesium_products))
 
 
-_ANTIDOTE = Text(
+_ANTIDOTE = Message(
     "Calcium gluconate 1 to 3 g IV over 3 to 10 min (peripheral), or calcium chloride 1 g over 10 min (central line)."
 )
-_CHILD_ANTIDOTE = Text("Calcium IV by weight, per paediatric protocol: no dose here.")
-_WATCH = Text("ECG, blood pressure, reflexes and breathing monitored; repeat the level.")
+_CHILD_ANTIDOTE = Message("Calcium IV by weight, per paediatric protocol: no dose here.")
+_WATCH = Message("ECG, blood pressure, reflexes and breathing monitored; repeat the level.")
 
 
-def antidote_dose(case: Case) -> Text:
+def antidote_dose(case: Case) -> Message:
     """Calcium as the antidote: the doses of the source are an adult's."""
     return _ANTIDOTE if case.age_group == "adult" else _CHILD_ANTIDOTE
 
 
-def _clearance(case: Case) -> tuple[Text, ...]:
+def _clearance(case: Case) -> tuple[Message, ...]:
     if case.gate_closed:
-        return (Text("Dialysis early: the kidneys cannot clear magnesium."),)
-    return (Text("Fluids and a loop diuretic if the kidneys allow; dialysis if there is no response."),)
+        return (Message("Dialysis early: the kidneys cannot clear magnesium."),)
+    return (Message("Fluids and a loop diuretic if the kidneys allow; dialysis if there is no response."),)
 
 
 def product_without_safety_data(case: Case) -> Answer:
@@ -165,7 +165,7 @@ def product_without_safety_data(case: Case) -> Answer:
     if fresh or not (old or case.gate == "reduced"):
         return NotMet()
     window = case.knowledge.duration("excess-monitor").days
-    text = Text("No magnesium level for {days} days: {drugs}", days=window, drugs=drugs(products, len(products)))
+    text = Message("No magnesium level for {days} days: {drugs}", days=window, drugs=drugs(products, len(products)))
     large = _large_or_long(case, products) and case.gate == "reduced"
     low_egfr = case.egfr is not None and case.egfr < case.knowledge.value("laxative-egfr")
     level = Indicator.WARNING if large and low_egfr else Indicator.INFO
@@ -183,27 +183,29 @@ def _large_or_long(case: Case, products: list[Medication]) -> bool:
 
 def _closed_gate(case: Case, products: list[Medication]) -> Finding:
     """A reason where decision 18 makes it one: at home, or a scale or as-needed product without a level in 72 h."""
-    text = Text("{gate}, and on the list: {drugs}", gate=GATE[case.gate], drugs=drugs(products, len(products)))
+    text = Message("{gate}, and on the list: {drugs}", gate=GATE[case.gate], drugs=drugs(products, len(products)))
     finding = _product("kidney-closed", Indicator.WARNING, text, case, products)
     intake, most = elemental_per_day(case, products), elemental_at_most(case, products)
     if most is not None and intake is not None and most > intake:
-        told = Text(
+        told = Message(
             "{mg} mg elemental regular, up to {most} mg with as-needed.", mg=rounded(intake, 0), most=rounded(most, 0)
         )
         finding = replace(finding, advice=(told, *finding.advice))
     elif most is not None:
-        finding = replace(finding, advice=(Text("Up to {mg} mg elemental/day.", mg=rounded(most, 0)), *finding.advice))
+        finding = replace(
+            finding, advice=(Message("Up to {mg} mg elemental/day.", mg=rounded(most, 0)), *finding.advice)
+        )
     at_home = case.ambulatory and case.gate in {"severe", "failure"}
     return replace(finding, context_only=not at_home)
 
 
-def _product(result: str, indicator: Indicator, text: Text, case: Case, products: list[Medication]) -> Finding:
+def _product(result: str, indicator: Indicator, text: Message, case: Case, products: list[Medication]) -> Finding:
     return Finding(
         result,
         indicator,
         text,
-        advice=(Text("Review the need; an infrequent, small dose may still accumulate."),),
-        action=Text("review the need, measure magnesium and creatinine"),
+        advice=(Message("Review the need; an infrequent, small dose may still accumulate."),),
+        action=Message("review the need, measure magnesium and creatinine"),
         tests=tuple(
             a
             for a, known in ((Analyte.SERUM_MAGNESIUM, case.mg_is_current), (Analyte.CREATININE, case.creatinine))

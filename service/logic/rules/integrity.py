@@ -6,14 +6,14 @@ from datetime import timedelta
 
 from service.logic.case import Case
 from service.logic.case.drugs import GivenDose
+from service.logic.message import Message
 from service.logic.model import Analyte, Finding, Indicator, LabResult, MissingInputs, NotMet, Problem
+from service.logic.rules.phrases import ANALYTE, aged, amount, dated, grams, limits, named_and_dated, references
 from service.logic.rules.rule import Answer, Rule
-from service.logic.rules.words import ANALYTE, aged, amount, dated, grams, limits, named_and_dated, references
-from service.logic.text import Text
 from service.logic.units import rounded
 
 _UNIT_PROBLEMS = {Problem.NO_UNIT, Problem.UNKNOWN_UNIT}
-_REPEAT_SPECIMEN = Text("Repeat on a fresh specimen before acting on it.")
+_REPEAT_SPECIMEN = Message("Repeat on a fresh specimen before acting on it.")
 
 
 def unit_missing(case: Case) -> Answer:
@@ -32,16 +32,18 @@ def _newest_rbc(case: Case) -> LabResult | None:
 def _not_interpreted(result: LabResult) -> Finding:
     analyte, missing = ANALYTE[result.analyte], result.problem is Problem.NO_UNIT
     text = (
-        Text("Result not interpreted: {analyte} {number} came without a unit.", analyte=analyte, number=result.raw)
+        Message("Result not interpreted: {analyte} {number} came without a unit.", analyte=analyte, number=result.raw)
         if missing
-        else Text("Result not interpreted: {analyte} {number} has an unknown unit.", analyte=analyte, number=result.raw)
+        else Message(
+            "Result not interpreted: {analyte} {number} has an unknown unit.", analyte=analyte, number=result.raw
+        )
     )
     return Finding(
         result="unit-missing" if missing else "unit-unknown",
         indicator=Indicator.WARNING,
         text=text,
-        why=Text("1.9 mg/dL is normal and 1.9 mmol/L is toxic: a unit is never inferred from the number."),
-        advice=(Text("Verify value and unit with the laboratory."),),
+        why=Message("1.9 mg/dL is normal and 1.9 mmol/L is toxic: a unit is never inferred from the number."),
+        advice=(Message("Verify value and unit with the laboratory."),),
         evidence=references(result),
     )
 
@@ -50,11 +52,15 @@ def implausible(case: Case) -> Answer:
     """R-002: outside what is possible, a range impossible for its unit, or two results that contradict each other."""
     result = case.mg_unreadable
     if result is not None and result.problem is Problem.IMPLAUSIBLE:
-        why = Text("Values outside 0.05 to 15 mmol/L are not interpreted.")
-        return _doubtful("implausible", Text("Implausible serum magnesium {dated}.", dated=dated(result)), why, result)
+        why = Message("Values outside 0.05 to 15 mmol/L are not interpreted.")
+        return _doubtful(
+            "implausible", Message("Implausible serum magnesium {dated}.", dated=dated(result)), why, result
+        )
     if result is not None and result.problem is Problem.IMPOSSIBLE_RANGE:
-        why = Text("The reference range sent with it cannot be one in mmol/L; unit and value may not belong together.")
-        text = Text("Serum magnesium {dated} contradicts its own reference range.", dated=dated(result))
+        why = Message(
+            "The reference range sent with it cannot be one in mmol/L; unit and value may not belong together."
+        )
+        text = Message("Serum magnesium {dated} contradicts its own reference range.", dated=dated(result))
         return _doubtful("range-impossible", text, why, result)
     if case.contradiction is not None:
         return _contradictory(*case.contradiction)
@@ -62,15 +68,15 @@ def implausible(case: Case) -> Answer:
 
 
 def _contradictory(one: LabResult, other: LabResult) -> Finding:
-    text = Text(
+    text = Message(
         "Contradictory serum magnesium within one hour: {one} and {other}.", one=amount(one), other=amount(other)
     )
-    why = Text("They differ by more than 0.10 mmol/L and 15 %: {one}; {other}.", one=dated(one), other=dated(other))
+    why = Message("They differ by more than 0.10 mmol/L and 15 %: {one}; {other}.", one=dated(one), other=dated(other))
     return _doubtful("contradictory", text, why, one, other)
 
 
-def _doubtful(result: str, text: Text, why: Text, *results: LabResult) -> Finding:
-    advice = (Text("Verify with the laboratory or repeat; no severity and no treatment is derived from it."),)
+def _doubtful(result: str, text: Message, why: Message, *results: LabResult) -> Finding:
+    advice = (Message("Verify with the laboratory or repeat; no severity and no treatment is derived from it."),)
     return Finding(
         result, Indicator.WARNING, text, why, advice, tests=(Analyte.SERUM_MAGNESIUM,), evidence=references(*results)
     )
@@ -91,14 +97,14 @@ def _edta(mg: LabResult, potassium: LabResult, calcium: LabResult) -> Finding:
     return Finding(
         result="edta-pattern",
         indicator=Indicator.WARNING,
-        text=Text("Probable EDTA contamination: magnesium and calcium low, potassium high in one collection."),
-        why=Text(
+        text=Message("Probable EDTA contamination: magnesium and calcium low, potassium high in one collection."),
+        why=Message(
             "{mg}; {potassium}; {calcium}.",
             mg=named_and_dated(mg),
             potassium=named_and_dated(potassium),
             calcium=named_and_dated(calcium),
         ),
-        advice=(Text("Repeat magnesium, potassium and calcium in the right tube before treating any of them."),),
+        advice=(Message("Repeat magnesium, potassium and calcium in the right tube before treating any of them."),),
         tests=(Analyte.SERUM_MAGNESIUM, Analyte.POTASSIUM, Analyte.CALCIUM),
         evidence=references(mg, potassium, calcium),
     )
@@ -108,15 +114,15 @@ def _haemolysed(case: Case, mg: LabResult) -> Finding:
     urgent = case.magnesium_products and case.gate_closed
     dose = case.after_iv
     advice = (
-        (Text("Repeat urgently: magnesium is being taken and the kidneys cannot clear it."),)
+        (Message("Repeat urgently: magnesium is being taken and the kidneys cannot clear it."),)
         if urgent and case.mg_class == "high"
         else (_REPEAT_SPECIMEN,)
     )
     return Finding(
         result="haemolysed-unreliable",
         indicator=Indicator.WARNING,
-        text=Text("Haemolysed specimen: serum magnesium {amount} is unreliable.", amount=amount(mg)),
-        why=Text(
+        text=Message("Haemolysed specimen: serum magnesium {amount} is unreliable.", amount=amount(mg)),
+        why=Message(
             "Red cells release magnesium and potassium; a value in range or high may be false. {mg}.", mg=dated(mg)
         ),
         advice=(*advice, *((_not_before(case, dose),) if dose else ())),
@@ -125,17 +131,19 @@ def _haemolysed(case: Case, mg: LabResult) -> Finding:
     )
 
 
-def _not_before(case: Case, dose: GivenDose) -> Text:
+def _not_before(case: Case, dose: GivenDose) -> Message:
     """Haemolysis does not hide that the sample was drawn too soon (decision 37)."""
-    return Text("Drawn within hours of IV magnesium: repeat from {due} on.", due=dose.ended + case.duration("after-iv"))
+    return Message(
+        "Drawn within hours of IV magnesium: repeat from {due} on.", due=dose.ended + case.duration("after-iv")
+    )
 
 
 def _haemolysed_low(mg: LabResult) -> Finding:
     return Finding(
         result="haemolysed-low",
         indicator=Indicator.INFO,
-        text=Text("Haemolysed specimen: serum magnesium {amount} is low all the same.", amount=amount(mg)),
-        why=Text("Haemolysis raises magnesium: the true value may be lower still."),
+        text=Message("Haemolysed specimen: serum magnesium {amount} is low all the same.", amount=amount(mg)),
+        why=Message("Haemolysis raises magnesium: the true value may be lower still."),
         evidence=references(mg),
     )
 
@@ -151,17 +159,17 @@ def low_albumin(case: Case) -> Answer:
         return NotMet()
     adjusted = rounded(case.mg_adjusted, 3) if case.mg_low and case.mg_adjusted is not None else None
     why = (
-        Text("Adjusted to albumin, serum magnesium is about {value} mmol/L (approximate).", value=adjusted)
+        Message("Adjusted to albumin, serum magnesium is about {value} mmol/L (approximate).", value=adjusted)
         if adjusted is not None
-        else Text("Total calcium is judged after correction to albumin.")
+        else Message("Total calcium is judged after correction to albumin.")
     )
     measured = case.current(Analyte.IONISED_MAGNESIUM, case.mg_window)
     return Finding(
         result="pseudo-hypomagnesaemia" if case.pseudo else "low-albumin",
         indicator=Indicator.INFO,
-        text=Text("Low albumin {amount}: total magnesium and calcium may read falsely low.", amount=amount(albumin)),
+        text=Message("Low albumin {amount}: total magnesium and calcium may read falsely low.", amount=amount(albumin)),
         why=why,
-        advice=() if measured else (Text("Ionised magnesium settles the question where it can be measured."),),
+        advice=() if measured else (Message("Ionised magnesium settles the question where it can be measured."),),
         tests=(Analyte.IONISED_MAGNESIUM,) if case.mg_low and not measured else (),
         values={} if adjusted is None else {"mg_albumin_adjusted_mmol_L": adjusted},
         evidence=references(albumin, case.mg if case.mg_low else total, measured),
@@ -179,8 +187,8 @@ def time_problem(case: Case) -> Answer:
         return Finding(
             result="stale",
             indicator=Indicator.INFO,
-            text=Text("Last serum magnesium {dated} is {days} days old.", dated=dated(mg), days=days),
-            why=Text("Too old to grade or treat by; magnesium counts as unknown."),
+            text=Message("Last serum magnesium {dated} is {days} days old.", dated=dated(mg), days=days),
+            why=Message("Too old to grade or treat by; magnesium counts as unknown."),
             tests=(Analyte.SERUM_MAGNESIUM,),
             evidence=references(mg),
             context_only=not _worth_repeating(case, mg),
@@ -204,11 +212,13 @@ def _after_infusion(case: Case, mg: LabResult) -> Answer:
     return Finding(
         result="after-infusion",
         indicator=Indicator.INFO,
-        text=Text("{mg}, drawn {hours} h after {dose}", mg=aged(case, mg), hours=_hours(drawn), dose=grams(dose.drug)),
-        why=Text("It may be falsely high: {limits}.", limits=limits(case.range_of(mg))),
-        advice=(Text("Repeat from {due} on.", due=due),),
+        text=Message(
+            "{mg}, drawn {hours} h after {dose}", mg=aged(case, mg), hours=_hours(drawn), dose=grams(dose.drug)
+        ),
+        why=Message("It may be falsely high: {limits}.", limits=limits(case.range_of(mg))),
+        advice=(Message("Repeat from {due} on.", due=due),),
         evidence=references(mg, dose.drug),
-        action=Text("no further dose before a repeat at {due}", due=due),
+        action=Message("no further dose before a repeat at {due}", due=due),
         context_only=not (case.mg_class == "high" and (case.gate_closed or more)),
     )
 

@@ -9,6 +9,7 @@ from service.logic import formulas
 from service.logic.case import Case
 from service.logic.case.drugs import LOOP_OR_THIAZIDE, MAGNESIUM_PRODUCT, is_fluid, magnesium_route
 from service.logic.case.results import above, below
+from service.logic.message import Message, Value
 from service.logic.model import (
     Analyte,
     Exposure,
@@ -21,28 +22,27 @@ from service.logic.model import (
     Order,
     Schedule,
 )
+from service.logic.rules.phrases import GATE, amount, drugs, named_and_dated, references
 from service.logic.rules.rule import ORDER_HOOKS, Answer, Rule
-from service.logic.rules.words import GATE, amount, drugs, named_and_dated, references
-from service.logic.text import Text, Value
 from service.logic.units import rounded
 
 
 def egfr(case: Case) -> Answer:
     """R-030: CKD-EPI 2021, or bedside Schwartz under 18; not on dialysis, not in pregnancy."""
     if case.dialysis or case.pregnant:
-        return NotMet(Text("eGFR is not computed on dialysis or in pregnancy."))
+        return NotMet(Message("eGFR is not computed on dialysis or in pregnancy."))
     if case.egfr is None:
         return MissingInputs(_egfr_lacks(case))
     value = rounded(case.egfr, 1)
     source = case.creatinine or case.reported_egfr
     assert source is not None  # noqa: S101  an eGFR comes from one of them
-    why = Text("From {source}.", source=named_and_dated(source))
+    why = Message("From {source}.", source=named_and_dated(source))
     if case.aki is not None:
-        why = Text("From {source}; unreliable in acute kidney injury.", source=named_and_dated(source))
+        why = Message("From {source}; unreliable in acute kidney injury.", source=named_and_dated(source))
     return Finding(
         result="eGFR",
         indicator=Indicator.INFO,
-        text=Text("eGFR {value} mL/min/1.73 m² ({method}).", value=_shown(case, value), method=_method(case)),
+        text=Message("eGFR {value} mL/min/1.73 m² ({method}).", value=_shown(case, value), method=_method(case)),
         why=why,
         values={"egfr": value},
         evidence=references(case.creatinine, case.reported_egfr),
@@ -58,12 +58,12 @@ def _shown(case: Case, value: Decimal) -> Value:
     return rounded(value, 0)
 
 
-def _method(case: Case) -> Text:
+def _method(case: Case) -> Message:
     if case.egfr != case.computed_egfr:
-        return Text("as reported by the laboratory")
+        return Message("as reported by the laboratory")
     if case.age_group == "child":
-        return Text("bedside Schwartz")
-    return Text("CKD-EPI 2021") if case.patient.sex else Text("CKD-EPI 2021, sex not known: the lower value")
+        return Message("bedside Schwartz")
+    return Message("CKD-EPI 2021") if case.patient.sex else Message("CKD-EPI 2021, sex not known: the lower value")
 
 
 def _egfr_lacks(case: Case) -> tuple[str, ...]:
@@ -93,20 +93,20 @@ def gate(case: Case) -> Answer:
     return NotMet(_refuted(case))
 
 
-def _refuted(case: Case) -> Text | None:
+def _refuted(case: Case) -> Message | None:
     """AKI is listed, and the creatinine says otherwise: said, so that nobody wonders (decision 14a)."""
     if not case.aki_refuted or case.creatinine is None:
         return None
-    return Text("AKI on the problem list, {creatinine}.", creatinine=named_and_dated(case.creatinine))
+    return Message("AKI on the problem list, {creatinine}.", creatinine=named_and_dated(case.creatinine))
 
 
-def gate_unknown(case: Case) -> Text:
+def gate_unknown(case: Case) -> Message:
     """Why the kidney gate is not known."""
     if case.creatinine is None:
-        return Text("No current creatinine: kidney function must be known before magnesium is given.")
+        return Message("No current creatinine: kidney function must be known before magnesium is given.")
     if case.patient.birth_date is None:
-        return Text("Birth date missing: kidney function must be known before magnesium is given.")
-    return Text("Height missing: kidney function must be known before magnesium is given.")
+        return Message("Birth date missing: kidney function must be known before magnesium is given.")
+    return Message("Height missing: kidney function must be known before magnesium is given.")
 
 
 def _closed(case: Case) -> Finding:
@@ -121,36 +121,36 @@ def _closed(case: Case) -> Finding:
         tests=(Analyte.SERUM_MAGNESIUM,) if news and case.mg_measured is None else (),
         evidence=references(case.creatinine, case.reported_egfr, *rise, *case.magnesium_products)
         + tuple(c.reference for c in case.condition("dialysis", "aki")),
-        action=Text("measure before any dose") if news == "measure-first" else _CLOSED_ACTION,
+        action=Message("measure before any dose") if news == "measure-first" else _CLOSED_ACTION,
         context_only=not news,
     )
 
 
-_CLOSED_ACTION = Text("magnesium accumulates, review it, level first")
+_CLOSED_ACTION = Message("magnesium accumulates, review it, level first")
 
 
-def _closed_text(case: Case) -> Text:
+def _closed_text(case: Case) -> Message:
     """The gate, and the magnesium that is on the list."""
     if case.aki and not case.dialysis:
-        words = Text(
+        words = Message(
             "{gate}, creatinine {was} to {now}",
             gate=GATE["unstable"],
             was=amount(case.aki[0]),
             now=amount(case.aki[-1]),
         )
     elif case.egfr is not None and case.gate in {"severe", "failure"}:
-        words = Text("{gate}, eGFR {value}", gate=GATE[case.gate], value=rounded(case.egfr, 0))
+        words = Message("{gate}, eGFR {value}", gate=GATE[case.gate], value=rounded(case.egfr, 0))
     else:
-        words = Text("{gate}", gate=GATE[case.gate])
+        words = Message("{gate}", gate=GATE[case.gate])
     if not case.magnesium_products:
         return words
-    return Text("{gate}, on {drugs}", gate=words, drugs=drugs(case.magnesium_products, 2))
+    return Message("{gate}, on {drugs}", gate=words, drugs=drugs(case.magnesium_products, 2))
 
 
-def _closed_why(case: Case) -> Text | None:
+def _closed_why(case: Case) -> Message | None:
     if case.egfr is None or case.gate != "unstable":
         return None
-    return Text("eGFR {value} mL/min/1.73 m², unreliable while creatinine moves.", value=rounded(case.egfr, 0))
+    return Message("eGFR {value} mL/min/1.73 m², unreliable while creatinine moves.", value=rounded(case.egfr, 0))
 
 
 def _gate_news(case: Case) -> str:
@@ -182,7 +182,7 @@ def _closed_after_source(case: Case) -> bool:
     return any(first.taken.end > moment for moment in (*starts, *doses))
 
 
-_INDIVIDUAL = Text("Magnesium only by individual decision, with a level before each dose.")
+_INDIVIDUAL = Message("Magnesium only by individual decision, with a level before each dose.")
 
 
 def magnesium_orders(case: Case) -> list[Order]:
@@ -213,20 +213,20 @@ def fractional_excretion(case: Case) -> Answer:
 def _femg_finding(case: Case, femg: Decimal, results: tuple[LabResult, ...]) -> Finding:
     grade = femg_grade(case, femg, results[2])
     said = {
-        "renal": Text("FEMg {value} %: the kidney wastes magnesium.", value=femg),
-        "borderline": Text("FEMg {value} %: borderline, probably renal loss.", value=femg),
-        "indeterminate": Text("FEMg {value} %: indeterminate.", value=femg),
-        "extrarenal": Text("FEMg {value} %: loss outside the kidney or low intake.", value=femg),
-        "value-only": Text("FEMg {value} %; serum magnesium is not low, so it is not graded.", value=femg),
-        "not-interpretable": Text("FEMg {value} % cannot be interpreted with this kidney function.", value=femg),
+        "renal": Message("FEMg {value} %: the kidney wastes magnesium.", value=femg),
+        "borderline": Message("FEMg {value} %: borderline, probably renal loss.", value=femg),
+        "indeterminate": Message("FEMg {value} %: indeterminate.", value=femg),
+        "extrarenal": Message("FEMg {value} %: loss outside the kidney or low intake.", value=femg),
+        "value-only": Message("FEMg {value} %; serum magnesium is not low, so it is not graded.", value=femg),
+        "not-interpretable": Message("FEMg {value} % cannot be interpreted with this kidney function.", value=femg),
     }
     shift = case.active(LOOP_OR_THIAZIDE) or case.recent_iv_magnesium
-    caveat = (Text("A diuretic or IV magnesium in the last 24 h raises FEMg."),) if shift else ()
+    caveat = (Message("A diuretic or IV magnesium in the last 24 h raises FEMg."),) if shift else ()
     return Finding(
         grade,
         Indicator.INFO,
         said[grade],
-        Text("100 x (urine Mg x serum creatinine) / (0.7 x serum Mg x urine creatinine); above 4 % is renal."),
+        Message("100 x (urine Mg x serum creatinine) / (0.7 x serum Mg x urine creatinine); above 4 % is renal."),
         caveat,
         values={"femg_pct": femg},
         evidence=references(*results),
@@ -286,7 +286,7 @@ def urine_24h(case: Case) -> Answer:
     if case.mg is None or not case.mg_is_current:
         return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
     if case.gate_closed:
-        return NotMet(Text("Urine magnesium is not interpreted with this kidney function."))
+        return NotMet(Message("Urine magnesium is not interpreted with this kidney function."))
     if case.mg_low:
         return _collection(case, urine, urine.value)
     infusion = loading_infusion(case, urine)
@@ -298,12 +298,12 @@ def urine_24h(case: Case) -> Answer:
 def _collection(case: Case, urine: LabResult, mg: Decimal) -> Finding:
     value = rounded(mg, 1)
     if above(urine, case.limit("urine-24h-wasting", urine)):
-        grade, text = "renal-wasting", Text("24-hour urine magnesium {value} mg: the kidney wastes it.", value=value)
+        grade, text = "renal-wasting", Message("24-hour urine magnesium {value} mg: the kidney wastes it.", value=value)
     elif below(urine, case.limit("urine-24h-conserved", urine)):
-        grade, text = "conserved", Text("24-hour urine magnesium {value} mg: the kidney conserves it.", value=value)
+        grade, text = "conserved", Message("24-hour urine magnesium {value} mg: the kidney conserves it.", value=value)
     else:
-        grade, text = "indeterminate", Text("24-hour urine magnesium {value} mg: indeterminate.", value=value)
-    why = Text("With a low serum magnesium: above 24 mg is wasting, below 12 mg is conservation.")
+        grade, text = "indeterminate", Message("24-hour urine magnesium {value} mg: indeterminate.", value=value)
+    why = Message("With a low serum magnesium: above 24 mg is wasting, below 12 mg is conservation.")
     values = {"urine_mg_24h_mg": value}
     return Finding(grade, Indicator.INFO, text, why, values=values, evidence=references(urine, case.mg))
 
@@ -335,23 +335,23 @@ def _loading_test(case: Case, urine: LabResult, mg: Decimal, drug: Medication, i
     if share >= case.knowledge.value("loading-normal"):
         grade, text = (
             "load-normal",
-            Text("Magnesium loading test: {share} % excreted, stores normal.", share=rounded(share, 1)),
+            Message("Magnesium loading test: {share} % excreted, stores normal.", share=rounded(share, 1)),
         )
     elif share < case.knowledge.value("loading-definite"):
         grade, text = (
             "load-deficient",
-            Text("Magnesium loading test: {share} % excreted, definite deficiency.", share=rounded(share, 1)),
+            Message("Magnesium loading test: {share} % excreted, definite deficiency.", share=rounded(share, 1)),
         )
     else:
         grade, text = (
             "load-possible",
-            Text("Magnesium loading test: {share} % excreted, deficiency.", share=rounded(share, 1)),
+            Message("Magnesium loading test: {share} % excreted, deficiency.", share=rounded(share, 1)),
         )
     return Finding(
         grade,
         Indicator.INFO,
         text,
-        Text(
+        Message(
             "80 % or more of the load excreted in 24 h is normal, under 50 % definite; given: {drug}.",
             drug=drugs([drug]),
         ),

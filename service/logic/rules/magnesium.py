@@ -10,10 +10,10 @@ from service.logic.case.kidney import CLOSED_GATES
 from service.logic.case.person import ARRHYTHMIA, NEONATAL_SIGNS, NEUROPSYCHIATRIC, OBSTETRIC
 from service.logic.case.results import above, at_least, below
 from service.logic.case.treatment import Treatment
+from service.logic.message import Message
 from service.logic.model import Analyte, Finding, Indicator, LabResult, MissingInputs, NotMet
 from service.logic.rules.kidney import magnesium_orders
-from service.logic.rules.rule import Answer, Rule
-from service.logic.rules.words import (
+from service.logic.rules.phrases import (
     aged,
     amount,
     brief,
@@ -25,7 +25,7 @@ from service.logic.rules.words import (
     other_units,
     references,
 )
-from service.logic.text import Text
+from service.logic.rules.rule import Answer, Rule
 from service.logic.units import to_unit
 
 _NEEDS_MG = MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
@@ -36,16 +36,16 @@ def serum_class(case: Case) -> Answer:
     if case.mg is None or case.mg_class is None:
         return _NEEDS_MG
     said = {
-        "low": Text("Serum magnesium {dated} is low.", dated=dated(case.mg)),
-        "normal": Text("Serum magnesium {dated} is in range.", dated=dated(case.mg)),
-        "high": Text("Serum magnesium {dated} is high.", dated=dated(case.mg)),
-        "unclassified": Text("Serum magnesium {dated}: no range applies at this age.", dated=dated(case.mg)),
+        "low": Message("Serum magnesium {dated} is low.", dated=dated(case.mg)),
+        "normal": Message("Serum magnesium {dated} is in range.", dated=dated(case.mg)),
+        "high": Message("Serum magnesium {dated} is high.", dated=dated(case.mg)),
+        "unclassified": Message("Serum magnesium {dated}: no range applies at this age.", dated=dated(case.mg)),
     }
     return Finding(
         result=case.mg_class,
         indicator=Indicator.INFO,
         text=said[case.mg_class],
-        why=Text("Range used: {limits}.", limits=limits(case.range_of(case.mg))),
+        why=Message("Range used: {limits}.", limits=limits(case.range_of(case.mg))),
         values=magnesium_values(case.mg),
         evidence=references(case.mg),
         context_only=True,
@@ -75,17 +75,17 @@ def severity(case: Case) -> Answer:
     )
 
 
-def _severity_text(case: Case, mg: LabResult) -> Text:
+def _severity_text(case: Case, mg: LabResult) -> Message:
     if case.pseudo and case.albumin is not None:
-        return Text("Low {mg}, {albumin}: probably protein-related", mg=aged(case, mg), albumin=brief(case.albumin))
+        return Message("Low {mg}, {albumin}: probably protein-related", mg=aged(case, mg), albumin=brief(case.albumin))
     if case.pseudo:
-        return Text("Low {mg}: probably protein-related, as ionised magnesium is not low", mg=aged(case, mg))
+        return Message("Low {mg}: probably protein-related, as ionised magnesium is not low", mg=aged(case, mg))
     partners = tuple(brief(r) for r in (_low_potassium(case), _low_calcium(case)) if r is not None)
-    values: tuple[Text, ...] = (aged(case, mg), *partners)
+    values: tuple[Message, ...] = (aged(case, mg), *partners)
     words = {
-        "mild": Text("Low {values}", values=values),
-        "moderate": Text("Moderately low {values}", values=values),
-        "severe": Text("Severely low {values}", values=values),
+        "mild": Message("Low {values}", values=values),
+        "moderate": Message("Moderately low {values}", values=values),
+        "severe": Message("Severely low {values}", values=values),
     }
     return words[case.graver_severity or "mild"]
 
@@ -98,11 +98,11 @@ def _low_calcium(case: Case) -> LabResult | None:
     return case.calcium if case.calcium_low else None
 
 
-def _severity_why(case: Case, mg: LabResult) -> Text:
+def _severity_why(case: Case, mg: LabResult) -> Message:
     used = limits(case.range_of(mg))
     if case.graver_severity != case.severity:
-        return Text("({units}; {limits}; graded by the graver scale.)", units=other_units(mg), limits=used)
-    return Text("({units}; {limits}.)", units=other_units(mg), limits=used)
+        return Message("({units}; {limits}; graded by the graver scale.)", units=other_units(mg), limits=used)
+    return Message("({units}; {limits}.)", units=other_units(mg), limits=used)
 
 
 def _severity_indicator(case: Case) -> Indicator:
@@ -125,50 +125,50 @@ def _dilution(case: Case) -> bool:
     return slight and not wrong
 
 
-def _severity_action(case: Case) -> Text:
+def _severity_action(case: Case) -> Message:
     """What to do, in the order in which it is decided: nothing by number, done already, the kidneys, the partners."""
     if case.pseudo:
-        return Text("look for the cause of the low albumin")
+        return Message("look for the cause of the low albumin")
     if case.treatment is not None:
         return _under_treatment(case, case.treatment)
     if case.gate in CLOSED_GATES:
-        return Text("kidneys cannot clear magnesium, replace only by individual decision")
+        return Message("kidneys cannot clear magnesium, replace only by individual decision")
     if case.age_group == "child":
-        return Text("replace by weight")
+        return Message("replace by weight")
     if case.idle_scale is not None:
-        return Text("scale active, no dose charted: give")
+        return Message("scale active, no dose charted: give")
     if case.potassium_low and case.calcium_low:
-        return Text("replace all three")
+        return Message("replace all three")
     if case.potassium_low or case.calcium_low:
-        return Text("replace both")
+        return Message("replace both")
     if case.marginally_low:
-        return Text("repeat, look for a cause")
-    return Text("replace magnesium, find the cause")
+        return Message("repeat, look for a cause")
+    return Message("replace magnesium, find the cause")
 
 
-def _under_treatment(case: Case, treatment: Treatment) -> Text:
+def _under_treatment(case: Case, treatment: Treatment) -> Message:
     """What runs, and when to measure."""
     if case.treatment_fails:
-        return Text("treatment does not hold, review {drugs}", drugs=drugs(case.modifiable_causes, 2))
+        return Message("treatment does not hold, review {drugs}", drugs=drugs(case.modifiable_causes, 2))
     if treatment.dose is not None:
         due = treatment.dose.ended + case.duration("after-iv")
-        return Text("{dose} given since, measure again from {due}", dose=grams(treatment.drug), due=due)
+        return Message("{dose} given since, measure again from {due}", dose=grams(treatment.drug), due=due)
     if treatment.kind == "ordered":
-        return Text("{dose} IV ordered since, measure again after it", dose=grams(treatment.drug))
+        return Message("{dose} IV ordered since, measure again after it", dose=grams(treatment.drug))
     if treatment.kind == "oral":
-        return Text("{drug} begun, repeat the level in 1 to 2 weeks", drug=drugs([treatment.drug]))
-    return Text("scale active, no dose charted: give")
+        return Message("{drug} begun, repeat the level in 1 to 2 weeks", drug=drugs([treatment.drug]))
+    return Message("scale active, no dose charted: give")
 
 
-def _severity_advice(case: Case) -> tuple[Text, ...]:
+def _severity_advice(case: Case) -> tuple[Message, ...]:
     if case.pseudo:
         if case.current(Analyte.IONISED_MAGNESIUM, case.mg_window) is not None:
             return ()
-        return (Text("Measure ionised magnesium where it can be measured."),)
+        return (Message("Measure ionised magnesium where it can be measured."),)
     if case.idle_scale is not None:
-        return (Text("Scale {drug} active, no dose charted since the sample.", drug=drugs([case.idle_scale])),)
+        return (Message("Scale {drug} active, no dose charted since the sample.", drug=drugs([case.idle_scale])),)
     if case.treatment is not None and case.treatment_fails:
-        return (Text("Under treatment ({drug}) and still low.", drug=drugs([case.treatment.drug])),)
+        return (Message("Under treatment ({drug}) and still low.", drug=drugs([case.treatment.drug])),)
     return ()
 
 
@@ -185,7 +185,7 @@ def ctcae(case: Case) -> Answer:
     return Finding(
         result=f"{side} G{grade}",
         indicator=Indicator.INFO,
-        text=Text("CTCAE v5 grade {grade} by serum magnesium {amount}.", grade=grade, amount=amount(case.mg)),
+        text=Message("CTCAE v5 grade {grade} by serum magnesium {amount}.", grade=grade, amount=amount(case.mg)),
         why=None if grade == other else _other_scale(other, other_scale),
         values={f"ctcae_{side}_grade": Decimal(grade)},
         evidence=references(case.mg),
@@ -193,8 +193,8 @@ def ctcae(case: Case) -> Answer:
     )
 
 
-def _other_scale(grade: int, unit: str) -> Text:
-    return Text("On the {unit} scale of CTCAE it is grade {grade}; the scales differ.", unit=unit, grade=grade)
+def _other_scale(grade: int, unit: str) -> Message:
+    return Message("On the {unit} scale of CTCAE it is grade {grade}; the scales differ.", unit=unit, grade=grade)
 
 
 def _scale(mg: LabResult) -> str:
@@ -218,7 +218,7 @@ def below_optimum(case: Case) -> Answer:
     if case.mg is None or not case.mg_is_current:
         return _NEEDS_MG
     if case.in_hospital:
-        return NotMet(Text("Asked in ambulatory care only."))
+        return NotMet(Message("Asked in ambulatory care only."))
     risks = _risks(case)
     if (
         case.age_group != "adult"
@@ -230,8 +230,8 @@ def below_optimum(case: Case) -> Answer:
     return Finding(
         result="below-optimum",
         indicator=Indicator.INFO,
-        text=Text("Serum magnesium {dated}: in range, below the proposed optimum.", dated=dated(case.mg)),
-        why=Text(
+        text=Message("Serum magnesium {dated}: in range, below the proposed optimum.", dated=dated(case.mg)),
+        why=Message(
             "Proposed optimum {limit} mmol/L; with: {risks}. Expert opinion, not a treatment target.",
             limit=case.knowledge.value("mg-optimum"),
             risks=risks,
@@ -242,19 +242,22 @@ def below_optimum(case: Case) -> Answer:
     )
 
 
-_OPTIMUM = Text("Magnesium-rich diet; erythrocyte magnesium if the picture suggests deficiency.")
+_OPTIMUM = Message("Magnesium-rich diet; erythrocyte magnesium if the picture suggests deficiency.")
 
 
-def _risks(case: Case) -> tuple[Text, ...]:
+def _risks(case: Case) -> tuple[Message, ...]:
     present = (
-        (bool(case.wasting), Text("a magnesium-wasting drug")),
-        (case.potassium_low, Text("low potassium")),
-        (case.calcium_low, Text("low calcium")),
-        ("t2dm" in case.tags, Text("type 2 diabetes")),
-        ("alcohol" in case.tags, Text("alcohol use disorder")),
-        (bool(case.tags & {"arrhythmia", "atrial_fibrillation", "long_qt"} or case.digoxin), Text("arrhythmia risk")),
-        (case.pregnant, Text("pregnancy")),
-        (bool(case.tags & NEUROPSYCHIATRIC), Text("a neuro-psychiatric indication")),
+        (bool(case.wasting), Message("a magnesium-wasting drug")),
+        (case.potassium_low, Message("low potassium")),
+        (case.calcium_low, Message("low calcium")),
+        ("t2dm" in case.tags, Message("type 2 diabetes")),
+        ("alcohol" in case.tags, Message("alcohol use disorder")),
+        (
+            bool(case.tags & {"arrhythmia", "atrial_fibrillation", "long_qt"} or case.digoxin),
+            Message("arrhythmia risk"),
+        ),
+        (case.pregnant, Message("pregnancy")),
+        (bool(case.tags & NEUROPSYCHIATRIC), Message("a neuro-psychiatric indication")),
     )
     return tuple(words for is_present, words in present if is_present)
 
@@ -270,7 +273,7 @@ def excess(case: Case) -> Answer:
         tier,
         _excess_indicator(case, tier),
         _excess_text(case, tier, case.mg),
-        Text("({units}; {limits}.)", units=other_units(case.mg), limits=limits(case.range_of(case.mg))),
+        Message("({units}; {limits}.)", units=other_units(case.mg), limits=limits(case.range_of(case.mg))),
         _excess_advice(case, tier),
         values=magnesium_values(case.mg),
         evidence=references(case.mg, *(case.iv_magnesium if tier == "protocol-range" else ())),
@@ -361,43 +364,43 @@ def _excess_is_context(case: Case, tier: str) -> bool:
     return not (first or case.mg_rose)
 
 
-def _excess_text(case: Case, tier: str, mg: LabResult) -> Text:
+def _excess_text(case: Case, tier: str, mg: LabResult) -> Message:
     if tier == "protocol-range":
-        return Text("{mg}: within the range of an eclampsia protocol", mg=aged(case, mg))
+        return Message("{mg}: within the range of an eclampsia protocol", mg=aged(case, mg))
     words = {
-        "mild": Text("High {mg}", mg=aged(case, mg)),
-        "moderate": Text("Moderate hypermagnesaemia, {mg}", mg=aged(case, mg)),
-        "severe": Text("Severe hypermagnesaemia, {mg}", mg=aged(case, mg)),
-        "life-threatening": Text("Life-threatening hypermagnesaemia, {mg}", mg=aged(case, mg)),
+        "mild": Message("High {mg}", mg=aged(case, mg)),
+        "moderate": Message("Moderate hypermagnesaemia, {mg}", mg=aged(case, mg)),
+        "severe": Message("Severe hypermagnesaemia, {mg}", mg=aged(case, mg)),
+        "life-threatening": Message("Life-threatening hypermagnesaemia, {mg}", mg=aged(case, mg)),
     }
     return words[tier]
 
 
-def _excess_action(case: Case, tier: str) -> Text:
+def _excess_action(case: Case, tier: str) -> Message:
     if tier == "protocol-range":
         return _protocol_action(case)
     if case.newborn:
-        return Text("likely from the mother's magnesium, watch breathing and tone")
+        return Message("likely from the mother's magnesium, watch breathing and tone")
     if case.magnesium_products:
-        return Text("stop or hold {drugs}", drugs=drugs(case.magnesium_products, len(case.magnesium_products)))
+        return Message("stop or hold {drugs}", drugs=drugs(case.magnesium_products, len(case.magnesium_products)))
     if tier == "mild" and not _mild_is_warning(case):
-        return Text("ask for a source, repeat")
-    return Text("find the source, watch ECG and reflexes")
+        return Message("ask for a source, repeat")
+    return Message("find the source, watch ECG and reflexes")
 
 
-def _protocol_action(case: Case) -> Text:
+def _protocol_action(case: Case) -> Message:
     if case.excess_signs or "oliguria" in case.tags:
-        return Text("check reflexes and breathing now, stop if absent; level now")
+        return Message("check reflexes and breathing now, stop if absent; level now")
     if case.gate_closed:
-        return Text("kidneys cannot clear it, halve or stop the drip, level within 2 h")
-    return Text("watch reflexes, breathing and urine")
+        return Message("kidneys cannot clear it, halve or stop the drip, level within 2 h")
+    return Message("watch reflexes, breathing and urine")
 
 
-def _excess_advice(case: Case, tier: str) -> tuple[Text, ...]:
+def _excess_advice(case: Case, tier: str) -> tuple[Message, ...]:
     if tier == "protocol-range" and "oliguria" in case.tags:
-        return (Text("Oliguria: halve or stop the drip."),)
+        return (Message("Oliguria: halve or stop the drip."),)
     if case.newborn and case.mg_class == "unclassified":
-        return (Text("Maternal magnesium is a likely source, charted or not."),)
+        return (Message("Maternal magnesium is a likely source, charted or not."),)
     return ()
 
 
@@ -411,12 +414,12 @@ def newborn_low(case: Case) -> Finding | None:
     return Finding(
         "severe" if below(case.mg, case.limit("mg-severe", case.mg)) else "moderate",
         Indicator.CRITICAL if grave else Indicator.WARNING,
-        Text("Newborn, low {mg}", mg=aged(case, case.mg)),
-        Text("Limit of the first two days: {limit} mmol/L.", limit=case.knowledge.value("newborn-low")),
-        (Text("Calcium and glucose too; dose by weight, per neonatal protocol."),),
+        Message("Newborn, low {mg}", mg=aged(case, case.mg)),
+        Message("Limit of the first two days: {limit} mmol/L.", limit=case.knowledge.value("newborn-low")),
+        (Message("Calcium and glucose too; dose by weight, per neonatal protocol."),),
         values=magnesium_values(case.mg),
         evidence=references(case.mg),
-        action=Text("treat by weight, per neonatal protocol"),
+        action=Message("treat by weight, per neonatal protocol"),
     )
 
 
@@ -427,13 +430,13 @@ def ionised(case: Case) -> Answer:
         return MissingInputs((Analyte.IONISED_MAGNESIUM.value,))
     grade = case.classify(result)
     said = {
-        "low": Text("Ionised magnesium {dated} is low.", dated=dated(result)),
-        "normal": Text("Ionised magnesium {dated} is in range.", dated=dated(result)),
-        "high": Text("Ionised magnesium {dated} is high.", dated=dated(result)),
+        "low": Message("Ionised magnesium {dated} is low.", dated=dated(result)),
+        "normal": Message("Ionised magnesium {dated} is in range.", dated=dated(result)),
+        "high": Message("Ionised magnesium {dated} is high.", dated=dated(result)),
     }
     unexpected = grade == "low" and case.mg_normal
-    note = Text("A low ionised beside a normal total value may mean deficiency.") if unexpected else None
-    why = Text("Range used: {limits}. Clinical benefit is not established.", limits=limits(case.range_of(result)))
+    note = Message("A low ionised beside a normal total value may mean deficiency.") if unexpected else None
+    why = Message("Range used: {limits}. Clinical benefit is not established.", limits=limits(case.range_of(result)))
     return Finding(
         grade,
         Indicator.INFO,

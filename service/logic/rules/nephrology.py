@@ -5,10 +5,10 @@ from __future__ import annotations
 from service.logic.case import Case
 from service.logic.case.drugs import CNI_MTOR
 from service.logic.case.results import below
+from service.logic.message import Message
 from service.logic.model import Analyte, Finding, Indicator, MissingInputs, NotMet
+from service.logic.rules.phrases import dated, drugs, references
 from service.logic.rules.rule import Answer, Rule
-from service.logic.rules.words import dated, drugs, references
-from service.logic.text import Text
 
 
 def dialysis(case: Case) -> Answer:
@@ -20,20 +20,20 @@ def dialysis(case: Case) -> Answer:
     conditions = case.condition("dialysis")
     stated = next((c.dialysate_mg for c in conditions if c.dialysate_mg is not None), None)
     options = _CKRT if case.ckrt else _DIALYSATE
-    known = Text("Dialysate magnesium {value} mmol/L.", value=stated) if stated is not None else None
+    known = Message("Dialysate magnesium {value} mmol/L.", value=stated) if stated is not None else None
     return Finding(
         "dialysis",
         Indicator.INFO,
-        text=Text("Dialysis: serum magnesium {dated} follows the dialysate.", dated=dated(case.mg)),
-        why=known or Text("The dialysate magnesium is not stated in the chart."),
+        text=Message("Dialysis: serum magnesium {dated} follows the dialysate.", dated=dated(case.mg)),
+        why=known or Message("The dialysate magnesium is not stated in the chart."),
         advice=(options,),
         evidence=references(case.mg) + tuple(c.reference for c in conditions),
         context_only=True,
     )
 
 
-_DIALYSATE = Text("Dialysate options 0.5, 0.75 and 1.0 mmol/L; judge a pre-dialysis sample, review binders and PPI.")
-_CKRT = Text(
+_DIALYSATE = Message("Dialysate options 0.5, 0.75 and 1.0 mmol/L; judge a pre-dialysis sample, review binders and PPI.")
+_CKRT = Message(
     "Continuous therapy with citrate loses magnesium (median 0.9 mmol/h with 0.75 mmol/L fluid): "
     "replace by protocol with levels."
 )
@@ -44,18 +44,18 @@ def transplant(case: Case) -> Answer:
     if case.mg is None or not case.mg_is_current:
         return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
     if case.in_hospital:
-        return NotMet(Text("Asked in ambulatory care only."))
+        return NotMet(Message("Asked in ambulatory care only."))
     low = case.mg_reliable and below(case.mg, case.limit("transplant-mg", case.mg))
     if "kidney_transplant" not in case.tags or not low:
         return NotMet()
     inhibitors = case.active(CNI_MTOR)
-    level = Text("Check glucose and the drug level: {drugs}.", drugs=drugs(inhibitors, 2))
+    level = Message("Check glucose and the drug level: {drugs}.", drugs=drugs(inhibitors, 2))
     return Finding(
         "transplant-low-magnesium",
         Indicator.INFO,
-        text=Text("Kidney transplant, magnesium {dated}: associated with new-onset diabetes.", dated=dated(case.mg)),
-        why=Text("Association in cohorts (below 1.9 mg/dL, 0.78 mmol/L); not a treatment target."),
-        advice=(level if inhibitors else Text("Check glucose."),),
+        text=Message("Kidney transplant, magnesium {dated}: associated with new-onset diabetes.", dated=dated(case.mg)),
+        why=Message("Association in cohorts (below 1.9 mg/dL, 0.78 mmol/L); not a treatment target."),
+        advice=(level if inhibitors else Message("Check glucose."),),
         evidence=references(case.mg, *inhibitors) + tuple(c.reference for c in case.condition("kidney_transplant")),
     )
 
@@ -63,7 +63,7 @@ def transplant(case: Case) -> Answer:
 def ckd_prognosis(case: Case) -> Answer:
     """R-102: research only: survival in CKD by serum magnesium; never a treatment target."""
     if not case.patient.research:
-        return NotMet(Text("Research rules are off."))
+        return NotMet(Message("Research rules are off."))
     if case.mg is None or not case.mg_is_current:
         return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
     if case.dialysis or case.pregnant:
@@ -76,8 +76,8 @@ def ckd_prognosis(case: Case) -> Answer:
     return Finding(
         "ckd-prognosis",
         Indicator.INFO,
-        text=Text("Research: CKD with magnesium {dated}, associated with shorter survival.", dated=dated(case.mg)),
-        why=Text("One cohort (below 2.05 mg/dL). An association; never a treatment target."),
+        text=Message("Research: CKD with magnesium {dated}, associated with shorter survival.", dated=dated(case.mg)),
+        why=Message("One cohort (below 2.05 mg/dL). An association; never a treatment target."),
         evidence=references(case.mg, case.creatinine),
     )
 

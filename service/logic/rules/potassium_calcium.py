@@ -5,11 +5,11 @@ from __future__ import annotations
 from service.logic.case import Case
 from service.logic.case.drugs import WASTING
 from service.logic.case.results import below
+from service.logic.message import Message
 from service.logic.model import Analyte, Finding, Indicator, LabResult, MissingInputs, NotMet, Proposal
 from service.logic.rules.kidney import current_femg
+from service.logic.rules.phrases import age, aged, brief, dated, drugs, limits, named_and_dated, references
 from service.logic.rules.rule import Answer, Rule
-from service.logic.rules.words import age, aged, brief, dated, drugs, limits, named_and_dated, references
-from service.logic.text import Text
 from service.logic.units import rounded, to_unit
 
 
@@ -25,11 +25,15 @@ def low_potassium_low_magnesium(case: Case) -> Answer:
     return Finding(
         result="low-potassium-low-magnesium",
         indicator=Indicator.CRITICAL if critical else case.low_level,
-        text=Text("{k} with low {mg}", k=aged(case, case.potassium), mg=brief(case.mg)),
-        why=Text("Potassium may not correct before magnesium; {limits}.", limits=limits(case.range_of(case.potassium))),
-        advice=(Text("Not potassium alone; ECG."),),
-        action=Text("replace both"),
-        proposals=(Proposal(case.knowledge.doses["correct-with"], Text("Correct magnesium together with potassium.")),),
+        text=Message("{k} with low {mg}", k=aged(case, case.potassium), mg=brief(case.mg)),
+        why=Message(
+            "Potassium may not correct before magnesium; {limits}.", limits=limits(case.range_of(case.potassium))
+        ),
+        advice=(Message("Not potassium alone; ECG."),),
+        action=Message("replace both"),
+        proposals=(
+            Proposal(case.knowledge.doses["correct-with"], Message("Correct magnesium together with potassium.")),
+        ),
         evidence=references(case.potassium, case.mg),
     )
 
@@ -42,15 +46,15 @@ def low_potassium_magnesium_unknown(case: Case) -> Answer:
         return NotMet()
     refractory = bool(case.potassium_products)
     k = aged(case, case.potassium)
-    text = Text("{k} despite replacement, Mg not known", k=k) if refractory else Text("{k}, Mg not known", k=k)
+    text = Message("{k} despite replacement, Mg not known", k=k) if refractory else Message("{k}, Mg not known", k=k)
     return Finding(
         result="refractory" if refractory else "magnesium-unknown",
         indicator=Indicator.WARNING if refractory or case.digoxin else Indicator.INFO,
         text=text,
-        why=Text("Low magnesium keeps potassium low by renal loss."),
-        advice=(Text("On digoxin: {drugs}.", drugs=drugs(case.digoxin)),) if case.digoxin else (),
+        why=Message("Low magnesium keeps potassium low by renal loss."),
+        advice=(Message("On digoxin: {drugs}.", drugs=drugs(case.digoxin)),) if case.digoxin else (),
         tests=(Analyte.SERUM_MAGNESIUM,),
-        action=Text("measure magnesium"),
+        action=Message("measure magnesium"),
         evidence=references(case.potassium, *case.potassium_products),
     )
 
@@ -65,7 +69,7 @@ def corrected_calcium(case: Case) -> Answer:
     if case.calcium is None:
         return MissingInputs((Analyte.CALCIUM.value,))
     if case.calcium.analyte is not Analyte.CALCIUM:
-        return NotMet(Text("Calcium is ionised or already adjusted; it is not corrected twice."))
+        return NotMet(Message("Calcium is ionised or already adjusted; it is not corrected twice."))
     if case.calcium_corrected is None:
         return MissingInputs((Analyte.ALBUMIN.value,))
     mmol = rounded(case.calcium_corrected, 3)
@@ -73,7 +77,7 @@ def corrected_calcium(case: Case) -> Answer:
     return Finding(
         result="corrected-calcium",
         indicator=Indicator.INFO,
-        text=Text("Albumin-corrected calcium {mmol} mmol/L ({mg} mg/dL).", mmol=rounded(mmol, 2), mg=mg),
+        text=Message("Albumin-corrected calcium {mmol} mmol/L ({mg} mg/dL).", mmol=rounded(mmol, 2), mg=mg),
         values={"ca_corrected_mmol_L": mmol, "ca_corrected_mg_dL": mg},
         evidence=references(case.calcium, case.calcium_albumin),
         context_only=True,
@@ -89,17 +93,19 @@ def low_calcium_low_magnesium(case: Case) -> Answer:
     return Finding(
         result="low-calcium-low-magnesium",
         indicator=case.low_level if case.calcium_low else Indicator.INFO,
-        text=Text("{calcium} with low magnesium", calcium=_calcium(case)),
+        text=Message("{calcium} with low magnesium", calcium=_calcium(case)),
         why=_calcium_why(case),
-        advice=(Text("Calcium alone will not hold; measure PTH."),) if case.calcium_low else (_SETTLE_CALCIUM,),
-        proposals=(Proposal(case.knowledge.doses["correct-with"], Text("Correct magnesium together with calcium.")),),
+        advice=(Message("Calcium alone will not hold; measure PTH."),) if case.calcium_low else (_SETTLE_CALCIUM,),
+        proposals=(
+            Proposal(case.knowledge.doses["correct-with"], Message("Correct magnesium together with calcium.")),
+        ),
         tests=_calcium_tests(case),
         evidence=references(case.calcium, case.calcium_albumin, case.mg),
-        action=Text("replace both") if case.calcium_low else Text("measure ionised calcium or albumin"),
+        action=Message("replace both") if case.calcium_low else Message("measure ionised calcium or albumin"),
     )
 
 
-_SETTLE_CALCIUM = Text("Ionised calcium or albumin settles whether calcium is low.")
+_SETTLE_CALCIUM = Message("Ionised calcium or albumin settles whether calcium is low.")
 
 
 def _calcium_tests(case: Case) -> tuple[Analyte, ...]:
@@ -118,33 +124,33 @@ def low_calcium_magnesium_unknown(case: Case) -> Answer:
     return Finding(
         result="magnesium-unknown",
         indicator=Indicator.WARNING if case.calcium_low else Indicator.INFO,
-        text=Text("{calcium}, Mg not known", calcium=_calcium(case)),
+        text=Message("{calcium}, Mg not known", calcium=_calcium(case)),
         why=_calcium_why(case),
         advice=() if case.calcium_low else (_SETTLE_CALCIUM,),
         tests=(Analyte.SERUM_MAGNESIUM, *(() if case.calcium_low else (Analyte.IONISED_CALCIUM, Analyte.ALBUMIN))),
         evidence=references(case.calcium, case.calcium_albumin),
-        action=Text("measure magnesium"),
+        action=Message("measure magnesium"),
     )
 
 
-def _calcium(case: Case) -> Text:
+def _calcium(case: Case) -> Message:
     assert case.calcium is not None  # noqa: S101  the callers looked
     if case.calcium_corrected is None:
-        return Text("Low {result}", result=aged(case, case.calcium))
+        return Message("Low {result}", result=aged(case, case.calcium))
     unit = case.calcium.reported.unit if case.calcium.reported else "mmol/L"
     value = rounded(to_unit(case.calcium_corrected, unit, Analyte.CALCIUM), 2)
-    return Text("Low corrected Ca {value} {unit} ({age})", value=value, unit=unit, age=age(case, case.calcium))
+    return Message("Low corrected Ca {value} {unit} ({age})", value=value, unit=unit, age=age(case, case.calcium))
 
 
-def _calcium_why(case: Case) -> Text:
+def _calcium_why(case: Case) -> Message:
     assert case.calcium is not None  # noqa: S101  the callers looked
     if case.calcium_corrected is not None and case.calcium_albumin is not None:
-        return Text(
+        return Message(
             "Total calcium {ca}, albumin {albumin}.", ca=dated(case.calcium), albumin=dated(case.calcium_albumin)
         )
     if case.calcium_uncorrected:
-        return Text("No albumin of the last {days} d to correct it.", days=_albumin_days(case))
-    return Text("Calcium: {limits}.", limits=limits(case.range_of(case.calcium)))
+        return Message("No albumin of the last {days} d to correct it.", days=_albumin_days(case))
+    return Message("Calcium: {limits}.", limits=limits(case.range_of(case.calcium)))
 
 
 def _albumin_days(case: Case) -> int:
@@ -188,9 +194,9 @@ def _hsh(case: Case) -> Finding:
     return Finding(
         result="infantile-hypomagnesaemia",
         indicator=Indicator.CRITICAL,
-        text=Text("Infant with very low magnesium and low calcium: suspect an inherited cause."),
-        why=Text("Pattern of hypomagnesaemia with secondary hypocalcaemia (TRPM6); seizures may follow."),
-        advice=(Text("Paediatric nephrology or endocrinology now; genetics."),),
+        text=Message("Infant with very low magnesium and low calcium: suspect an inherited cause."),
+        why=Message("Pattern of hypomagnesaemia with secondary hypocalcaemia (TRPM6); seizures may follow."),
+        advice=(Message("Paediatric nephrology or endocrinology now; genetics."),),
         evidence=references(case.mg, case.calcium),
     )
 
@@ -199,9 +205,9 @@ def _gitelman(case: Case, bicarbonate: LabResult | None) -> Finding:
     return Finding(
         result="gitelman-like",
         indicator=Indicator.WARNING,
-        text=Text("Low magnesium, low potassium, alkalosis without a drug cause: Gitelman-like pattern."),
-        why=None if bicarbonate is None else Text("{result}.", result=named_and_dated(bicarbonate)),
-        advice=(Text("Urine calcium/creatinine and chloride; nephrology; genetic testing."),),
+        text=Message("Low magnesium, low potassium, alkalosis without a drug cause: Gitelman-like pattern."),
+        why=None if bicarbonate is None else Message("{result}.", result=named_and_dated(bicarbonate)),
+        advice=(Message("Urine calcium/creatinine and chloride; nephrology; genetic testing."),),
         evidence=references(case.mg, case.potassium, bicarbonate),
     )
 

@@ -13,6 +13,7 @@ from decimal import Decimal
 from service.logic.case import Case
 from service.logic.case.person import EMERGENCY, OBSTETRIC, UNSTABLE_RHYTHM
 from service.logic.gates import closed_gate
+from service.logic.message import Message, Value
 from service.logic.model import (
     Analyte,
     Condition,
@@ -28,9 +29,8 @@ from service.logic.model import (
 from service.logic.rules.drugs import sparing_diuretic_fits
 from service.logic.rules.intake import elemental_per_day
 from service.logic.rules.kidney import current_femg, loading_infusion
+from service.logic.rules.phrases import ANALYTE, GATE, aged, drugs, elapsed, grams, references
 from service.logic.rules.rule import Answer, Rule
-from service.logic.rules.words import ANALYTE, GATE, aged, drugs, elapsed, grams, references
-from service.logic.text import Text, Value
 from service.logic.units import rounded, to_unit
 
 _SEVERE_SYMPTOMS = EMERGENCY | {"symptomatic_hypomg", "polymorphic_vt"}
@@ -46,7 +46,7 @@ def _to_be_given(case: Case) -> MissingInputs | NotMet | None:
     """Like `_treatable`, and nothing has been given or ordered since the sample that treats it already."""
     if answer := _treatable(case):
         return answer
-    return NotMet(Text("Being treated already.")) if case.low_is_handled else None
+    return NotMet(Message("Being treated already.")) if case.low_is_handled else None
 
 
 def route(case: Case) -> Answer:
@@ -55,7 +55,7 @@ def route(case: Case) -> Answer:
         return answer
     way = case.route
     words = {
-        "iv-urgent": Text("Urgent intravenous magnesium is indicated: {reasons}.", reasons=_reasons(case)),
+        "iv-urgent": Message("Urgent intravenous magnesium is indicated: {reasons}.", reasons=_reasons(case)),
         "iv": _iv_words(case),
         "oral": _oral_words(case),
     }
@@ -75,45 +75,45 @@ def route(case: Case) -> Answer:
     )
 
 
-def _before_the_vein(case: Case) -> Iterator[Text]:
+def _before_the_vein(case: Case) -> Iterator[Message]:
     if case.tags & {"heart_block", "myasthenia"}:
-        yield Text("Heart block or myasthenia: contraindicated by the label.")
+        yield Message("Heart block or myasthenia: contraindicated by the label.")
     if case.age_group == "child" and case.current(Analyte.WEIGHT, case.duration("child-weight-window")) is None:
-        yield Text("Weigh the child: no dose is shown without a current weight.")
+        yield Message("Weigh the child: no dose is shown without a current weight.")
 
 
-def _oral_words(case: Case) -> Text:
+def _oral_words(case: Case) -> Message:
     """What is not known could be a reason for the vein: potassium, calcium, kidney function."""
     looked_at = (
         (case.potassium, ANALYTE[Analyte.POTASSIUM]),
-        (case.calcium, Text("calcium")),
+        (case.calcium, Message("calcium")),
         (case.creatinine, ANALYTE[Analyte.CREATININE]),
     )
     unknown = tuple(words for result, words in looked_at if result is None)
     if unknown:
-        return Text("Oral magnesium suits: no reason for the vein found. Missing: {things}.", things=unknown)
-    return Text("Oral magnesium suits: no reason for the vein found.")
+        return Message("Oral magnesium suits: no reason for the vein found. Missing: {things}.", things=unknown)
+    return Message("Oral magnesium suits: no reason for the vein found.")
 
 
-def _iv_words(case: Case) -> Text:
+def _iv_words(case: Case) -> Message:
     if case.severity == "mild" and not case.patient.inpatient:
-        return Text("Consider intravenous magnesium: {reasons}.", reasons=_reasons(case))
-    return Text("Intravenous magnesium is indicated: {reasons}.", reasons=_reasons(case))
+        return Message("Consider intravenous magnesium: {reasons}.", reasons=_reasons(case))
+    return Message("Intravenous magnesium is indicated: {reasons}.", reasons=_reasons(case))
 
 
-def _reasons(case: Case) -> tuple[Text, ...]:
+def _reasons(case: Case) -> tuple[Message, ...]:
     present = (
-        ("torsades" in case.tags, Text("torsades de pointes")),
-        ("vt" in case.tags, Text("ventricular tachycardia")),
-        ("hemodynamic_instability" in case.tags, Text("haemodynamic instability")),
-        ("tetany" in case.tags, Text("tetany")),
-        ("seizure_acute" in case.tags, Text("seizure")),
-        (case.severity == "severe", Text("severe hypomagnesaemia")),
-        (case.potassium_low, Text("low potassium")),
-        (case.calcium_low, Text("low calcium")),
-        ("short_bowel" in case.tags, Text("short bowel")),
-        ("npo" in case.tags, Text("nil by mouth")),
-        ("oral_intolerance" in case.tags, Text("oral intolerance")),
+        ("torsades" in case.tags, Message("torsades de pointes")),
+        ("vt" in case.tags, Message("ventricular tachycardia")),
+        ("hemodynamic_instability" in case.tags, Message("haemodynamic instability")),
+        ("tetany" in case.tags, Message("tetany")),
+        ("seizure_acute" in case.tags, Message("seizure")),
+        (case.severity == "severe", Message("severe hypomagnesaemia")),
+        (case.potassium_low, Message("low potassium")),
+        (case.calcium_low, Message("low calcium")),
+        ("short_bowel" in case.tags, Message("short bowel")),
+        ("npo" in case.tags, Message("nil by mouth")),
+        ("oral_intolerance" in case.tags, Message("oral intolerance")),
     )
     return tuple(words for is_present, words in present if is_present)[:3]
 
@@ -126,18 +126,18 @@ def inpatient_table(case: Case) -> Answer:
     if case.route != "iv" or not case.patient.inpatient or not stable or case.age_group == "child" or case.mg is None:
         return NotMet()
     if case.iv_magnesium:
-        return NotMet(Text("Intravenous magnesium is already running."))
+        return NotMet(Message("Intravenous magnesium is already running."))
     mg_dl = _table_value(case.mg)
     bands = [case.knowledge.doses[name] for name in ("iv-band-severe", "iv-band-moderate", "iv-band-mild")]
     dose = next((d for d in bands if d.below_mg_dl is not None and mg_dl < d.below_mg_dl), None)
     if dose is None:
         return NotMet()
-    text = Text("Stable inpatient: {dose} in 5 % glucose; repeat by level.", dose=infusion(dose))
+    text = Message("Stable inpatient: {dose} in 5 % glucose; repeat by level.", dose=infusion(dose))
     return Finding(
         dose.id,
         Indicator.INFO,
         text,
-        Text("Dose table of the digest for {value} mg/dL.", value=rounded(mg_dl, 1)),
+        Message("Dose table of the digest for {value} mg/dL.", value=rounded(mg_dl, 1)),
         proposals=(Proposal(dose, text),),
         evidence=references(case.mg, case.creatinine),
     )
@@ -149,13 +149,13 @@ def _table_value(mg: LabResult) -> Decimal:
     return value if value < 1 else max(rounded(value, 1), Decimal("1.0"))
 
 
-def infusion(dose: Dose) -> Text:
+def infusion(dose: Dose) -> Message:
     """An intravenous dose in words: grams of magnesium sulfate over minutes or hours."""
     (low, high), (shortest, longest) = _span(dose.amount), _span(dose.over)
     values: dict[str, Value] = {"low": low, "high": high, "shortest": shortest, "longest": longest}
     if dose.over_unit == "min":
-        return Text("magnesium sulfate {low} to {high} g IV over {shortest} to {longest} min", **values)
-    return Text("magnesium sulfate {low} to {high} g IV over {shortest} to {longest} h", **values)
+        return Message("magnesium sulfate {low} to {high} g IV over {shortest} to {longest} min", **values)
+    return Message("magnesium sulfate {low} to {high} g IV over {shortest} to {longest} h", **values)
 
 
 def _span(ends: tuple[Decimal, Decimal] | None) -> tuple[Decimal, Decimal]:
@@ -174,7 +174,7 @@ def emergency(case: Case) -> Answer:
     if not case.emergency_tags:
         return NotMet()
     if case.coded(*OBSTETRIC):
-        return NotMet(Text("Eclampsia: the obstetric protocol applies, not this table."))
+        return NotMet(Message("Eclampsia: the obstetric protocol applies, not this table."))
     return _other_emergency(case)
 
 
@@ -182,14 +182,14 @@ def _torsades(case: Case) -> Finding:
     dose = case.knowledge.doses["iv-torsades"]
     high = case.mg_at_least("mg-high-moderate")
     told = case.condition("torsades", "polymorphic_vt", "vt", "cardiac_arrest")
-    name = Text("Torsades") if case.torsades else Text("VT with severely low magnesium")
-    marked = Text("{name} (from text)", name=name) if told and not _coded(told) else name
+    name = Message("Torsades") if case.torsades else Message("VT with severely low magnesium")
+    marked = Message("{name} (from text)", name=name) if told and not _coded(told) else name
     number = case.age_group == "adult"
-    amount_words = _bolus_words(dose) if number else Text("magnesium sulfate IV, dose by age")
+    amount_words = _bolus_words(dose) if number else Message("magnesium sulfate IV, dose by age")
     text = (
-        Text("{name}: pacing or isoprenaline first; {dose}, one bolus at most", name=marked, dose=amount_words)
+        Message("{name}: pacing or isoprenaline first; {dose}, one bolus at most", name=marked, dose=amount_words)
         if high
-        else Text("{name}: {dose} now", name=marked, dose=amount_words)
+        else Message("{name}: {dose} now", name=marked, dose=amount_words)
     )
     return Finding(
         "torsades-bolus",
@@ -207,26 +207,26 @@ def _coded(conditions: list[Condition]) -> bool:
     return any(c.recognised_by == "code" for c in conditions)
 
 
-def _bolus_words(dose: Dose) -> Text:
+def _bolus_words(dose: Dose) -> Message:
     (_, grams_), (_, minutes) = _span(dose.amount), _span(dose.over)
-    return Text("magnesium sulfate {grams} g IV over {minutes} min", grams=grams_, minutes=minutes)
+    return Message("magnesium sulfate {grams} g IV over {minutes} min", grams=grams_, minutes=minutes)
 
 
-def _torsades_why(case: Case) -> Text:
+def _torsades_why(case: Case) -> Message:
     measured = (r for r in (case.mg_measured, case.qtc_long, case.potassium) if r is not None)
     values = tuple(aged(case, r) for r in measured)
     if not values:
-        return Text("Given whatever the level; none is known.")
-    return Text("Given whatever the level: {values}.", values=values)
+        return Message("Given whatever the level; none is known.")
+    return Message("Given whatever the level: {values}.", values=values)
 
 
-def _torsades_advice(case: Case) -> Iterator[Text]:
-    yield Text("Pulseless: as a bolus. Above the label's {rate} mg/min: life in danger.", rate=_label_rate(case))
+def _torsades_advice(case: Case) -> Iterator[Message]:
+    yield Message("Pulseless: as a bolus. Above the label's {rate} mg/min: life in danger.", rate=_label_rate(case))
     if case.gate_closed:
-        yield Text("Once; no infusion after it, the kidneys cannot clear it.")
+        yield Message("Once; no infusion after it, the kidneys cannot clear it.")
     if "heart_block" in case.tags:
-        yield Text("Heart block: pacing; magnesium is still first line.")
-    yield Text("Potassium to 4.5-5, stop QT drugs, calcium at hand.")
+        yield Message("Heart block: pacing; magnesium is still first line.")
+    yield Message("Potassium to 4.5-5, stop QT drugs, calcium at hand.")
 
 
 def _label_rate(case: Case) -> Decimal:
@@ -237,17 +237,17 @@ def _other_emergency(case: Case) -> Finding:
     unstable = bool(case.tags & UNSTABLE_RHYTHM)
     dose = case.knowledge.doses["iv-unstable" if unstable else "iv-severe-symptoms"]
     if unstable:
-        text = Text("Emergency, unstable: {dose}; repeat once if still unstable", dose=infusion(dose))
+        text = Message("Emergency, unstable: {dose}; repeat once if still unstable", dose=infusion(dose))
     else:
-        text = Text("Emergency, stable: {dose}", dose=infusion(dose))
+        text = Message("Emergency, stable: {dose}", dose=infusion(dose))
     follow_on = case.knowledge.doses["iv-follow-on"]
-    then = Text("Then {dose}, by level.", dose=infusion(follow_on))
+    then = Message("Then {dose}, by level.", dose=infusion(follow_on))
     return Finding(
         "emergency-unstable" if unstable else "emergency-stable",
         Indicator.CRITICAL,
         text,
-        Text("Label rate {rate} mg/min: faster only when life is in danger.", rate=_label_rate(case)),
-        (Text("Monitor ECG, reflexes and breathing; calcium gluconate at hand."),),
+        Message("Label rate {rate} mg/min: faster only when life is in danger.", rate=_label_rate(case)),
+        (Message("Monitor ECG, reflexes and breathing; calcium gluconate at hand."),),
         (Proposal(dose, text),) + (() if unstable else (Proposal(follow_on, then),)),
         evidence=references(case.mg, case.creatinine)
         + tuple(c.reference for c in case.condition(*sorted(case.emergency_tags))),
@@ -282,32 +282,32 @@ def _child_dose(case: Case, weight: LabResult, kg: Decimal) -> Finding:
     low, high = (_capped(case, per_kg * kg) for per_kg in _span(dose.amount))
     once_ = dose.id == "child-urgent-closed"
     if once_:
-        text = Text("Child, kidneys closed: magnesium sulfate {low} mg IV once, level before more", low=low)
+        text = Message("Child, kidneys closed: magnesium sulfate {low} mg IV once, level before more", low=low)
     elif dose.first_bolus:
         shortest, longest = _span(dose.over)
-        text = Text(
+        text = Message(
             "Torsades in a child: magnesium sulfate {low} to {high} mg IV over {shortest} to {longest} min now",
             low=low, high=high, shortest=shortest, longest=longest,
         )  # fmt: skip
     else:
-        text = Text("Child: magnesium sulfate {low} to {high} mg IV slowly", low=low, high=high)
+        text = Message("Child: magnesium sulfate {low} to {high} mg IV slowly", low=low, high=high)
     urgent = case.emergency_tags or case.bolus_open
     return Finding(
         "child-dose",
         Indicator.CRITICAL if urgent else case.low_level,
         text,
         _per_kg(case, dose, kg),
-        (Text("Pulseless: as a bolus."),) if dose.first_bolus else (),
+        (Message("Pulseless: as a bolus."),) if dose.first_bolus else (),
         proposals=(Proposal(dose, text),),
         values={"child_mgso4_mg_low": low, "child_mgso4_mg_high": high},
         evidence=references(case.mg, weight, case.creatinine),
     )
 
 
-def _per_kg(case: Case, dose: Dose, kg: Decimal) -> Text:
+def _per_kg(case: Case, dose: Dose, kg: Decimal) -> Message:
     low, high = _span(dose.amount)
     most = rounded(case.knowledge.value("child-dose-maximum") / 1000, 0)
-    return Text(
+    return Message(
         "{low} to {high} mg/kg, at most {most} g; weight {kg} kg.", low=low, high=high, most=most, kg=rounded(kg, 1)
     )
 
@@ -315,7 +315,7 @@ def _per_kg(case: Case, dose: Dose, kg: Decimal) -> Text:
 def _unweighed(case: Case) -> Finding:
     dose = case.knowledge.doses["child-torsades"]
     (low, high), most = _span(dose.amount), rounded(case.knowledge.value("child-dose-maximum") / 1000, 0)
-    text = Text(
+    text = Message(
         "Torsades in a child: magnesium sulfate {low} to {high} mg/kg IV, at most {most} g, now; weigh",
         low=low, high=high, most=most,
     )  # fmt: skip
@@ -323,7 +323,7 @@ def _unweighed(case: Case) -> Finding:
         "child-rule",
         Indicator.CRITICAL,
         text,
-        Text("No current weight: no number is shown."),
+        Message("No current weight: no number is shown."),
         proposals=(Proposal(dose, text),),
         evidence=references(case.mg_measured, case.qtc_long),
     )
@@ -361,29 +361,29 @@ def _kidney_dose(case: Case, symptoms: bool) -> Finding:
         dose.id,
         Indicator.CRITICAL if symptoms else case.low_level,
         text,
-        Text("Half the usual dose or less: {gate}.", gate=GATE[case.gate]),
+        Message("Half the usual dose or less: {gate}.", gate=GATE[case.gate]),
         proposals=(Proposal(dose, text),),
         evidence=references(case.mg, case.creatinine),
     )
 
 
-def _kidney_words(dose: Dose) -> Text:
+def _kidney_words(dose: Dose) -> Message:
     low, high = _span(dose.amount)
     if dose.id == "kidney-severe-symptoms":
-        return Text("Kidney-adjusted: {dose}, no repeat before a level", dose=infusion(dose))
+        return Message("Kidney-adjusted: {dose}, no repeat before a level", dose=infusion(dose))
     if dose.id == "kidney-failure-symptoms":
-        return Text("Kidney failure: {dose}; begin with {low} g, level before more", dose=infusion(dose), low=low)
-    return Text("Kidney-adjusted: oral {low} to {high} mg elemental magnesium/day, level first", low=low, high=high)
+        return Message("Kidney failure: {dose}; begin with {low} g, level before more", dose=infusion(dose), low=low)
+    return Message("Kidney-adjusted: oral {low} to {high} mg elemental magnesium/day, level first", low=low, high=high)
 
 
-_DIALYSIS = Text("Dialysis: no magnesium dose; treat the loss, review dialysate and binders.")
-_CKRT = Text("Continuous renal replacement: losses are large, replace by protocol with levels.")
-_FAILURE = Text("Kidney failure: no automatic supplement; treat the cause of the loss.")
-_AFTER_BOLUS = Text("After the emergency bolus no automatic supplement: the kidneys cannot clear magnesium.")
-_NOT_SEVERE = Text("Not severe and the kidneys cannot clear magnesium: no automatic supplement; treat the cause.")
+_DIALYSIS = Message("Dialysis: no magnesium dose; treat the loss, review dialysate and binders.")
+_CKRT = Message("Continuous renal replacement: losses are large, replace by protocol with levels.")
+_FAILURE = Message("Kidney failure: no automatic supplement; treat the cause of the loss.")
+_AFTER_BOLUS = Message("After the emergency bolus no automatic supplement: the kidneys cannot clear magnesium.")
+_NOT_SEVERE = Message("Not severe and the kidneys cannot clear magnesium: no automatic supplement; treat the cause.")
 
 
-def _kidney_note(case: Case, result: str, indicator: Indicator, text: Text) -> Finding:
+def _kidney_note(case: Case, result: str, indicator: Indicator, text: Message) -> Finding:
     return Finding(result, indicator, text, evidence=references(case.mg, case.creatinine))
 
 
@@ -402,34 +402,34 @@ def oral(case: Case) -> Answer:
         "intake",
         Indicator.INFO,
         text=_contain(case, mg),
-        why=Text("{drugs}.", drugs=drugs(case.oral_magnesium)),
+        why=Message("{drugs}.", drugs=drugs(case.oral_magnesium)),
         values={"oral_elemental_mg_day": mg},
         evidence=references(*case.oral_magnesium),
         context_only=True,
     )
 
 
-def _contain(case: Case, mg: Decimal) -> Text:
+def _contain(case: Case, mg: Decimal) -> Message:
     """The elemental sum; "at least" where a product's salt, dose or frequency is not known."""
     if all(elemental_per_day(case, [product]) is not None for product in case.oral_magnesium):
-        return Text("Magnesium products contain {mg} mg elemental/day.", mg=mg)
-    return Text("Magnesium products contain at least {mg} mg elemental/day.", mg=mg)
+        return Message("Magnesium products contain {mg} mg elemental/day.", mg=mg)
+    return Message("Magnesium products contain at least {mg} mg elemental/day.", mg=mg)
 
 
 def _oral_dose(case: Case, dose: Dose, intake: Decimal | None) -> Finding:
     low, high = _span(dose.amount)
-    text = Text(
+    text = Message(
         "Oral: {low} to {high} mg elemental magnesium/day in 2 to 4 doses, organic or slow-release.", low=low, high=high
     )
     taken = None if intake is None else rounded(intake, 0)
-    already = None if taken is None else Text("Already taken: {mg} mg elemental/day.", mg=taken)
-    caution = Text("Start low and recheck: kidney function is reduced.")
+    already = None if taken is None else Message("Already taken: {mg} mg elemental/day.", mg=taken)
+    caution = Message("Start low and recheck: kidney function is reduced.")
     return Finding(
         "oral-dose",
         case.low_level,
         text,
         already,
-        ((caution,) if case.gate == "reduced" else ()) + (Text("Diarrhoea limits the dose."),),
+        ((caution,) if case.gate == "reduced" else ()) + (Message("Diarrhoea limits the dose."),),
         (Proposal(dose, text),),
         values={} if taken is None else {"oral_elemental_mg_day": taken},
         evidence=references(case.mg, case.creatinine, *case.oral_magnesium),
@@ -445,16 +445,18 @@ def adjunct(case: Case) -> Answer:
         return NotMet()
     femg = current_femg(case)
     if femg is not None and femg < case.knowledge.value("femg-extrarenal"):
-        return NotMet(Text("FEMg points to a loss outside the kidney: treat the gut, or give magnesium parenterally."))
+        return NotMet(
+            Message("FEMg points to a loss outside the kidney: treat the gut, or give magnesium parenterally.")
+        )
     sparing = sparing_diuretic_fits(case)
-    option = Text("Amiloride or triamterene may help (weak evidence; kidneys normal, potassium not high).")
-    sglt2 = Text("In type 2 diabetes an SGLT2 inhibitor raises magnesium; without it for a specialist, off label.")
+    option = Message("Amiloride or triamterene may help (weak evidence; kidneys normal, potassium not high).")
+    sglt2 = Message("In type 2 diabetes an SGLT2 inhibitor raises magnesium; without it for a specialist, off label.")
     return Finding(
         "refractory-to-oral",
         Indicator.INFO,
-        text=Text("Still low after 4 weeks or more of oral magnesium: {drugs}.", drugs=drugs(long, 2)),
+        text=Message("Still low after 4 weeks or more of oral magnesium: {drugs}.", drugs=drugs(long, 2)),
         advice=(
-            Text("Check intake and salt; FEMg if not done."),
+            Message("Check intake and salt; FEMg if not done."),
             *((option,) if sparing else ()),
             *((sglt2,) if not case.pregnant and (femg is not None or "t2dm" in case.tags) else ()),
         ),
@@ -472,19 +474,23 @@ def follow_up(case: Case) -> Answer:
     return Finding(
         "calcium-still-low" if low_calcium else "level-overdue" if overdue else "follow-up",
         Indicator.INFO,
-        text=low_calcium or overdue or Text("Magnesium treatment in progress"),
+        text=low_calcium or overdue or Message("Magnesium treatment in progress"),
         advice=tuple(_when_to_measure(case, bool(infusions), bool(oral_treatment))),
         tests=(Analyte.SERUM_MAGNESIUM,) if overdue and not low_calcium else (),
         evidence=references(*infusions, *oral_treatment, case.calcium if low_calcium else None),
-        action=_CONTINUE if low_calcium else Text("measure magnesium now") if overdue else Text("re-measure on time"),
+        action=_CONTINUE
+        if low_calcium
+        else Message("measure magnesium now")
+        if overdue
+        else Message("re-measure on time"),
         context_only=not (overdue or low_calcium),
     )
 
 
-_CONTINUE = Text("continue the dose for 3 to 5 days more")
+_CONTINUE = Message("continue the dose for 3 to 5 days more")
 
 
-def _calcium_stays_low(case: Case) -> Text | None:
+def _calcium_stays_low(case: Case) -> Message | None:
     """Calcium that is low although magnesium is normal again after treatment."""
     treated = any(case.now - d.ended <= case.duration("mg-current-inpatient") for d in case.magnesium_doses)
     if not (treated or case.iv_magnesium) or not case.mg_normal or not case.calcium_low or case.calcium is None:
@@ -493,17 +499,17 @@ def _calcium_stays_low(case: Case) -> Text | None:
     earlier = (r for r in case.usable(Analyte.SERUM_MAGNESIUM) if r is not case.mg and case.age_of(r) <= week)
     if not any(case.classify(r) == "low" for r in earlier):
         return None
-    return Text("{ca} still low, magnesium normal again", ca=aged(case, case.calcium))
+    return Message("{ca} still low, magnesium normal again", ca=aged(case, case.calcium))
 
 
-def _overdue(case: Case) -> Text | None:
+def _overdue(case: Case) -> Message | None:
     """The level that is missing after the last dose, or after an oral product was begun; None if none is."""
     if Analyte.SERUM_MAGNESIUM in case.patient.pending:
         return None
     return _overdue_after_dose(case) or _overdue_at_home(case)
 
 
-def _overdue_after_dose(case: Case) -> Text | None:
+def _overdue_after_dose(case: Case) -> Message | None:
     doses = case.magnesium_doses if case.gate_closed else case.iv_doses
     if not doses or (case.ambulatory and not case.gate_closed):
         return None
@@ -512,10 +518,10 @@ def _overdue_after_dose(case: Case) -> Text | None:
     since = last.ended + (wait if case.gate_closed else timedelta(0))
     if not wait <= case.now - last.ended <= case.duration("level-forgotten") or _measured_since(case, since):
         return None
-    return Text("No magnesium level since {dose} {ago}", dose=grams(last.drug), ago=elapsed(case.now - last.ended))
+    return Message("No magnesium level since {dose} {ago}", dose=grams(last.drug), ago=elapsed(case.now - last.ended))
 
 
-def _overdue_at_home(case: Case) -> Text | None:
+def _overdue_at_home(case: Case) -> Message | None:
     if case.in_hospital:
         return None
     wait = case.duration("level-after-oral")
@@ -523,7 +529,7 @@ def _overdue_at_home(case: Case) -> Text | None:
     for drug, start in starts:
         if case.now - start >= wait and not _measured_since(case, start):
             ago = elapsed(case.now - start)
-            return Text("No magnesium level since {drug} was begun {ago}", drug=drugs([drug]), ago=ago)
+            return Message("No magnesium level since {drug} was begun {ago}", drug=drugs([drug]), ago=ago)
     return None
 
 
@@ -531,15 +537,15 @@ def _measured_since(case: Case, moment: datetime) -> bool:
     return case.newest_mg is not None and case.newest_mg.taken is not None and case.newest_mg.taken.end >= moment
 
 
-def _when_to_measure(case: Case, infused: bool, swallowed: bool) -> Iterator[Text]:
+def _when_to_measure(case: Case, infused: bool, swallowed: bool) -> Iterator[Message]:
     if infused:
-        yield Text("IV: level 6 to 12 h after each dose, at least daily in hospital; watch potassium with sulfate.")
+        yield Message("IV: level 6 to 12 h after each dose, at least daily in hospital; watch potassium with sulfate.")
     if swallowed:
-        yield Text("Oral: level after 1 to 2 weeks, then every 3 to 6 months.")
+        yield Message("Oral: level after 1 to 2 weeks, then every 3 to 6 months.")
     if case.gate_closed:
-        yield Text("Kidney gate closed: a level before every dose.")
+        yield Message("Kidney gate closed: a level before every dose.")
     elif case.mg_normal and case.gate == "normal" and not case.calcium_low:
-        yield Text("Level in range: continue 2 to 3 days to refill cells, then review the need.")
+        yield Message("Level in range: continue 2 to 3 days to refill cells, then review the need.")
 
 
 def _test_loads(case: Case) -> list[Medication]:

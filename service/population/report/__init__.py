@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from service.cds.wording import Wording
+from service.cds.i18n import Wording
 from service.population.report import figures
 from service.population.report.control import change_points, limits, subgroups
 from service.population.report.figures import Bar

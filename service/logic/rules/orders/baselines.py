@@ -18,13 +18,13 @@ from service.logic.case.drugs import (
     WASTING_GROUPS,
 )
 from service.logic.case.results import below
+from service.logic.message import Message
 from service.logic.model import Analyte, Finding, Indicator, LabResult, Medication, NotMet, Proposal
 from service.logic.rules.drugs import ppi_duration, taken_at
 from service.logic.rules.orders.drafts import drafts, magnesium_products, ordered_drugs
 from service.logic.rules.orders.indication import potassium_low
+from service.logic.rules.phrases import aged, drugs, last_magnesium, references
 from service.logic.rules.rule import Answer
-from service.logic.rules.words import aged, drugs, last_magnesium, references
-from service.logic.text import Text
 
 _RHYTHM = QT_ANTIARRHYTHMIC | {"cardiac_glycoside"}
 
@@ -55,7 +55,7 @@ def wasting_drug(case: Case) -> Answer:
     if not found:
         return NotMet()
     first, *others = sorted(found, key=lambda finding: -finding.indicator.rank)
-    beside = (Text("{issue}.", issue=finding.text) for finding in others)
+    beside = (Message("{issue}.", issue=finding.text) for finding in others)
     tests = tuple(dict.fromkeys(test for finding in found for test in finding.tests))
     return replace(first, advice=(*first.advice, *beside), tests=tests)
 
@@ -81,16 +81,16 @@ def _low_before(case: Case, baselines: list[_Baseline]) -> Finding | None:
         return None
     severe = below(case.mg, case.limit("mg-severe", case.mg))
     slight = Indicator.INFO if case.marginally_low else Indicator.WARNING
-    first = Text("Correct magnesium first.")
+    first = Message("Correct magnesium first.")
     return Finding(
         "correct-first",
         Indicator.CRITICAL if severe else slight,
-        text=Text("{mg} low before {drugs}", mg=aged(case, case.mg), drugs=drugs(low, 2)),
-        why=Text("The drug lowers magnesium further."),
+        text=Message("{mg} low before {drugs}", mg=aged(case, case.mg), drugs=drugs(low, 2)),
+        why=Message("The drug lowers magnesium further."),
         proposals=(Proposal(case.knowledge.doses["correct-with"], first),),
         tests=() if case.mg_is_current else (Analyte.SERUM_MAGNESIUM,),
         evidence=references(case.mg, *low),
-        action=Text("correct it first"),
+        action=Message("correct it first"),
     )
 
 
@@ -113,11 +113,11 @@ def _missing(case: Case, baselines: list[_Baseline]) -> Finding | None:
     return Finding(
         "baseline-needed",
         Indicator.WARNING if any(b.strong for b in due) else Indicator.INFO,
-        text=Text("Magnesium not known before {drugs}", drugs=drugs(ordered)),
+        text=Message("Magnesium not known before {drugs}", drugs=drugs(ordered)),
         why=last_magnesium(case),
         tests=(Analyte.SERUM_MAGNESIUM, *_beside_baseline(case)),
         evidence=references(case.mg, *ordered),
-        action=Text("check it with the next draw"),
+        action=Message("check it with the next draw"),
     )
 
 
@@ -176,11 +176,11 @@ def _rhythm(case: Case) -> Finding | None:
     return Finding(
         "rhythm-drug-unknown",
         Indicator.INFO,
-        text=Text("{drugs} ordered, magnesium or potassium not current", drugs=drugs(ordered)),
+        text=Message("{drugs} ordered, magnesium or potassium not current", drugs=drugs(ordered)),
         why=last_magnesium(case),
         tests=tuple(dict.fromkeys((*missing, *_beside_baseline(case)))),
         evidence=references(case.mg, case.potassium, *ordered),
-        action=Text("check both"),
+        action=Message("check both"),
     )
 
 
@@ -192,16 +192,16 @@ def _unknown(case: Case) -> Iterator[Analyte]:
 
 
 def _low_before_rhythm(case: Case, ordered: list[Medication], low: list[LabResult]) -> Finding:
-    correct = Proposal(case.knowledge.doses["correct-with"], Text("Correct it first."))
+    correct = Proposal(case.knowledge.doses["correct-with"], Message("Correct it first."))
     return Finding(
         "rhythm-drug-low",
         Indicator.WARNING,
-        text=Text("{drugs} with {results}", drugs=drugs(ordered), results=tuple(aged(case, r) for r in low)),
-        why=Text("A low magnesium or potassium makes its arrhythmias likelier."),
+        text=Message("{drugs} with {results}", drugs=drugs(ordered), results=tuple(aged(case, r) for r in low)),
+        why=Message("A low magnesium or potassium makes its arrhythmias likelier."),
         proposals=(correct,) if case.mg in low else (),
         tests=tuple(a for a in _unknown(case) if a not in case.patient.pending),
         evidence=references(*low, *ordered),
-        action=Text("correct it first"),
+        action=Message("correct it first"),
     )
 
 
@@ -215,10 +215,10 @@ def _ppi_again(case: Case) -> Finding | None:
     return Finding(
         "ppi-again",
         Indicator.INFO if firm else Indicator.WARNING,
-        text=Text("{drugs} again: {mg} was low on a PPI", drugs=drugs(ordered, 1), mg=aged(case, episode)),
-        why=Text("Another PPI is a likely cause whatever its duration."),
+        text=Message("{drugs} again: {mg} was low on a PPI", drugs=drugs(ordered, 1), mg=aged(case, episode)),
+        why=Message("Another PPI is a likely cause whatever its duration."),
         evidence=references(episode, *ordered),
-        action=Text("needs a magnesium plan") if firm else Text("H2 blocker if possible, else measure magnesium"),
+        action=Message("needs a magnesium plan") if firm else Message("H2 blocker if possible, else measure magnesium"),
     )
 
 
@@ -240,8 +240,8 @@ def _cisplatin(case: Case) -> Finding | None:
     return Finding(
         "cisplatin-hydration",
         Indicator.INFO,
-        text=Text("Cisplatin: magnesium with the hydration if the protocol has none"),
-        why=Text("Fewer acute kidney injuries in a large cohort; association only."),
+        text=Message("Cisplatin: magnesium with the hydration if the protocol has none"),
+        why=Message("Fewer acute kidney injuries in a large cohort; association only."),
         evidence=references(*ordered),
-        action=Text("check the protocol"),
+        action=Message("check the protocol"),
     )

@@ -8,9 +8,9 @@ from decimal import Decimal
 
 from service.logic.case import Case
 from service.logic.case.drugs import is_administration, magnesium_route
+from service.logic.message import Message
 from service.logic.model import Medication, Schedule
 from service.logic.rules.intake import once
-from service.logic.text import Text
 from service.logic.units import rounded
 
 
@@ -93,15 +93,15 @@ def rate_mg_min(drug: Medication) -> Decimal | None:
     return grams * 1000 / drug.duration_min
 
 
-def is_it_needed(ordered: list[Medication], whole: Course) -> Text:
+def is_it_needed(ordered: list[Medication], whole: Course) -> Message:
     """The question of decision 21, with the grams where the order says them."""
     grams = whole.scheduled if of_kind(ordered, Schedule.SCHEDULED) else max(whole.scale, whole.as_needed)
     if of_kind(ordered, Schedule.SCALE) and not of_kind(ordered, Schedule.SCHEDULED):
-        return Text("is the scale (up to {grams} g) needed?", grams=_tenths(grams)) if grams else _SCALE_NEEDED
-    return Text("is {grams} g needed?", grams=_tenths(grams)) if grams else Text("is it needed?")
+        return Message("is the scale (up to {grams} g) needed?", grams=_tenths(grams)) if grams else _SCALE_NEEDED
+    return Message("is {grams} g needed?", grams=_tenths(grams)) if grams else Message("is it needed?")
 
 
-_SCALE_NEEDED = Text("is the scale needed?")
+_SCALE_NEEDED = Message("is the scale needed?")
 
 
 def _tenths(grams: Decimal) -> Decimal:

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from service.logic.case import Case
 from service.logic.case.drugs import MAGNESIUM_PRODUCT, magnesium_route
 from service.logic.knowledge import Interaction
+from service.logic.message import Message
 from service.logic.model import Finding, Indicator, Medication, NotMet, Schedule
 from service.logic.rules.orders.drafts import drafts, magnesium_products
+from service.logic.rules.phrases import drugs
 from service.logic.rules.rule import Answer
-from service.logic.rules.words import drugs
-from service.logic.text import Text
 
 
 def interactions(case: Case) -> Answer:
@@ -29,8 +29,8 @@ def interactions(case: Case) -> Answer:
     return Finding(
         "interaction",
         Indicator.WARNING if scheduled else Indicator.INFO,
-        text=Text("Oral magnesium binds or weakens {drugs}", drugs=drugs(found, len(found))),
-        action=Text("separate them"),
+        text=Message("Oral magnesium binds or weakens {drugs}", drugs=drugs(found, len(found))),
+        action=Message("separate them"),
         advice=tuple(dict.fromkeys(_keep_apart(interaction, other) for interaction, other, _ in pairs)),
         evidence=tuple(dict.fromkeys(item.reference for _, other, mg in pairs for item in (other, mg))),
     )
@@ -57,17 +57,19 @@ def _applies(interaction: Interaction, other: Medication, product: Medication) -
     )
 
 
-def _keep_apart(interaction: Interaction, other: Medication) -> Text:
+def _keep_apart(interaction: Interaction, other: Medication) -> Message:
     name = drugs([other])
     if interaction.only_with:
-        return Text(
+        return Message(
             "{drug}: pyridoxine in the magnesium product weakens levodopa without a decarboxylase inhibitor.", drug=name
         )
     if interaction.hours is None:
-        return Text("{drug}: avoid together with magnesium.", drug=name)
+        return Message("{drug}: avoid together with magnesium.", drug=name)
     before, after = interaction.hours
     if interaction.other_time_of_day:
-        return Text("{drug}: at another time of day, at least {hours} h apart.", drug=name, hours=before)
+        return Message("{drug}: at another time of day, at least {hours} h apart.", drug=name, hours=before)
     if before == after:
-        return Text("{drug}: keep {hours} h apart from magnesium.", drug=name, hours=before)
-    return Text("{drug}: take {before} h before or {after} h after magnesium.", drug=name, before=before, after=after)
+        return Message("{drug}: keep {hours} h apart from magnesium.", drug=name, hours=before)
+    return Message(
+        "{drug}: take {before} h before or {after} h after magnesium.", drug=name, before=before, after=after
+    )

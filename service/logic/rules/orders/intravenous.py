@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from service.logic.case import Case
 from service.logic.case.drugs import magnesium_route
+from service.logic.message import Message
 from service.logic.model import Analyte, Finding, Indicator, Medication, NotMet, Schedule
 from service.logic.rules.excess import antidote_dose
 from service.logic.rules.orders.bolus import bolus_issues
@@ -16,9 +17,8 @@ from service.logic.rules.orders.indication import emergency_coded, emergency_tol
 from service.logic.rules.orders.issue import Issue, gravest_first
 from service.logic.rules.orders.kidney import kidney_issues
 from service.logic.rules.orders.level import level_issues
+from service.logic.rules.phrases import dated, drugs, references, sign_words
 from service.logic.rules.rule import Answer
-from service.logic.rules.words import dated, drugs, references, sign_words
-from service.logic.text import Text
 from service.logic.units import rounded
 
 
@@ -33,7 +33,7 @@ def iv_magnesium(case: Case) -> Answer:
     return Finding(
         "+".join(issue.code for issue in issues) or "no-issue",
         worst.indicator if worst else Indicator.INFO,
-        text=worst.text if worst else Text("IV magnesium ordered: {drugs}", drugs=drugs(ordered, 1)),
+        text=worst.text if worst else Message("IV magnesium ordered: {drugs}", drugs=drugs(ordered, 1)),
         why=_level_and_kidney(case),
         advice=(
             *(issue.line for issue in gravest_first(issues)[1:]),
@@ -75,11 +75,11 @@ def _contraindications(case: Case) -> Iterator[Issue]:
     for tag in ("heart_block", "myasthenia"):
         for sign in case.condition(tag)[:1]:
             if tag == "heart_block" and case.bolus_indicated:
-                text, action = Text("{sign} with torsades", sign=sign_words(sign)), Text("pacing at hand")
+                text, action = Message("{sign} with torsades", sign=sign_words(sign)), Message("pacing at hand")
                 yield Issue("heart-block", Indicator.WARNING, text, action)
             else:
-                text = Text("{sign}: IV magnesium is contraindicated by the label", sign=sign_words(sign))
-                action = Text("stop, or only with monitoring by a specialist")
+                text = Message("{sign}: IV magnesium is contraindicated by the label", sign=sign_words(sign))
+                action = Message("stop, or only with monitoring by a specialist")
                 yield Issue(tag.replace("_", "-"), Indicator.CRITICAL, text, action)
 
 
@@ -90,10 +90,10 @@ def _dose_issues(case: Case, whole: Course) -> Iterator[Issue]:
         return
     values = {"grams": rounded(whole.most, 1), "limit": rounded(limit, 0)}
     if whole.as_needed:
-        text = Text("With as-needed doses {grams} g of IV magnesium in 24 h, more than {limit} g", **values)
+        text = Message("With as-needed doses {grams} g of IV magnesium in 24 h, more than {limit} g", **values)
     else:
-        text = Text("{grams} g of IV magnesium in 24 h, more than {limit} g", **values)
-    yield Issue("dose", Indicator.WARNING, text, Text("check the dose"))
+        text = Message("{grams} g of IV magnesium in 24 h, more than {limit} g", **values)
+    yield Issue("dose", Indicator.WARNING, text, Message("check the dose"))
 
 
 def _rate_issues(case: Case, drug: Medication) -> Iterator[Issue]:
@@ -101,8 +101,8 @@ def _rate_issues(case: Case, drug: Medication) -> Iterator[Issue]:
     if rate is None or rate <= usual or magnesium_route(drug) != "iv" or emergency_coded(case):
         return
     told = {"rate": rounded(rate, 0), "limit": rounded(usual, 0)}
-    text = Text("IV magnesium at {rate} mg/min, more than {limit} mg/min", **told)
-    yield Issue("rate", Indicator.WARNING, text, Text("slow it down"))
+    text = Message("IV magnesium at {rate} mg/min, more than {limit} mg/min", **told)
+    yield Issue("rate", Indicator.WARNING, text, Message("slow it down"))
 
 
 def _patient_issues(case: Case, drug: Medication) -> Iterator[Issue]:
@@ -112,8 +112,8 @@ def _patient_issues(case: Case, drug: Medication) -> Iterator[Issue]:
         case.knowledge.value("iv-pregnancy-days"),
     )
     if case.pregnant and days is not None and days > most:
-        text = Text("Pregnancy: IV magnesium continuously for more than {days} days", days=rounded(most, 0))
-        yield Issue("pregnancy-duration", Indicator.WARNING, text, Text("shorten it"))
+        text = Message("Pregnancy: IV magnesium continuously for more than {days} days", days=rounded(most, 0))
+        yield Issue("pregnancy-duration", Indicator.WARNING, text, Message("shorten it"))
 
 
 def _child_issues(case: Case, drug: Medication) -> Iterator[Issue]:
@@ -122,37 +122,37 @@ def _child_issues(case: Case, drug: Medication) -> Iterator[Issue]:
         return
     weight, grams = case.current(Analyte.WEIGHT, case.duration("child-weight-window")), grams_per_dose(drug)
     if weight is None or not weight.value or grams is None:
-        text = Text("Child: dose of IV magnesium not checked, weight or dose not known")
-        yield Issue("child-unchecked", Indicator.WARNING, text, Text("check it by weight"))
+        text = Message("Child: dose of IV magnesium not checked, weight or dose not known")
+        yield Issue("child-unchecked", Indicator.WARNING, text, Message("check it by weight"))
         return
     per_kg, most = grams * 1000 / weight.value, case.knowledge.value("child-dose-maximum")
     low, high = case.knowledge.doses["child"].amount or (Decimal(0), Decimal(0))
     if grams * 1000 > most or (high and per_kg > high):
         values = {"dose": rounded(per_kg, 0), "low": low, "high": high, "most": rounded(most, 0)}
-        text = Text("Child: {dose} mg/kg of IV magnesium, not {low} to {high} mg/kg and at most {most} mg", **values)
-        yield Issue("child-dose", Indicator.WARNING, text, Text("check the dose"))
+        text = Message("Child: {dose} mg/kg of IV magnesium, not {low} to {high} mg/kg and at most {most} mg", **values)
+        yield Issue("child-dose", Indicator.WARNING, text, Message("check the dose"))
 
 
-def _notes(case: Case, ordered: list[Medication]) -> Iterator[Text]:
+def _notes(case: Case, ordered: list[Medication]) -> Iterator[Message]:
     """What is asked or said beside, and never makes a card: a missing duration, a rate that an emergency allows."""
     infused = [m for m in of_kind(ordered, Schedule.SCHEDULED) if magnesium_route(m) == "iv"]
     rates = [rate for drug in infused if (rate := rate_mg_min(drug)) is not None]
     limit = case.knowledge.value("iv-rate")
     if len(rates) < len(infused):
-        yield Text("State over what time.")
+        yield Message("State over what time.")
     if rates and max(rates) > limit and emergency_coded(case):
         told = {"rate": rounded(max(rates), 0), "limit": rounded(limit, 0)}
-        yield Text("{rate} mg/min: above the label's {limit}, while life is in danger only.", **told)
+        yield Message("{rate} mg/min: above the label's {limit}, while life is in danger only.", **told)
 
 
-def _monitoring(case: Case, issues: list[Issue]) -> Iterator[Text]:
+def _monitoring(case: Case, issues: list[Issue]) -> Iterator[Message]:
     if case.age_group == "child":
-        yield Text("Monitor reflexes, breathing, urine and potassium; level 6 to 12 h after the dose.")
+        yield Message("Monitor reflexes, breathing, urine and potassium; level 6 to 12 h after the dose.")
     else:
-        yield Text("Monitor reflexes, breathing, urine and potassium; level 6 to 12 h after.")
+        yield Message("Monitor reflexes, breathing, urine and potassium; level 6 to 12 h after.")
     grave = any(issue.indicator is Indicator.CRITICAL for issue in issues) or emergency_told(case)
     if grave:
-        yield Text("Antidote at hand: {antidote}", antidote=antidote_dose(case))
+        yield Message("Antidote at hand: {antidote}", antidote=antidote_dose(case))
 
 
 def _tests(case: Case) -> Iterator[Analyte]:
@@ -163,12 +163,14 @@ def _tests(case: Case) -> Iterator[Analyte]:
         yield Analyte.SERUM_MAGNESIUM
 
 
-def _level_and_kidney(case: Case) -> Text:
-    mg = Text("magnesium {dated}", dated=dated(case.mg)) if case.mg else Text("no interpretable magnesium on file")
+def _level_and_kidney(case: Case) -> Message:
+    mg = (
+        Message("magnesium {dated}", dated=dated(case.mg)) if case.mg else Message("no interpretable magnesium on file")
+    )
     if case.creatinine is None:
-        return Text("Rests on: {mg}; no current creatinine.", mg=mg)
+        return Message("Rests on: {mg}; no current creatinine.", mg=mg)
     if case.egfr is None:
-        return Text("Rests on: {mg}; creatinine {cr}.", mg=mg, cr=dated(case.creatinine))
-    return Text(
+        return Message("Rests on: {mg}; creatinine {cr}.", mg=mg, cr=dated(case.creatinine))
+    return Message(
         "Rests on: {mg}; creatinine {cr}, eGFR {egfr}.", mg=mg, cr=dated(case.creatinine), egfr=rounded(case.egfr, 0)
     )

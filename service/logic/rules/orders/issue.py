@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from service.logic.message import Message
 from service.logic.model import Indicator
-from service.logic.text import Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,13 +14,13 @@ class Issue:
 
     code: str
     indicator: Indicator
-    text: Text
-    action: Text
+    text: Message
+    action: Message
 
     @property
-    def line(self) -> Text:
+    def line(self) -> Message:
         """The issue as a line below another headline."""
-        return Text("{issue}: {action}.", issue=self.text, action=self.action)
+        return Message("{issue}: {action}.", issue=self.text, action=self.action)
 
 
 def gravest_first(issues: list[Issue]) -> list[Issue]:

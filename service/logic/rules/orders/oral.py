@@ -7,14 +7,14 @@ from decimal import Decimal
 
 from service.logic.case import Case
 from service.logic.case.drugs import magnesium_route
+from service.logic.message import Message
 from service.logic.model import Analyte, Finding, Indicator, Medication, NotMet
 from service.logic.rules.intake import elemental_at_most, elemental_per_day
 from service.logic.rules.orders.drafts import magnesium_products
 from service.logic.rules.orders.issue import Issue, gravest_first
 from service.logic.rules.orders.kidney import kidney
+from service.logic.rules.phrases import aged, drugs, references
 from service.logic.rules.rule import Answer
-from service.logic.rules.words import aged, drugs, references
-from service.logic.text import Text
 from service.logic.units import rounded
 
 # Given for the gut or against phosphate, not for a deficiency: nobody asks whether they are needed (decision 21).
@@ -33,9 +33,9 @@ def oral_magnesium(case: Case) -> Answer:
     return Finding(
         "+".join(issue.code for issue in issues) or "no-issue",
         worst.indicator if worst else Indicator.INFO,
-        worst.text if worst else Text("Oral magnesium ordered: {drugs}", drugs=drugs(ordered, 1)),
+        worst.text if worst else Message("Oral magnesium ordered: {drugs}", drugs=drugs(ordered, 1)),
         _ordered_elemental(case, ordered),
-        (*(issue.line for issue in issues[1:]), Text("Diarrhoea limits the dose; divide it.")),
+        (*(issue.line for issue in issues[1:]), Message("Diarrhoea limits the dose; divide it.")),
         tests=tuple(_tests(case)) if issues else (),
         values={} if daily is None else {"ordered_elemental_mg_day": rounded(daily, 0)},
         evidence=references(case.mg, case.creatinine, *ordered),
@@ -46,22 +46,22 @@ def oral_magnesium(case: Case) -> Answer:
 
 def _issues(case: Case, ordered: list[Medication]) -> Iterator[Issue]:
     if case.mg_high and case.mg is not None:
-        text = Text("{mg} is already high", mg=aged(case, case.mg))
-        yield Issue("magnesium-high", Indicator.WARNING, text, Text("stop oral magnesium"))
+        text = Message("{mg} is already high", mg=aged(case, case.mg))
+        yield Issue("magnesium-high", Indicator.WARNING, text, Message("stop oral magnesium"))
     yield from _kidney_issues(case)
     if case.age_group == "child":
-        text = Text("Child: the dose of oral magnesium is not checked")
-        yield Issue("child", Indicator.WARNING, text, Text("check it by weight"))
+        text = Message("Child: the dose of oral magnesium is not checked")
+        yield Issue("child", Indicator.WARNING, text, Message("check it by weight"))
     yield from _dose_issues(case, ordered)
 
 
 def _kidney_issues(case: Case) -> Iterator[Issue]:
     if case.gate_closed:
-        text = Text("{kidney}: oral magnesium accumulates", kidney=kidney(case))
-        yield Issue("kidney", Indicator.WARNING, text, Text("avoid it, or level before and after"))
+        text = Message("{kidney}: oral magnesium accumulates", kidney=kidney(case))
+        yield Issue("kidney", Indicator.WARNING, text, Message("avoid it, or level before and after"))
     elif case.gate == "unknown" and case.creatinine is None:
-        text = Text("Oral magnesium ordered, no current creatinine")
-        yield Issue("creatinine-missing", Indicator.INFO, text, Text("add creatinine to the next draw"))
+        text = Message("Oral magnesium ordered, no current creatinine")
+        yield Issue("creatinine-missing", Indicator.INFO, text, Message("add creatinine to the next draw"))
 
 
 def _dose_issues(case: Case, ordered: list[Medication]) -> Iterator[Issue]:
@@ -70,19 +70,21 @@ def _dose_issues(case: Case, ordered: list[Medication]) -> Iterator[Issue]:
     most, limit = (case.knowledge.value(name) for name in ("oral-maximum", "oral-supplement-limit"))
     supplement = any(_for_deficiency(drug) for drug in ordered)
     if whole is not None and whole > most:
-        text = Text("{mg} mg elemental magnesium/day, more than {most} mg", mg=rounded(whole, 0), most=rounded(most, 0))
-        yield Issue("dose", Indicator.WARNING, text, Text("check the dose"))
+        text = Message(
+            "{mg} mg elemental magnesium/day, more than {most} mg", mg=rounded(whole, 0), most=rounded(most, 0)
+        )
+        yield Issue("dose", Indicator.WARNING, text, Message("check the dose"))
     elif alone is not None and alone > limit and not case.mg_low and supplement:
         open_gate = case.gate in {"normal", "unknown"}
-        text = Text(
+        text = Message(
             "{mg} mg elemental magnesium/day without a low level, more than {limit} mg",
             mg=rounded(alone, 0), limit=rounded(limit, 0),
         )  # fmt: skip
         level = Indicator.INFO if open_gate else Indicator.WARNING
-        yield Issue("dose-without-deficiency", level, text, Text("is it needed?"))
+        yield Issue("dose-without-deficiency", level, text, Message("is it needed?"))
     elif case.mg_normal and case.mg is not None and supplement:
-        text = Text("{mg} is in range", mg=aged(case, case.mg))
-        yield Issue("not-low", Indicator.INFO, text, Text("is oral magnesium needed?"))
+        text = Message("{mg} is in range", mg=aged(case, case.mg))
+        yield Issue("not-low", Indicator.INFO, text, Message("is oral magnesium needed?"))
 
 
 def _for_deficiency(drug: Medication) -> bool:
@@ -95,7 +97,7 @@ def _others(case: Case, ordered: list[Medication]) -> list[Medication]:
     return [drug for drug in case.oral_magnesium if drug.reference not in names]
 
 
-def _ordered_elemental(case: Case, ordered: list[Medication]) -> Text:
+def _ordered_elemental(case: Case, ordered: list[Medication]) -> Message:
     """The elemental sum: alone, with as-needed doses, and together with what is taken (decision 34)."""
     daily, most = elemental_per_day(case, ordered), elemental_at_most(case, ordered)
     others = _others(case, ordered)
@@ -103,19 +105,19 @@ def _ordered_elemental(case: Case, ordered: list[Medication]) -> Text:
     if most is None:
         return _UNKNOWN_ELEMENTAL
     if together is not None and together > most:
-        return Text(
+        return Message(
             "{mg} mg elemental/day if it replaces {drugs}, {all} mg with it.",
             mg=rounded(most, 0), drugs=drugs(others, len(others)), all=rounded(together, 0),
         )  # fmt: skip
     if most > (daily or 0):
         regular = rounded(daily or Decimal(0), 0)
-        return Text("{mg} mg elemental regular, up to {most} mg with as-needed.", mg=regular, most=rounded(most, 0))
+        return Message("{mg} mg elemental regular, up to {most} mg with as-needed.", mg=regular, most=rounded(most, 0))
     if all(elemental_per_day(case, [product]) is not None for product in ordered):
-        return Text("Ordered: {mg} mg elemental/day.", mg=rounded(most, 0))
-    return Text("Ordered: at least {mg} mg elemental/day.", mg=rounded(most, 0))
+        return Message("Ordered: {mg} mg elemental/day.", mg=rounded(most, 0))
+    return Message("Ordered: at least {mg} mg elemental/day.", mg=rounded(most, 0))
 
 
-_UNKNOWN_ELEMENTAL = Text("The elemental dose could not be computed from the order.")
+_UNKNOWN_ELEMENTAL = Message("The elemental dose could not be computed from the order.")
 
 
 def _tests(case: Case) -> Iterator[Analyte]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from service.logic.case import Case
 from service.logic.case.drugs import LOOP_OR_THIAZIDE, is_fluid
 from service.logic.case.results import below
+from service.logic.message import Message
 from service.logic.model import Analyte, Finding, Indicator, NotMet, Proposal
 from service.logic.rules.orders.drafts import magnesium_products, ordered_drugs
 from service.logic.rules.orders.indication import potassium_low
+from service.logic.rules.phrases import aged, drugs, last_magnesium, references
 from service.logic.rules.rule import Answer
-from service.logic.rules.words import aged, drugs, last_magnesium, references
-from service.logic.text import Text
 
 
 def potassium(case: Case) -> Answer:
@@ -31,12 +31,12 @@ def potassium(case: Case) -> Answer:
     return Finding(
         "magnesium-unknown",
         level,
-        text=Text("Potassium ordered for {k}, Mg not known", k=aged(case, case.potassium)),
+        text=Message("Potassium ordered for {k}, Mg not known", k=aged(case, case.potassium)),
         why=last_magnesium(case),
-        advice=(Text("On digoxin: {drugs}.", drugs=drugs(case.digoxin)),) if case.digoxin else (),
+        advice=(Message("On digoxin: {drugs}.", drugs=drugs(case.digoxin)),) if case.digoxin else (),
         tests=(Analyte.SERUM_MAGNESIUM,),
         evidence=evidence,
-        action=Text("measure magnesium"),
+        action=Message("measure magnesium"),
     )
 
 
@@ -56,11 +56,11 @@ def _low(case: Case, evidence: tuple[str, ...]) -> Answer:
     return Finding(
         "correct-magnesium-too",
         case.low_level,
-        text=Text("Potassium ordered, {mg} low", mg=aged(case, case.mg)),
-        why=Text("Low magnesium keeps potassium low by renal loss."),
-        proposals=(Proposal(case.knowledge.doses["correct-with"], Text("Correct both together.")),),
+        text=Message("Potassium ordered, {mg} low", mg=aged(case, case.mg)),
+        why=Message("Low magnesium keeps potassium low by renal loss."),
+        proposals=(Proposal(case.knowledge.doses["correct-with"], Message("Correct both together.")),),
         evidence=evidence,
-        action=Text("replace both"),
+        action=Message("replace both"),
     )
 
 
@@ -70,8 +70,8 @@ def _potassium_high(case: Case, evidence: tuple[str, ...]) -> Finding:
     return Finding(
         "potassium-high",
         Indicator.WARNING,
-        text=Text("Potassium ordered, {k} is already high", k=aged(case, case.potassium)),
+        text=Message("Potassium ordered, {k} is already high", k=aged(case, case.potassium)),
         evidence=evidence,
-        action=Text("check it first"),
+        action=Message("check it first"),
         context_only=True,
     )

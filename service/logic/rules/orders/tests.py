@@ -6,16 +6,16 @@ from collections.abc import Iterator
 
 from service.logic.case import Case
 from service.logic.case.person import ARRHYTHMIA, NEUROPSYCHIATRIC
+from service.logic.message import Message
 from service.logic.model import Analyte, Finding, Indicator, NotMet
 from service.logic.rules.conditions import testing_indicated
 from service.logic.rules.drugs import monitoring_gap
 from service.logic.rules.integrity import time_problem
 from service.logic.rules.orders.drafts import drafts, magnesium_products
 from service.logic.rules.orders.repeat import reason_to_repeat
+from service.logic.rules.phrases import ANALYTE, age, brief, references
 from service.logic.rules.potassium_calcium import low_calcium_magnesium_unknown, low_potassium_magnesium_unknown
 from service.logic.rules.rule import Answer
-from service.logic.rules.words import ANALYTE, age, brief, references
-from service.logic.text import Text
 
 _MAGNESIUM_TESTS = frozenset({Analyte.SERUM_MAGNESIUM, Analyte.RBC_MAGNESIUM, Analyte.IONISED_MAGNESIUM})
 
@@ -46,9 +46,9 @@ def laboratory_test(case: Case) -> Answer:
         return Finding(
             "repeat",
             Indicator.INFO,
-            text=Text("{mg} was normal {age}, nothing new since", mg=brief(case.mg), age=age(case, case.mg)),
+            text=Message("{mg} was normal {age}, nothing new since", mg=brief(case.mg), age=age(case, case.mg)),
             evidence=references(case.mg) + references_,
-            action=Text("is a repeat needed?"),
+            action=Message("is a repeat needed?"),
         )
     return _beside(case, references_)
 
@@ -63,26 +63,26 @@ def _beside(case: Case, selected: tuple[str, ...]) -> Finding:
     wanted = _in_hospital(case) if case.patient.inpatient else _at_home(case)
     tests = tuple(a for a in wanted if a not in case.patient.pending)
     names = tuple(ANALYTE[a] for a in tests)
-    text = Text("Magnesium test selected: {tests} missing beside it", tests=names)
+    text = Message("Magnesium test selected: {tests} missing beside it", tests=names)
     return Finding(
         "add-companion-tests" if tests else "complete",
         Indicator.INFO,
-        text if tests else Text("Magnesium test selected; its companion tests are current or ordered"),
-        Text("Magnesium is read together with kidney function, potassium, calcium and albumin."),
+        text if tests else Message("Magnesium test selected; its companion tests are current or ordered"),
+        Message("Magnesium is read together with kidney function, potassium, calcium and albumin."),
         (
-            Text("Sample: no haemolysis or EDTA carry-over, not soon after IV magnesium or exercise."),
+            Message("Sample: no haemolysis or EDTA carry-over, not soon after IV magnesium or exercise."),
             *_sodium(case),
         ),
         tests=tests,
         evidence=selected,
-        action=Text("add them") if tests else None,
+        action=Message("add them") if tests else None,
         context_only=not tests,
     )
 
 
-def _sodium(case: Case) -> tuple[Text, ...]:
+def _sodium(case: Case) -> tuple[Message, ...]:
     named = not case.patient.inpatient and case.tags & (ARRHYTHMIA | {"hypertension", "t2dm"})
-    return (Text("Sodium belongs to the panel in hypertension, arrhythmia and diabetes."),) if named else ()
+    return (Message("Sodium belongs to the panel in hypertension, arrhythmia and diabetes."),) if named else ()
 
 
 def _at_home(case: Case) -> Iterator[Analyte]:
@@ -130,8 +130,8 @@ def _add_magnesium(case: Case) -> Answer:
         Indicator.WARNING if first.indicator is not Indicator.INFO else Indicator.INFO,
         text=first.text,
         why=first.why,
-        advice=tuple(Text("{issue}.", issue=finding.text) for finding in others[:1]),
+        advice=tuple(Message("{issue}.", issue=finding.text) for finding in others[:1]),
         tests=(Analyte.SERUM_MAGNESIUM,),
         evidence=tuple(dict.fromkeys((*first.evidence, *(order.reference for order in draws)))),
-        action=Text("add magnesium to this draw"),
+        action=Message("add magnesium to this draw"),
     )

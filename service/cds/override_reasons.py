@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from service.cds.wording import Wording
-from service.logic.text import Text
+from service.cds.i18n import Wording
+from service.logic.message import Message
 
 SYSTEM = "urn:magnesium-cds:override-reasons"
 
 _TEXTS = {
-    "already-treated": Text("Already being treated"),
-    "repeat-pending": Text("Repeat already ordered or pending"),
-    "known-chronic": Text("Known and stable for this patient"),
-    "accepted-risk": Text("Benefit outweighs the risk"),
-    "not-current": Text("Data are out of date or wrong"),
-    "palliative": Text("Goals of care: no further measurement"),
-    "specimen-known": Text("Specimen problem known, patient well"),
-    "measured-elsewhere": Text("Measured elsewhere"),
-    "will-monitor": Text("Will monitor as usual"),
-    "protocol": Text("Given by an established protocol"),
-    "dose-checked": Text("Dose and rate checked"),
-    "doses-separated": Text("Doses are already separated"),
-    "not-needed": Text("Not needed for this decision"),
-    "other": Text("Other"),
+    "already-treated": Message("Already being treated"),
+    "repeat-pending": Message("Repeat already ordered or pending"),
+    "known-chronic": Message("Known and stable for this patient"),
+    "accepted-risk": Message("Benefit outweighs the risk"),
+    "not-current": Message("Data are out of date or wrong"),
+    "palliative": Message("Goals of care: no further measurement"),
+    "specimen-known": Message("Specimen problem known, patient well"),
+    "measured-elsewhere": Message("Measured elsewhere"),
+    "will-monitor": Message("Will monitor as usual"),
+    "protocol": Message("Given by an established protocol"),
+    "dose-checked": Message("Dose and rate checked"),
+    "doses-separated": Message("Doses are already separated"),
+    "not-needed": Message("Not needed for this decision"),
+    "other": Message("Other"),
 }
 _TREATED = ("already-treated", "repeat-pending", "known-chronic", "palliative", "not-current")
 _MONITOR = ("measured-elsewhere", "repeat-pending", "not-needed", "palliative")

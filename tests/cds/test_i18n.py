@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from service.cds.wording import LANGUAGES, Wording, negotiate
+from service.cds.i18n import LANGUAGES, Wording, negotiate
+from service.logic.message import Message, Value
 from service.logic.model import Analyte
-from service.logic.text import Text, Value
 from service.logic.units import FACTORS
 
 ENGLISH, RUSSIAN, PERSIAN = (Wording(language, UTC) for language in LANGUAGES)
@@ -24,7 +24,7 @@ BIDI_CONTROLS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2
 
 
 def said(words: Value, wording: Wording = ENGLISH) -> str:
-    return wording.markdown(Text("{words}", words=words))
+    return wording.markdown(Message("{words}", words=words))
 
 
 # ---- numbers, days, units, lists --------------------------------------------------------------------------------
@@ -68,14 +68,14 @@ def test_a_moment_is_told_in_the_readers_zone(zone: str, moment: str) -> None:
     ],
 )
 def test_a_unit_is_written_as_the_reader_writes_it(code: str, english: str, russian: str) -> None:
-    result = Text("{value} {unit}", value=Decimal("1.9"), unit=code)
+    result = Message("{value} {unit}", value=Decimal("1.9"), unit=code)
     assert ENGLISH.plain(result) == f"1.9 {english}"
     assert RUSSIAN.plain(result) == f"1,9 {russian}"
 
 
 @pytest.mark.parametrize("code", sorted({unit for analyte in QUOTED for unit in FACTORS[analyte]}))
 def test_no_unit_of_a_quoted_result_stays_in_latin_letters(code: str) -> None:
-    result = Text("{value} {unit}", value=Decimal(1), unit=code)
+    result = Message("{value} {unit}", value=Decimal(1), unit=code)
     assert not any("LATIN" in unicodedata.name(sign, "") for sign in RUSSIAN.plain(result))
 
 
@@ -84,20 +84,20 @@ def test_only_a_unit_is_translated_as_a_unit() -> None:
 
 
 def test_a_list_is_joined_as_the_language_joins() -> None:
-    drugs = ("furosemide", Text("serum magnesium"), Decimal("0.5"))
+    drugs = ("furosemide", Message("serum magnesium"), Decimal("0.5"))
     assert said(drugs) == "furosemide, serum magnesium, 0.5"
     assert said(drugs, RUSSIAN) == "furosemide, магний сыворотки, 0,5"
     assert said(drugs, PERSIAN).startswith(f"furosemide{PERSIAN.translate(', ')}")
 
 
 def test_a_sentence_within_a_sentence_is_translated_too() -> None:
-    gate = Text("acute kidney injury")
-    assert RUSSIAN.plain(Text("For doses: {gate}.", gate=gate)).endswith(": острое повреждение почек.")
+    gate = Message("acute kidney injury")
+    assert RUSSIAN.plain(Message("For doses: {gate}.", gate=gate)).endswith(": острое повреждение почек.")
 
 
 @pytest.mark.parametrize("wording", [RUSSIAN, PERSIAN], ids=["ru", "fa"])
 def test_a_message_without_translation_appears_in_english(wording: Wording) -> None:
-    assert wording.plain(Text("No such message: {what}.", what="x")) == "No such message: x."
+    assert wording.plain(Message("No such message: {what}.", what="x")) == "No such message: x."
 
 
 # ---- what comes from the chart ----------------------------------------------------------------------------------
@@ -119,23 +119,23 @@ def test_a_message_without_translation_appears_in_english(wording: Wording) -> N
 )
 def test_chart_text_cannot_become_markup(words: str, shown: str) -> None:
     assert said(words) == shown
-    assert said((Text("{drug}", drug=words),)) == shown
+    assert said((Message("{drug}", drug=words),)) == shown
 
 
 def test_our_own_words_are_not_escaped() -> None:
-    text = Text("{dose} [{source}]", dose=Text("Check glucose."), source="a*b")
+    text = Message("{dose} [{source}]", dose=Message("Check glucose."), source="a*b")
     assert ENGLISH.markdown(text) == r"Check glucose. [a\*b]"
 
 
 def test_plain_text_shows_chart_text_as_it_is() -> None:
-    assert ENGLISH.plain(Text("{drug}.", drug="<b>*x*</b> {mg}")) == "<b>*x*</b> {mg}."
+    assert ENGLISH.plain(Message("{drug}.", drug="<b>*x*</b> {mg}")) == "<b>*x*</b> {mg}."
 
 
 @pytest.mark.parametrize(
     "words", ["a\nb", "a\r\n\r\nb", "a\tb", "a\x00b", "a\x1b[0mb", "a\u2028b", "a\ufeffb", " a  b "]
 )
 def test_chart_text_stays_on_one_line_without_control_characters(words: str) -> None:
-    for shown in (said(words), ENGLISH.plain(Text("{words}", words=words))):
+    for shown in (said(words), ENGLISH.plain(Message("{words}", words=words))):
         assert shown.split(" ")[0] == "a"
         assert shown.endswith("b")
         assert shown.isprintable()

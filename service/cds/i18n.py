@@ -1,4 +1,4 @@
-"""Text -> a sentence in the reader's language, with its numbers and days; what comes from the chart stays inert."""
+"""Message -> a sentence in the reader's language, with its numbers and days; what comes from the chart stays inert."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from babel.dates import get_month_names
 from babel.messages.pofile import read_po
 from babel.numbers import get_decimal_symbol
 
-from service.logic.text import Text, Value
+from service.logic.message import Message, Value
 
 LANGUAGES = ("en", "ru", "fa")
 _Escape = Callable[[str], str]
 # Units as they are shown; those that a language writes in its own letters are translated.
 _UNITS = {
-    "mmol/L": Text("mmol/L"),
-    "mg/dL": Text("mg/dL"),
-    "mg/L": Text("mg/L"),
-    "meq/L": Text("mEq/L"),
-    "umol/L": Text("µmol/L"),
-    "g/L": Text("g/L"),
-    "g/dL": Text("g/dL"),
-    "ms": Text("ms"),
-    "s": Text("s"),
-    "mL/min": Text("mL/min"),
-    "mL/min/{1.73_m2}": Text("mL/min/1.73 m²"),
+    "mmol/L": Message("mmol/L"),
+    "mg/dL": Message("mg/dL"),
+    "mg/L": Message("mg/L"),
+    "meq/L": Message("mEq/L"),
+    "umol/L": Message("µmol/L"),
+    "g/L": Message("g/L"),
+    "g/dL": Message("g/dL"),
+    "ms": Message("ms"),
+    "s": Message("s"),
+    "mL/min": Message("mL/min"),
+    "mL/min/{1.73_m2}": Message("mL/min/1.73 m²"),
 }
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>&|~#!])")
 _LINK = re.compile(r"(:|www)([/.])", re.IGNORECASE)  # some renderers make links of bare addresses
@@ -51,11 +51,11 @@ class Wording:
         """The catalogue is asked for every few words of a card."""
         object.__setattr__(self, "messages", catalogue(self.language))
 
-    def plain(self, text: Text) -> str:
+    def plain(self, text: Message) -> str:
         """The sentence as plain text (a summary, a description)."""
         return self._say(text, _inert)
 
-    def markdown(self, text: Text) -> str:
+    def markdown(self, text: Message) -> str:
         """The sentence for Markdown: what comes from the chart cannot become markup."""
         return self._say(text, _escaped)
 
@@ -63,7 +63,7 @@ class Wording:
         """A fixed English message in this language."""
         return self.messages.get(message, message)
 
-    def _say(self, text: Text, inert: _Escape) -> str:
+    def _say(self, text: Message, inert: _Escape) -> str:
         template = self.translate(text.template)
         if not text.values:
             return template
@@ -71,7 +71,7 @@ class Wording:
         return template.format_map(values).strip()
 
     def _value(self, name: str, value: Value, inert: _Escape) -> str:
-        if isinstance(value, Text):
+        if isinstance(value, Message):
             return self._say(value, inert)
         if isinstance(value, str):
             return self._say(_UNITS[value], inert) if name == "unit" and value in _UNITS else inert(value)

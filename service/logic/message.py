@@ -7,14 +7,14 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Union
 
-Value = Union[str, int, Decimal, date, datetime, "Text", tuple["Value", ...]]
+Value = Union[str, int, Decimal, date, datetime, "Message", tuple["Value", ...]]
 
 
-class Text:
+class Message:
     """An English template (also its message id) with values for its `{names}`.
 
-    A value may be a number, a moment, a word that is not translated (a drug as written in the chart), another Text,
-    or a tuple of these, which is joined as a list. Every literal template is found by `pybabel extract -k Text`.
+    A value may be a number, a moment, a word that is not translated (a drug as written in the chart), another Message,
+    or a tuple of these, which is joined as a list. Every literal template is found by `pybabel extract -k Message`.
     """
 
     __slots__ = ("template", "values")
@@ -24,10 +24,10 @@ class Text:
         self.values: Mapping[str, Value] = values
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Text) and (self.template, self.values) == (other.template, other.values)
+        return isinstance(other, Message) and (self.template, self.values) == (other.template, other.values)
 
     def __hash__(self) -> int:
         return hash((self.template, tuple(self.values)))
 
     def __repr__(self) -> str:
-        return f"Text({self.template!r}, {dict(self.values)!r})"
+        return f"Message({self.template!r}, {dict(self.values)!r})"
