@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+import msgspec
 import structlog
 
 from service.api.auth.tokens import Caller
 from service.api.dependencies import Dependencies
 from service.api.http.instrumentation import stopwatch, traceparent
-from service.api.http.request_body import HookRequest
+from service.api.http.request_body import HookRequest, as_text, optional_text
 from service.fhir.client import Pages
 from service.fhir.failure import ReadFailure
 from service.fhir.gather import Fetch
@@ -21,13 +22,14 @@ LOG = structlog.get_logger(__name__)
 
 def fetch_for(request: HookRequest, patient: str, caller: Caller, deps: Dependencies) -> Fetch | None:
     """How to read from the FHIR server of this call; None when nobody gave access to this patient."""
-    base, access = request.fhirServer, request.fhirAuthorization
-    if not isinstance(base, str) or not base:
+    base, access = optional_text(request.fhirServer, "$.fhirServer"), request.fhirAuthorization
+    if not base:
         return None
-    token = access.access_token if access is not None and isinstance(access.access_token, str) else None
+    token = (as_text(access.access_token) or None) if access else None
     if deps.settings.authenticates and not token:
         return None
-    if access is not None and isinstance(access.patient, str) and access.patient.removeprefix("Patient/") != patient:
+    granted = as_text(access.patient).removeprefix("Patient/") if access else ""
+    if granted and granted != patient:
         LOG.warning("token for another patient: not used", tenant=caller.name)
         return None
     allowed = deps.settings.service.deadline_ms / 1000 - stopwatch().total()  # waiting for a turn counts
@@ -47,7 +49,9 @@ def fetch_for(request: HookRequest, patient: str, caller: Caller, deps: Dependen
 
 def _lifetime(request: HookRequest) -> float:
     """Seconds for which the token is good; without end where the client does not say, or says nonsense."""
-    seconds = request.fhirAuthorization.expires_in if request.fhirAuthorization else None
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
-        return float("inf")
-    return float(seconds)
+    access = request.fhirAuthorization
+    try:
+        seconds = msgspec.json.decode(access.expires_in, type=float | None) if access else None
+    except msgspec.MsgspecError:
+        seconds = None
+    return seconds if seconds and seconds > 0 else float("inf")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from service.api.http.request_body import HookRequest, string
+from service.api.http.request_body import NULL, HookRequest, as_text, string, strings
 from service.cds.catalogue import CONTEXT_TOKENS, Service
 from service.errors import BadRequest, MissingData
 from service.fhir.decode import MAX_ENTRIES, Resource, read_bundle
@@ -19,13 +19,18 @@ EPIC_TRIGGER = "com.epic.cdshooks.request.bpa-trigger-action"
 _EPIC_HOOKS = {"26": Hook.ENCOUNTER_START, "27": Hook.ENCOUNTER_DISCHARGE}
 
 
+class _Extension(msgspec.Struct):
+    action: str | int | None = msgspec.field(name=EPIC_TRIGGER, default=None)
+
+
 def check(request: HookRequest, service: Service, *, use_id_not_hook: bool) -> None:
     """Hook, hookInstance and context are there and are what they should be; else BadRequest."""
-    if not isinstance(request.hook, str) or not request.hook:
+    hook = as_text(request.hook)
+    if not hook:
         raise BadRequest("hook is required and must be a string", "$.hook")
-    if request.hook != service.hook.value and not use_id_not_hook:
+    if hook != service.hook.value and not use_id_not_hook:
         raise BadRequest(f"this service answers the hook {service.hook.value}", "$.hook")
-    if not isinstance(request.hookInstance, str) or not request.hookInstance:
+    if not as_text(request.hookInstance):
         raise BadRequest("hookInstance is required and must be a UUID string", "$.hookInstance")
     if request.context is None:
         raise BadRequest("context is required and must be an object", "$.context")
@@ -57,18 +62,18 @@ def selections(raw: Mapping[str, msgspec.Raw], hook: Hook) -> tuple[str, ...]:
     """The references that order-select selects."""
     if hook is not Hook.ORDER_SELECT:
         return ()
-    value = raw.get("selections", msgspec.Raw(b"null"))
-    try:
-        listed = msgspec.json.decode(value, type=list[str] | None)
-    except msgspec.MsgspecError as error:
-        raise BadRequest("selections must be an array of references", "$.context.selections") from error
+    listed = strings(raw.get("selections", NULL), "$.context.selections")
     if listed is None:
         raise BadRequest("selections is required and must be an array", "$.context.selections")
-    return tuple(listed)
+    return listed
 
 
 def judged_as(request: HookRequest, hook: Hook) -> Hook:
     """The hook by which a call is judged: Epic's admission and discharge come as patient-view."""
-    if hook is not Hook.PATIENT_VIEW or not isinstance(request.extension, dict):
+    if hook is not Hook.PATIENT_VIEW:
         return hook
-    return _EPIC_HOOKS.get(str(request.extension.get(EPIC_TRIGGER)), hook)
+    try:
+        trigger = msgspec.json.decode(request.extension, type=_Extension | None)
+    except msgspec.MsgspecError:
+        return hook
+    return _EPIC_HOOKS.get(str(trigger.action), hook) if trigger else hook

@@ -15,9 +15,10 @@ from service.api.auth.tokens import Caller
 from service.api.dependencies import Dependencies
 from service.api.fhir_access import fetch_for
 from service.api.http.instrumentation import stopwatch
-from service.api.http.request_body import HookRequest, decode, decode_object, read_bytes, require_json
+from service.api.http.request_body import FEEDBACK_BYTES, HookRequest, as_text, decode, decode_object, require_json
 from service.api.http.responses import json_answer
 from service.api.presentation import presentation
+from service.api.proof import proved_body
 from service.cds.catalogue import BY_ID, Service, discovery
 from service.decide import Call, decide_call
 from service.errors import NotFound
@@ -54,9 +55,9 @@ def blueprint(deps: Dependencies) -> flask.Blueprint:
 
 
 def _call(service_id: str, deps: Dependencies) -> flask.Response:
-    data, now = read_bytes(), deps.clock()
+    now = deps.clock()
     service = _service(service_id)
-    caller = deps.authenticate(flask.request.headers.get("Authorization"), f"/cds-services/{service_id}", now)
+    data, caller = proved_body(deps, f"/cds-services/{service_id}", now)
     require_json()
     with deps.gate:
         return _answer(data, service, caller, deps, now)
@@ -97,16 +98,17 @@ def _as_call(request: HookRequest, service: Service, caller: Caller, deps: Depen
         selections=hook_request.selections(raw, service.hook),
         aliases=caller.tenant.aliases,
         fetch=fetch_for(request, context.get("patientId", ""), caller, deps),
-        fhir_server=request.fhirServer if isinstance(request.fhirServer, str) else "",
+        fhir_server=as_text(request.fhirServer),
     )
 
 
 def _feedback(service_id: str, deps: Dependencies) -> flask.Response:
-    data, now = read_bytes(), deps.clock()
+    now = deps.clock()
     service = _service(service_id)
-    caller = deps.authenticate(flask.request.headers.get("Authorization"), f"/cds-services/{service_id}/feedback", now)
+    data, caller = proved_body(deps, f"/cds-services/{service_id}/feedback", now, FEEDBACK_BYTES)
     require_json()
-    items, rejected = parse_items(decode_object(data))
+    with deps.gate:
+        items, rejected = parse_items(decode_object(data))
     report = deps.store.record_feedback(service.id, items, now)
     audit.reported(items, rejected, report, caller)
     answer = {"accepted": report.accepted, "duplicates": report.duplicates, "unknownCards": report.unknown_cards}

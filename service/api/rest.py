@@ -15,15 +15,18 @@ from service.api.calculations import CALCULATIONS
 from service.api.dependencies import Dependencies
 from service.api.http.instrumentation import stopwatch
 from service.api.http.request_body import (
+    CALCULATION_BYTES,
     EvaluateContext,
     EvaluateRequest,
     decode,
     decode_object,
     read_bytes,
     require_json,
+    strings,
 )
 from service.api.http.responses import json_answer
 from service.api.presentation import presentation
+from service.api.proof import proved_body
 from service.cds.i18n import LANGUAGES
 from service.decide import decide
 from service.errors import BadRequest, NotFound
@@ -107,8 +110,7 @@ def _authenticated(path: str, deps: Dependencies) -> Caller:
 
 
 def _evaluate(deps: Dependencies) -> flask.Response:
-    data = read_bytes()
-    caller = _authenticated("/v1/evaluate", deps)
+    data, caller = proved_body(deps, "/v1/evaluate", deps.clock())
     require_json()
     with deps.gate:
         return _evaluated(data, caller, deps)
@@ -154,7 +156,7 @@ def _chart(request: EvaluateRequest, deps: Dependencies) -> EvaluationInput:
         hook=_hook(request.hook),
         resources=tuple(sheaf.resources),
         drafts=tuple(_drafts(context)),
-        selections=tuple(context.selections or ()),
+        selections=strings(context.selections, "$.context.selections") or (),
         issues=tuple(DataIssue(place, Message("Not a FHIR resource: not read.")) for place in sheaf.invalid_entries),
     )
 
@@ -199,7 +201,7 @@ def _hook(name: str) -> Hook:
 
 
 def _calculate(name: str, deps: Dependencies) -> flask.Response:
-    data = read_bytes()
+    data = read_bytes(CALCULATION_BYTES)
     calculation = CALCULATIONS.get(name)
     if calculation is None:
         raise NotFound(f"calculations are {', '.join(CALCULATIONS)}", "$.name")

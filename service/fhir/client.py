@@ -28,6 +28,7 @@ from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionErro
 from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 from urllib3.util import Timeout
 
+from service.fhir.decode import MAX_VALUES, count_values
 from service.fhir.failure import FailureKind, ReadFailure, of_status
 from service.fhir.paging import is_enough
 from service.fhir.read_pool import ReadPool
@@ -210,18 +211,19 @@ class FhirReader:
 
 
 class _Budget:
-    """The bytes that the queries of one call may still hold, shared by their threads."""
+    """The bytes, and the JSON values, that the queries of one call may still hold, shared by their threads."""
 
     def __init__(self, most: int) -> None:
-        self._left = most
+        self._left, self._values_left = most, MAX_VALUES
         self._lock = threading.Lock()
 
-    def take(self, number: int) -> None:
+    def take(self, number: int, values: int) -> None:
         """For bytes that are kept; stops the read that wants more than there is, not the others."""
         with self._lock:
-            if number > self._left:
+            if number > self._left or values > self._values_left:
                 raise ReadAborted(FailureKind.TOO_LARGE)
             self._left -= number
+            self._values_left -= values
 
     def give_back(self, number: int) -> None:
         """Of an answer that is not kept after all."""
@@ -290,7 +292,7 @@ def _body(response: requests.Response, budget: _Budget) -> bytes:
     body = io.BytesIO()  # whose value is its buffer, not a copy
     try:
         for chunk in response.iter_content(CHUNK_BYTES):
-            budget.take(len(chunk))
+            budget.take(len(chunk), count_values(chunk))
             body.write(chunk)
     except BaseException:
         budget.give_back(body.tell())

@@ -28,6 +28,7 @@ from service.fhir.resources import (
 )
 
 __all__ = [
+    "MAX_VALUES",
     "NO_CONCEPT",
     "BundleContents",
     "Coding",
@@ -37,10 +38,12 @@ __all__ = [
     "concept",
     "concepts",
     "contained",
+    "count_values",
     "decode_lenient",
     "decode_member",
     "is_present",
     "read_bundle",
+    "too_many_values",
 ]  # fmt: skip
 
 R = TypeVar("R")
@@ -49,7 +52,22 @@ Ts = TypeVarTuple("Ts")
 _KINDS: Final = {kind.__name__: kind for kind in get_args(AnyResource)}
 _UNREADABLE: Final = (msgspec.DecodeError, ValueError, ArithmeticError, RecursionError)
 _MAX_CACHED_BYTES: Final = 1000  # bytes of a concept
+MAX_VALUES: Final = 500_000  # of one message: a chart of 5 MB has 300,000
 MAX_ENTRIES: Final = 20_000  # of a Bundle that somebody sends: four years of daily results of every analyte are fewer
+
+
+def too_many_values(data: bytes, most: int = MAX_VALUES) -> bool:
+    """More members, items, objects and arrays than `most`? Counted by their signs, before they become objects.
+
+    >>> too_many_values(b'{"a": [1, 2]}'), too_many_values(b"[" + b"0," * MAX_VALUES + b"0]")
+    (False, True)
+    """
+    return len(data) > most and count_values(data) > most
+
+
+def count_values(data: bytes) -> int:
+    """Signs that begin a value; those within strings are counted too."""
+    return data.count(b",") + data.count(b"{") + data.count(b"[")
 
 
 class _Head(msgspec.Struct):

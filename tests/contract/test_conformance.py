@@ -630,7 +630,7 @@ GOOD_ITEMS = {
     "f-08-fractions": item(outcomeTimestamp="2026-11-20T08:58:00.123456Z"),
     "f-08-offset": item(outcomeTimestamp="2026-11-20T08:58:00+00:00"),
     "f-11-epic": item(overrideReasons={"reason": {"code": "17", "system": "urn:oid:1.2"}}),
-    "f-14-long-comment": item(overrideReason={"userComment": "x" * 1_000_000}),
+    "f-14-long-comment": item(overrideReason={"userComment": "x" * 900_000}),
     "f-15-unknown-card": item(card="no-such-card"),
 }
 

@@ -20,6 +20,8 @@ LARGE_BODY_BYTES = 256 * 1024
 """Bytes; a usual chart has 70,000."""
 MAX_LARGE_BODIES = 4
 """A body of 5 MB needs 30 MB until it is answered."""
+MAX_ARRIVED_BYTES = 64_000_000
+"""Of large bodies that are arriving, or wait for a slot: twelve of 5 MB."""
 ACQUIRE_TIMEOUT = 3.0
 """Seconds; an EHR waits no longer for a card."""
 
@@ -57,23 +59,53 @@ class FairSemaphore:
             self.__enter__()
 
 
-_EXTENSION = "long-bodies"
+class _LargeBodies:
+    """Slots for the large bodies that are worked on, and a count of the bytes of those that are still arriving."""
+
+    def __init__(self) -> None:
+        self.slots = Semaphore(MAX_LARGE_BODIES)
+        self._left, self._lock = MAX_ARRIVED_BYTES, Lock()
+
+    def take(self, number: int) -> bool:
+        """Count bytes that have arrived; False if there are too many of all bodies together."""
+        with self._lock:
+            if number > self._left:
+                return False
+            self._left -= number
+            return True
+
+    def give_back(self, number: int) -> None:
+        with self._lock:
+            self._left += number
+
+
+_EXTENSION = "large-bodies"
 
 
 def limit_large_bodies(app: flask.Flask) -> None:
-    """Give the app its places for long bodies, each free again once its request is answered."""
-    slots = app.extensions[_EXTENSION] = Semaphore(MAX_LARGE_BODIES)
+    """Give the app its slots for large bodies, each free again once its request is answered."""
+    bodies = app.extensions[_EXTENSION] = _LargeBodies()
 
     @app.teardown_request
-    def leave(_error: BaseException | None) -> None:
-        if flask.g.pop("long_body", False):
-            slots.release()
+    def release(_error: BaseException | None) -> None:
+        bodies.give_back(flask.g.pop("arrived", 0))
+        if flask.g.pop("large_body", False):
+            bodies.slots.release()
+
+
+def count_arrived(number: int, whole: int) -> None:
+    """So many bytes more have arrived, `whole` of this body: Overloaded (503) if large ones together hold too many."""
+    if whole <= LARGE_BODY_BYTES:
+        return
+    if not flask.current_app.extensions[_EXTENSION].take(number):
+        raise Overloaded("too many large requests arrive at one time; try again", retry_after=1)
+    flask.g.arrived = flask.g.get("arrived", 0) + number
 
 
 def acquire_large_body_slot(length: int) -> None:
-    """Before so much of a body is read: a long one waits until there is a place; Overloaded (503) if that is long."""
-    if length <= LARGE_BODY_BYTES or flask.g.get("long_body"):
+    """A large body that is here waits until it may be worked on; Overloaded (503) after ACQUIRE_TIMEOUT."""
+    if length <= LARGE_BODY_BYTES or flask.g.get("large_body"):
         return
-    if not flask.current_app.extensions[_EXTENSION].acquire(timeout=ACQUIRE_TIMEOUT):
-        raise Overloaded("too many long requests at one time; try again", retry_after=1)
-    flask.g.long_body = True
+    if not flask.current_app.extensions[_EXTENSION].slots.acquire(timeout=ACQUIRE_TIMEOUT):
+        raise Overloaded("too many large requests at one time; try again", retry_after=1)
+    flask.g.large_body = True

@@ -4,46 +4,67 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, TypeVar
+from itertools import count
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import flask
 import msgspec
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import RequestTimeout, UnsupportedMediaType
 
-from service.api.http import concurrency
+from service.api.http.concurrency import LARGE_BODY_BYTES, acquire_large_body_slot, count_arrived
 from service.errors import BadRequest, TooLarge
+from service.fhir.decode import MAX_VALUES, too_many_values
 
 JSON_TYPES = {"", "application/json", "application/fhir+json", "application/json+fhir", "text/json"}
 T = TypeVar("T")
+NULL = msgspec.Raw(b"null")
+CALCULATION_BYTES = 16_000
+FEEDBACK_BYTES = 1_000_000
+"""A thousand cards with their comments."""
+MAX_KEYS = 200
+"""Of one object of an envelope; EHRs send some 40."""
+BYTES_PER_VALUE = 10
+"""A chart has a comma, brace or bracket for each 15 to 19 bytes of its JSON."""
+MAX_LIST_BYTES = 64 * 1024
+"""Of a list of references."""
+
+
+class Key(str):
+    """A key of an object whose members are not known beforehand: a decoder counts these before it makes more."""
+
+    __slots__ = ()
+
+
+if TYPE_CHECKING:
+    Members = dict[str, msgspec.Raw]  # a mapping is invariant in its keys
+else:
+    Members = dict[Key, msgspec.Raw]
 
 
 class FhirAuthorization(msgspec.Struct):
-    """The access token of one call; it lives no longer."""
+    """The access token of one call; it lives no longer. Members stay raw JSON, of whatever type they are."""
 
-    access_token: Any = None
-    token_type: Any = None
-    expires_in: Any = None
-    scope: Any = None
-    subject: Any = None
-    patient: Any = None
+    access_token: msgspec.Raw = NULL
+    expires_in: msgspec.Raw = NULL
+    patient: msgspec.Raw = NULL
 
     def __repr__(self) -> str:
         return "FhirAuthorization(…)"
 
 
 class HookRequest(msgspec.Struct):
-    """A CDS Hooks request. Prefetch values and draft orders stay raw JSON until their readers need them."""
+    """A CDS Hooks request. What may be long, or of a wrong type, stays raw JSON until its reader needs it."""
 
-    hook: Any = None
-    hookInstance: Any = None
-    context: dict[str, msgspec.Raw] | None = None
-    prefetch: dict[str, msgspec.Raw] | None = None
-    fhirServer: Any = None
+    hook: msgspec.Raw = NULL
+    hookInstance: msgspec.Raw = NULL
+    context: Members | None = None
+    prefetch: Members | None = None
+    fhirServer: msgspec.Raw = NULL
     fhirAuthorization: FhirAuthorization | None = None
-    extension: Any = None
+    extension: msgspec.Raw = NULL
 
 
 class EvaluateContext(msgspec.Struct):
@@ -52,8 +73,8 @@ class EvaluateContext(msgspec.Struct):
     patientId: str | None = None
     encounterId: str | None = None
     userId: str | None = None
-    draftOrders: msgspec.Raw = msgspec.Raw(b"null")
-    selections: list[str] | None = None
+    draftOrders: msgspec.Raw = NULL
+    selections: msgspec.Raw = NULL
 
 
 class EvaluateOptions(msgspec.Struct):
@@ -82,67 +103,99 @@ _INNER = ("context", "prefetch", "fhirAuthorization", "options")  # the objects 
 DISCARDED = 4  # times the limit of a body: more than that is cut off
 
 
-def read_bytes() -> bytes:
-    """The whole body. Raises TooLarge beyond the limit, RequestTimeout (408) if it is too slow, else BadRequest."""
+def read_bytes(limit: int | None = None, prove: Callable[[], object] = bool) -> bytes:
+    """The whole body, of `limit` bytes at most (none: as the site says).
+
+    Before more than LARGE_BODY_BYTES are read `prove` is called once, which raises where the caller may send no more.
+    Raises TooLarge beyond the limit, RequestTimeout (408) if it is too slow, Overloaded, else BadRequest.
+    """
     try:
-        return _whole()
+        return _whole(limit or int(flask.current_app.config["MAX_CONTENT_LENGTH"]), prove)
     except TimeoutError as error:
         raise RequestTimeout from error
     except (OSError, ParseException) as error:
         raise BadRequest("the body broke off, or is not in the chunks that were announced") from error
 
 
-def _whole() -> bytes:
+def _whole(limit: int, prove: Callable[[], object]) -> bytes:
     """The body, whether or not its length was stated."""
-    limit = int(flask.current_app.config["MAX_CONTENT_LENGTH"])
     stated = flask.request.content_length
     if (stated or 0) <= limit:
-        data = _in_chunks(limit) if stated is None else _exactly(stated)
+        data = _arriving(limit, stated, prove)
         if len(data) <= limit:
             return data
     _discard(DISCARDED * limit if stated is None else min(stated, DISCARDED * limit))
     raise TooLarge(f"the body is larger than {limit} bytes")
 
 
-def _exactly(length: int) -> bytes:
-    """A body of known length in one piece; Flask would read it in small ones and copy each several times."""
-    concurrency.acquire_large_body_slot(length)
-    data: bytes = flask.request.environ["wsgi.input"].read(length)
-    if len(data) < length:
-        raise BadRequest("the body ended before the length that was stated")
-    return data
-
-
-def _in_chunks(limit: int) -> bytes:
-    """A body of unknown length, read until it is over or past the limit."""
-    data, stream = bytearray(), flask.request.environ["wsgi.input"]
-    if not flask.request.environ.get("wsgi.input_terminated"):
+def _arriving(limit: int, stated: int | None, prove: Callable[[], object]) -> bytes:
+    """The body as it arrives; what has arrived of a large one is counted, and its slot taken when all of it is here."""
+    if stated is None and not flask.request.environ.get("wsgi.input_terminated"):
         return b""  # neither length nor chunks: no body
-    while len(data) <= limit and (part := stream.read(65_536)):
-        data += part
-        concurrency.acquire_large_body_slot(len(data))
-    return bytes(data)
+    parts, got, proved = list[bytes](), 0, False
+    while got <= limit and (part := _part(limit + 1 - got if stated is None else stated - got)):
+        parts.append(part)
+        got += len(part)
+        if not proved and (stated or got) > LARGE_BODY_BYTES:
+            prove()
+            proved = True
+        count_arrived(len(part), got)
+    if got < (stated or 0):
+        raise BadRequest("the body ended before the length that was stated")
+    acquire_large_body_slot(got)
+    return b"".join(parts)
+
+
+def _part(left: int) -> bytes:
+    found: bytes = flask.request.environ["wsgi.input"].read(min(left, 65_536)) if left else b""
+    return found
 
 
 def _discard(left: int) -> None:
     """Read what a client is still sending, up to a point: most read no answer before all of theirs is sent."""
-    stream = flask.request.environ["wsgi.input"]
-    while left > 0 and (part := stream.read(min(left, 65_536))):
+    while left > 0 and (part := _part(left)):
         left -= len(part)
 
 
 def decode(kind: type[T], data: bytes) -> T:
-    """A body as the given struct; BadRequest with the JSON path otherwise, also for a key that occurs twice."""
+    """A body as the given struct; BadRequest with the JSON path otherwise, also for a key that occurs twice.
+
+    TooLarge for more values than any chart has, and more keys than any envelope: before they become objects.
+    """
     if not data.strip():
         raise BadRequest("the body is empty; a JSON object is expected")
-    found = _decoded(data, msgspec.json.Decoder(kind))
+    _check_values(data)
+    found = _decoded(data, _decoder(kind))
     _check_keys(data, found)
     return found
 
 
 def decode_object(data: bytes) -> dict[str, Any]:
     """A small body as a plain object with exact decimals."""
+    _check_values(data)
     return _decoded(data, msgspec.json.Decoder(dict[str, Any], float_hook=Decimal))
+
+
+def _check_values(data: bytes) -> None:
+    most = max(MAX_VALUES, int(flask.current_app.config["MAX_CONTENT_LENGTH"]) // BYTES_PER_VALUE)
+    if too_many_values(data, most):
+        raise TooLarge(f"the body holds more than {most} values")
+
+
+def _decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
+    """Stops at the first key too many: a million of them would not fit into a pod."""
+    seen = count()
+
+    def key(_kind: type, sent: Any) -> Any:
+        if next(seen) > 2 * MAX_KEYS:
+            raise ValueError("the object has too many members")
+        return Key(sent)
+
+    return msgspec.json.Decoder(kind, dec_hook=key)
+
+
+def _members(data: bytes) -> dict[str, msgspec.Raw]:
+    return _decoded(data, _decoder(Members))
 
 
 def _decoded(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
@@ -167,7 +220,7 @@ def _check_keys(data: bytes, found: object) -> None:
     """BadRequest if a key occurs twice in the body or in an object of its envelope: two readers might differ."""
     if isinstance(found, HookRequest) and found.prefetch:
         data = _without_prefetch(data, found.prefetch)
-    members = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+    members = _members(data)
     _check_members(data, members, "$")
     for name in _INNER:
         inner = bytes(members.get(name, b""))
@@ -175,7 +228,7 @@ def _check_keys(data: bytes, found: object) -> None:
             known = getattr(found, name, None)  # decoded before, where its members stay raw
             _check_members(
                 inner,
-                known if isinstance(known, dict) else msgspec.json.decode(inner, type=dict[str, msgspec.Raw]),
+                known if isinstance(known, dict) else _members(inner),
                 f"$.{name}",
             )
 
@@ -230,17 +283,39 @@ def content_type_is_json() -> bool:
 
 def string(context: Mapping[str, msgspec.Raw], name: str) -> str | None:
     """A string member of a raw context; None if absent or null; BadRequest for another type."""
-    raw = context.get(name)
-    if raw is None:
-        return None
+    return optional_text(context.get(name, NULL), f"$.context.{name}")
+
+
+def optional_text(raw: msgspec.Raw, where: str) -> str | None:
+    """The string that a raw member is; None if absent or null; BadRequest for another type."""
     try:
         return msgspec.json.decode(raw, type=str | None)
     except msgspec.MsgspecError as error:
-        raise BadRequest("a string is expected", f"$.context.{name}") from error
+        raise BadRequest("a string is expected", where) from error
+
+
+def as_text(raw: msgspec.Raw) -> str:
+    """The string that a raw member is; "" for whatever else."""
+    try:
+        return msgspec.json.decode(raw, type=str)
+    except msgspec.MsgspecError:
+        return ""
+
+
+def strings(raw: msgspec.Raw, where: str) -> tuple[str, ...] | None:
+    """The strings of a short list; None if absent or null; BadRequest for anything else."""
+    if len(bytes(raw)) > MAX_LIST_BYTES:
+        raise TooLarge(f"more than {MAX_LIST_BYTES} bytes of references", where)
+    try:
+        found = msgspec.json.decode(raw, type=list[str] | None)
+    except msgspec.MsgspecError as error:
+        raise BadRequest("an array of references is expected", where) from error
+    return None if found is None else tuple(found)
 
 
 def require_json() -> None:
     """415 for a stated type that is not JSON, and for a compressed body: neither is read."""
-    packed = flask.request.headers.get("Content-Encoding", "identity").strip().lower() != "identity"
-    if packed or not content_type_is_json():
-        raise UnsupportedMediaType
+    if flask.request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedMediaType("The body is compressed (Content-Encoding), which is not read")
+    if not content_type_is_json():
+        raise UnsupportedMediaType("The Content-Type is not JSON: send application/json")

@@ -95,4 +95,4 @@ def test_a_body_takes_a_place_only_if_it_is_long_and_gives_it_back(more: int, ta
         with app.test_request_context():
             acquire_large_body_slot(LARGE_BODY_BYTES + more)
             acquire_large_body_slot(LARGE_BODY_BYTES + more)  # of a body in chunks, told again: still one place
-            assert ("long_body" in flask.g) is takes
+            assert ("large_body" in flask.g) is takes
