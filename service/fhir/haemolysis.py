@@ -7,6 +7,7 @@ import re
 from service.fhir import primitives
 from service.fhir.decode import cached_by_bytes, concept, concepts, decode_member
 from service.fhir.resources import Measured, Quantity, ReferenceRange
+from service.terminology.number_words import ascii_digits
 
 _WORD = r"(?:ha?emoly[sz]|hämoly[st]|гемолиз|همولیز)"
 _HAEMOLYSED = re.compile(_WORD, re.IGNORECASE)
@@ -63,7 +64,7 @@ def _flagged(raw: bytes) -> bool | None:
 
 
 def _told(word: str) -> bool | None:
-    word = primitives.ascii_digits(word)
+    word = ascii_digits(word)
     if _NONE.fullmatch(word) or _NOT_HAEMOLYSED.search(word):
         return False
     return True if _SOME.fullmatch(word) or _HAEMOLYSED.search(word) else None

@@ -4,40 +4,32 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from datetime import UTC, timedelta
 from decimal import Decimal
+from typing import NamedTuple
 
 from msgspec import Raw
 
 from service.fhir import primitives, resources
 from service.fhir.context import ReadContext, name
 from service.fhir.decode import Coding, Concept, cached_by_bytes, concept, decode_member
-from service.fhir.dosage import (
-    SULFATE_MG,
-    Regimen,
-    coded_route,
-    concentration,
-    concurrent,
-    read_dosage,
-    route_in,
-    stated_route,
-    strength,
-)
+from service.fhir.dosage import SULFATE_MG, Regimen, phases, read_dosage, strength
+from service.fhir.dosage_words import ambiguous_number, concentration, strength_in_name
+from service.fhir.exposure import Course, minutes_it_lasted, not_over, read_course
 from service.fhir.resources import (
     CodeableReference,
     Dosage,
     MedicationAdministration,
-    MedicationDispense,
     MedicationRequest,
-    MedicationStatement,
     Prescribed,
     Reference,
     Resource,
 )
+from service.fhir.route import coded_route, route_in, stated_route
 from service.fhir.schedule import dosage_words, kind_of_order
 from service.logic.message import Message
 from service.logic.model import DataIssue, Exposure, Ingredient, Medication, PartialDateTime, Schedule
 from service.terminology.drugs import Drug, DrugVocabulary, local_code
+from service.terminology.number_words import ascii_digits
 
 _FLUID_PARTNERS = frozenset({"calcium_parenteral", "potassium_salt", "phosphate_salt"})
 _MAGNESIUM = frozenset({"mg_preparation", "mg_containing_antacid"})
@@ -68,57 +60,116 @@ class _Recognised:
     magnesium: bool
 
 
+_NONE_TAKEN = frozenset({"no-known-medications", "787481004"})  # IPS, SNOMED CT
+_NONE = Message("States that no medication is taken.")
+_CODE_UNKNOWN = "Medication not recognised: code {code} is not known, and it has no name."
 _NAMELESS = Message("A medication without code or name: it is not known what is taken.")
 _NAMED_BUT_UNKNOWN = Message("Medication not recognised: not among the drugs that the rules know, or not identifiable.")
 
 
-def read_medication(resource: Prescribed, context: ReadContext) -> Medication | DataIssue:
+class MedicationRead(NamedTuple):
+    """What came of one medication resource: the medication, or nothing; what is doubtful; whether it is a gap.
+
+    A gap is a medication that is or may be taken and could not be recognised: "takes no such drug" may not be said.
+    """
+
+    medication: Medication | None
+    issues: tuple[DataIssue, ...] = ()
+    gap: bool = False
+
+
+def read_medication(resource: Prescribed, context: ReadContext) -> MedicationRead:
     """One medication, or why it could not be used."""
-    status = primitives.text(resource.status)
-    if status == "entered-in-error":
-        return DataIssue(name(resource), Message("Entered in error: not used."))
-    known = _identify(resource, context)
+    reference = name(resource)
+    if primitives.text(resource.status) == "entered-in-error":
+        return MedicationRead(None, (DataIssue(reference, Message("Entered in error: not used.")),))
+    known, dosages = _identify(resource, context), _dosages(resource)
+    course = read_course(resource, dosages, context)
     if not known.drugs:
-        return DataIssue(name(resource), _NAMED_BUT_UNKNOWN if known.label else _NAMELESS)
-    dosages = _dosages(resource)
-    start, end = _times(resource, status, dosages, context)
+        problem, none = _unrecognised(known)
+        gap = not none and course.exposure is Exposure.ACTIVE
+        return MedicationRead(None, (DataIssue(reference, problem),), gap)
+    found = _medication(resource, known, course, dosages, context)
+    issues = [DataIssue(reference, course.doubt)] if course.doubt else []
+    if known.magnesium:
+        found = _with_amounts(found, resource, known, dosages, context)
+        issues += _ambiguous(found, known)
+    return MedicationRead(found, tuple(issues))
+
+
+def _unrecognised(known: _Recognised) -> tuple[Message, bool]:
+    """Why no drug is known, and whether the resource says that there is none."""
+    if any(coding.code in _NONE_TAKEN for coding in known.product.codings):
+        return _NONE, True
+    if known.label:
+        return _NAMED_BUT_UNKNOWN, False
+    codes = [coding.code for coding in known.product.codings if coding.code]
+    return (
+        (Message("Medication not recognised: code {code} is not known, and it has no name.", code=codes[0][:40]), False)
+        if (codes)
+        else (_NAMELESS, False)
+    )
+
+
+def _medication(
+    resource: Prescribed, known: _Recognised, course: Course, dosages: list[Dosage], context: ReadContext
+) -> Medication:
     route = (stated_route(dosages[0]) if dosages else "") or known.route or _route_of_kind(resource, known)
     schedule, once = _kind_of_order(resource, known, dosages, route)
-    found = Medication(
+    return Medication(
         reference=name(resource),
         name=known.label,
         ingredients=known.ingredients,
         recognised_by=known.by,
-        exposure=_exposure(resource, status, context, end),
+        exposure=course.exposure,
         route=route,
-        start=start,
-        end=end,
+        start=course.start,
+        end=course.end,
         schedule=schedule,
         once=once,
-        ordered_at=primitives.when(resource.authoredOn, context.zone)
-        if isinstance(resource, MedicationRequest)
-        else None,
+        ordered_at=_ordered_at(resource, context),
         request=_request_of(resource),
         text="; ".join(filter(None, map(dosage_words, dosages))),
     )
-    return _with_amounts(found, resource, known, dosages, context) if known.magnesium else found
 
 
 def _with_amounts(
     found: Medication, resource: Prescribed, known: _Recognised, dosages: list[Dosage], context: ReadContext
 ) -> Medication:
-    """Of a magnesium product the amounts matter too: how much in one dose, how often, how fast."""
-    regimens = [read_dosage(dosage) for dosage in concurrent(dosages)] or [Regimen()]
-    first = regimens[0]
-    ingredients, per_day = _amounts(known, regimens, context.vocabulary)
+    """Of a magnesium product the amounts matter too: how much in one dose, how often, how fast.
+
+    Of phases that follow each other the greatest amount counts: it is what a limit has to hold.
+    """
+    taken = phases(not_over(dosages, context)) or [[]]
+    read = [[read_dosage(dosage) for dosage in phase] or [Regimen()] for phase in taken]
+    amounts = [(*_amounts(known, regimens, context.vocabulary), regimens[0]) for regimens in read]
+    ingredients, per_day, first = max(amounts, key=lambda each: _daily(each[0], each[1]))
     return replace(
         found,
         ingredients=ingredients,
         doses_per_day=per_day,
         most_per_day=first.most_per_day,
-        duration_min=first.minutes or _lasted(resource),
+        duration_min=first.minutes or minutes_it_lasted(resource),
         rate_mg_min=first.rate_mg_min or _flow(known, first, context.vocabulary),
     )
+
+
+def _daily(ingredients: tuple[Ingredient, ...], per_day: Decimal | None) -> Decimal:
+    return sum((item.mg_per_dose or Decimal(0) for item in ingredients), Decimal(0)) * (per_day or 1)
+
+
+def _ambiguous(found: Medication, known: _Recognised) -> list[DataIssue]:
+    """A number that can be read in two ways, where a dose or a rate is missing for it."""
+    lacks_dose = all(item.mg_per_dose is None for item in found.ingredients)
+    lacks_rate = found.route == "iv" and found.rate_mg_min is None and found.duration_min is None
+    if not (lacks_dose or lacks_rate):
+        return []
+    texts = (found.text, *known.product.names)
+    number = next((number for text in texts if (number := ambiguous_number(ascii_digits(text)))), "")
+    return [DataIssue(found.reference, Message(_TWO_WAYS, number=number))] if number else []
+
+
+_TWO_WAYS = "The number {number} can be read in two ways (decimals or thousands): not used."
 
 
 def _kind_of_order(
@@ -130,8 +181,8 @@ def _kind_of_order(
     untimed = _untimed(known, route)
     notes = [primitives.text(note.text) for note in getattr(resource, "note", None) or ()]
     kinds = [
-        kind_of_order(dosage, primitives.ascii_digits("; ".join((dosage_words(dosage), *notes))), untimed)
-        for dosage in concurrent(dosages or [Dosage()])
+        kind_of_order(dosage, ascii_digits("; ".join((dosage_words(dosage), *notes))), untimed)
+        for dosage in phases(dosages or [Dosage()])[0]
     ]
     schedules = {schedule for schedule, _ in kinds}
     order = (Schedule.SCALE, Schedule.SCHEDULED, Schedule.AS_NEEDED, Schedule.UNSTATED)
@@ -343,11 +394,6 @@ def _part_strength(drug: Drug, product: _Product, vocabulary: DrugVocabulary) ->
     )
 
 
-_STRENGTH_IN_NAME = re.compile(
-    r"(\d{2,5}(?:[.,]\d+)?)\s*(mg|g|мг|г)\b(?!\s*/\s*(?:m2|m²|kg|кг|day|сут))", re.IGNORECASE
-)
-
-
 def _whole_amount(drug: Drug, known: _Recognised, regimen: Regimen) -> Decimal | None:
     """A dose given as mass is the magnesium compound's; one in tablets or mL takes the strength from the name."""
     if regimen.milligrams is not None or regimen.amount is None:
@@ -360,18 +406,15 @@ def _whole_amount(drug: Drug, known: _Recognised, regimen: Regimen) -> Decimal |
 
 
 def _tablet_mg(product: _Product, amount: Decimal) -> Decimal | None:
-    found = _STRENGTH_IN_NAME.search(product.names[0]) if product.names and not product.parts else None
-    number = primitives.number(found[1]) if found else None
-    if found is None or number is None:
-        return None
-    return number * (1 if found[2].lower() in {"mg", "мг"} else 1000) * amount
+    each = strength_in_name(ascii_digits(product.names[0])) if product.names and not product.parts else None
+    return None if each is None else each * amount
 
 
 def _dissolved(known: _Recognised, regimen: Regimen) -> Decimal | None:
     """Milligrams in a millilitre by the name, or else by the text of the dosage; of a single ingredient only."""
     if len(known.drugs) > 1:
         return None
-    named = concentration(known.product.names)
+    named = concentration(map(ascii_digits, known.product.names))
     return concentration([regimen.text]) if named is None else named
 
 
@@ -382,111 +425,3 @@ def _flow(known: _Recognised, regimen: Regimen, vocabulary: DrugVocabulary) -> D
     stated = _part_strength(known.drugs[0], known.product, vocabulary) if len(known.drugs) == 1 else None
     mg = stated[0] if stated and stated[1] == "mL" else _dissolved(known, regimen)
     return None if mg is None else mg * regimen.rate_ml_min
-
-
-def _lasted(resource: Prescribed) -> Decimal | None:
-    """How many minutes an administration took."""
-    if not isinstance(resource, MedicationAdministration):
-        return None
-    start, end = primitives.period(_occurred(resource), UTC)
-    if start is None or end is None or start.date_only or end.date_only:
-        return None
-    minutes = Decimal((end.end - start.start).total_seconds()) / 60
-    return minutes if minutes > 0 else None
-
-
-# ---- exposure, time -------------------------------------------------------------------------------------------------
-
-_STATUS = {
-    "active": Exposure.ACTIVE, "in-progress": Exposure.ACTIVE, "recorded": Exposure.ACTIVE,
-    "completed": Exposure.ENDED, "stopped": Exposure.ENDED, "ended": Exposure.ENDED,
-    "on-hold": Exposure.NOT_TAKEN, "cancelled": Exposure.NOT_TAKEN, "not-taken": Exposure.NOT_TAKEN,
-    "not-done": Exposure.NOT_TAKEN, "intended": Exposure.NOT_TAKEN, "declined": Exposure.NOT_TAKEN,
-    "preparation": Exposure.NOT_TAKEN, "draft": Exposure.NOT_TAKEN,
-}  # fmt: skip
-
-
-def _exposure(resource: Prescribed, status: str, context: ReadContext, end: PartialDateTime | None) -> Exposure:
-    """Taken, ended, not taken or unknown, as the source states it."""
-    if isinstance(resource, MedicationDispense):
-        return _dispensed(status, context, end)
-    exposure = _STATUS.get(status, Exposure.UNKNOWN)
-    if isinstance(resource, MedicationStatement):
-        return Exposure.NOT_TAKEN if _denied(resource) else exposure
-    if isinstance(resource, MedicationRequest):
-        return _requested(resource, exposure)
-    return exposure
-
-
-def _denied(resource: MedicationStatement) -> bool:
-    """STU3 says in `taken`, R5 in `adherence`, that a medication is not taken, whatever the status."""
-    said = concept(resource.adherence.code).codings if resource.adherence else ()
-    return resource.taken == "n" or any(coding.code.startswith("not-taking") for coding in said)
-
-
-def _requested(resource: MedicationRequest, exposure: Exposure) -> Exposure:
-    """A proposal is not taken; a plan is not yet an order, unless it is how somebody reports what the patient takes."""
-    intent = primitives.text(resource.intent)
-    if resource.doNotPerform or intent in {"proposal", "option"}:
-        return Exposure.NOT_TAKEN
-    reported = resource.reportedBoolean or resource.reportedReference or resource.reported
-    planned = intent == "plan" and not reported and exposure is Exposure.ACTIVE
-    return Exposure.UNKNOWN if planned else exposure
-
-
-def _dispensed(status: str, context: ReadContext, end: PartialDateTime | None) -> Exposure:
-    """A dispense counts as taken while its supply lasts."""
-    if status not in {"completed", "in-progress"}:
-        return Exposure.NOT_TAKEN
-    if end is None:
-        return Exposure.UNKNOWN
-    return Exposure.ACTIVE if end.end >= context.as_of else Exposure.ENDED
-
-
-def _times(
-    resource: Prescribed, status: str, dosages: list[Dosage], context: ReadContext
-) -> tuple[PartialDateTime | None, PartialDateTime | None]:
-    """Since when and until when; an event without a period has ended when it happened."""
-    zone = context.zone
-    if isinstance(resource, MedicationRequest):
-        timing = dosages[0].timing if dosages else None
-        start, end = primitives.period(timing.repeat.boundsPeriod, zone) if timing and timing.repeat else (None, None)
-        return start or primitives.when(resource.authoredOn, zone), end
-    if isinstance(resource, MedicationStatement):
-        start, end = primitives.period(resource.effectivePeriod, zone)
-        return (start, end) if start or end else (primitives.when(resource.effectiveDateTime, zone), None)
-    if isinstance(resource, MedicationAdministration):
-        return _administered(resource, status, context)
-    return _supply(resource, context) if isinstance(resource, MedicationDispense) else (None, None)
-
-
-def _occurred(resource: MedicationAdministration) -> resources.Period | None:
-    return resource.effectivePeriod or resource.occurencePeriod or resource.occurrencePeriod
-
-
-def _administered(
-    resource: MedicationAdministration, status: str, context: ReadContext
-) -> tuple[PartialDateTime | None, PartialDateTime | None]:
-    start, end = primitives.period(_occurred(resource), context.zone)
-    if start or end:
-        return start, end
-    given = resource.effectiveDateTime or resource.occurenceDateTime or resource.occurrenceDateTime
-    moment = primitives.when(given, context.zone)
-    return moment, moment if status == "completed" else None
-
-
-def _supply(
-    resource: MedicationDispense, context: ReadContext
-) -> tuple[PartialDateTime | None, PartialDateTime | None]:
-    handed = primitives.when(resource.whenHandedOver, context.zone)
-    days = primitives.number(resource.daysSupply.value) if resource.daysSupply else None
-    if handed is None or days is None or not 0 < days < 1000:
-        return handed, handed
-    span = timedelta(days=int(days))
-    return handed, PartialDateTime(handed.start + span, handed.end + span)
-
-
-def draft(resource: Prescribed, context: ReadContext) -> Medication | DataIssue:
-    """A draft order: whatever its status, it is not yet taken."""
-    found = read_medication(resource, context)
-    return replace(found, exposure=Exposure.UNKNOWN) if isinstance(found, Medication) else found

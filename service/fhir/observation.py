@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -16,19 +16,20 @@ from service.fhir.decode import NO_CONCEPT, Concept, cached_by_bytes, concept, c
 from service.fhir.haemolysis import concept_says_haemolysed, index_says_haemolysed, is_index, says_haemolysed
 from service.fhir.quantity import spelled_unit, unit_of
 from service.fhir.reference_range import read_reference_range
-from service.fhir.resources import Measured, Observation, Quantity, Specimen
+from service.fhir.resources import Measured, Observation, Period, Quantity, Specimen
 from service.logic import model
 from service.logic.knowledge import Knowledge
 from service.logic.message import Message
 from service.logic.model import Analyte, DataIssue, LabResult, PartialDateTime, Problem
 from service.logic.units import convert, fits
 from service.terminology.analytes import LabCodes, Meaning, names_other_specimen, names_serum, system_of
+from service.terminology.number_words import NUMBER, ascii_digits, read_number
 from service.terminology.specimens import is_blood
 
 _USABLE = {"final", "amended", "corrected", "appended"}
 _MOLAR_UNITS = {"mmol/L", "umol/L", "meq/L", "mmol/(24.h)", "meq/(24.h)", "pmol/L"}
-_COMPARATORS = {"<", "<=", ">", ">="}
-_VALUE_TEXT = re.compile(r"(<=?|>=?|≤|≥)?\s*(\d{1,9}(?:[.,]\d{1,9})?)\s*([^\d\s<>=].{0,40})?")
+_COMPARATORS = {"": "", "=": "", "<": "<", "<=": "<=", "≤": "<=", ">": ">", ">=": ">=", "≥": ">="}
+_VALUE_TEXT = re.compile(rf"([<>]=?|[≤≥=])?\s*({NUMBER})\s*([^\d\s<>=].{{0,40}})?")
 _FLAGS = {
     "L": "L", "LL": "L", "LU": "L", "<": "L", "H": "H", "HH": "H", "HU": "H", ">": "H", "N": "N",
     "281300000": "L", "281302008": "H", "166717003": "N", "17621005": "N", "281301001": "N",
@@ -80,6 +81,7 @@ class _Sample(NamedTuple):
     haemolysed: bool
     interpretation: Raw  # of the whole: that of a value without one of its own
     notes: list[Message]
+    untimed: Message | None  # why there is no time, in words
 
 
 # ---- which analyte --------------------------------------------------------------------------------------------------
@@ -141,9 +143,9 @@ def read_observation(resource: Observation, context: ReadContext) -> Iterator[La
         elif meaning.unlisted and not stated:
             yield DataIssue(sample.reference, _UNLISTED)
         else:
-            result, why = _read(value, meaning.analyte, sample, context)
+            result, doubts = _read(value, meaning.analyte, sample, context)
             yield result
-            yield from [DataIssue(sample.reference, note) for note in _notes(result, why, meaning, sample)]
+            yield from [DataIssue(sample.reference, note) for note in _notes(result, doubts, meaning, sample)]
 
 
 def _specimen(resource: Observation, context: ReadContext) -> Specimen | None:
@@ -160,14 +162,16 @@ def _is_blood(resource: Observation, specimen: Specimen | None) -> tuple[bool, b
     return blood, blood and bool(words or kind.codings)
 
 
-def _read(part: Measured, analyte: Analyte, sample: _Sample, context: ReadContext) -> tuple[LabResult, Message | None]:
-    """One value of an Observation, and why it has none in words; `part` is the Observation or one of its components."""
+def _read(part: Measured, analyte: Analyte, sample: _Sample, context: ReadContext) -> tuple[LabResult, list[Message]]:
+    """One value of an Observation, and what is wrong with it; `part` is the Observation or a component."""
     value = _value(part, analyte)
     reported = model.Quantity(value.number, value.unit) if value.number is not None and value.unit else None
     canonical = convert(reported.value, reported.unit, analyte) if reported else None
     unit = reported.unit if reported else None
-    limits = (
-        read_reference_range(part.referenceRange, unit, analyte, sample.taken, context) if part.referenceRange else None
+    limits, no_limits = (
+        read_reference_range(part.referenceRange, unit, analyte, sample.taken, context)
+        if part.referenceRange
+        else (None, None)
     )
     said = part.interpretation or sample.interpretation
     result = LabResult(
@@ -187,7 +191,15 @@ def _read(part: Measured, analyte: Analyte, sample: _Sample, context: ReadContex
         problem=_problem(value, sample, context) or _implausible(value, canonical, limits, analyte, context),
         raw=value.raw,
     )
-    return result, value.why
+    if result.problem is not None:
+        return result, [_why(result.problem, value, sample)]
+    return result, [no_limits] if no_limits else []
+
+
+def _why(problem: Problem, value: _Value, sample: _Sample) -> Message:
+    if problem is Problem.NO_VALUE and value.why:
+        return value.why
+    return sample.untimed if problem is Problem.NO_TIME and sample.untimed else _PROBLEM_TEXT[problem]
 
 
 def _problem(value: _Value, sample: _Sample, context: ReadContext) -> Problem | None:
@@ -196,7 +208,7 @@ def _problem(value: _Value, sample: _Sample, context: ReadContext) -> Problem | 
         return Problem.PRELIMINARY if sample.status == "preliminary" else Problem.STATUS
     if value.number is None:
         return Problem.NO_VALUE
-    if sample.taken is None:
+    if sample.taken is None or sample.untimed:
         return Problem.NO_TIME
     return Problem.FUTURE if sample.taken.start > context.as_of else value.problem
 
@@ -241,10 +253,10 @@ _PROBLEM_TEXT = {
 }
 
 
-def _notes(result: LabResult, why: Message | None, meaning: Meaning, sample: _Sample) -> Iterator[Message]:
+def _notes(result: LabResult, doubts: list[Message], meaning: Meaning, sample: _Sample) -> Iterator[Message]:
     yield from sample.notes
+    yield from doubts
     if result.problem is not None:
-        yield (why if result.problem is Problem.NO_VALUE else None) or _PROBLEM_TEXT[result.problem]
         return
     if result.status == "unknown":
         yield Message("Status not stated by the source; used like a final result.")
@@ -264,14 +276,14 @@ def _value(part: Measured, analyte: Analyte) -> _Value:
     if (number := primitives.number(part.valueInteger)) is not None:
         return _Value(number, raw=str(number), problem=Problem.NO_UNIT)
     if part.valueString:
-        return _from_text(primitives.ascii_digits(primitives.text(part.valueString)), analyte)
+        return _from_text(ascii_digits(primitives.text(part.valueString)), analyte)
     kinds = {"CodeableConcept": part.valueCodeableConcept, "Range": part.valueRange, "Ratio": part.valueRatio}
     kind = next((kind for kind, raw in kinds.items() if is_present(raw)), None)
     return _no_value(Message("The value is a {kind}, which is not read.", kind=kind) if kind else None)
 
 
-def _no_value(why: Message | None = None) -> _Value:
-    return _Value(None, problem=Problem.NO_VALUE, why=why)
+def _no_value(why: Message | None = None, raw: str = "") -> _Value:
+    return _Value(None, raw=raw, problem=Problem.NO_VALUE, why=why)
 
 
 @cached_by_bytes
@@ -283,12 +295,13 @@ def _reason(raw: bytes) -> str:
 
 
 def _from_quantity(quantity: Quantity, analyte: Analyte) -> _Value:
-    number, comparator = primitives.number(quantity.value), primitives.text(quantity.comparator)
+    number, sign = primitives.number(quantity.value), primitives.text(quantity.comparator)
+    comparator = _COMPARATORS.get(sign)
+    if comparator is None:
+        return _no_value(Message(_SIGN, sign=sign[:10]), raw=f"{sign[:10]}{number}" if number is not None else "")
     unit, problem = unit_of(quantity)
     if unit is not None and not fits(unit, analyte):
         unit, problem = None, Problem.UNKNOWN_UNIT
-    if comparator and comparator not in _COMPARATORS:
-        problem = Problem.UNKNOWN_UNIT
     return _Value(number, unit, comparator, f"{comparator}{number}" if number is not None else "", problem)
 
 
@@ -298,50 +311,70 @@ def _from_text(value: str, analyte: Analyte) -> _Value:
     if found is None:
         return _no_value()
     sign, digits, spelling = found.groups()
-    comparator = {"≤": "<=", "≥": ">="}.get(sign, sign or "")
+    comparator = _COMPARATORS[sign or ""]
+    number = primitives.bounded(read_number(digits, value))
+    if number is None:
+        return _no_value(Message(_TWO_WAYS, number=digits[:40]), raw=f"{comparator}{digits[:40]}")
     unit = spelled_unit(spelling) if spelling else None
     problem = None if unit and fits(unit, analyte) else (Problem.UNKNOWN_UNIT if spelling else Problem.NO_UNIT)
-    number = primitives.number(digits)
-    return _Value(number, None if problem else unit, comparator, f"{comparator}{digits}", problem)
+    return _Value(number, None if problem else unit, comparator, f"{comparator}{number}", problem)
+
+
+_SIGN = "The comparator {sign} is not understood: not interpreted."
+_TWO_WAYS = "The number {number} can be read in two ways (decimals or thousands): not interpreted."
 
 
 # ---- the sample: time, haemolysis -----------------------------------------------------------------------------------
 
 
 def _sample(resource: Observation, parts: list[Measured], specimen: Specimen | None, context: ReadContext) -> _Sample:
-    taken, begun, notes = _time(resource, context)
+    time = _time(resource, context)
     issued = primitives.when(resource.issued, context.zone)
     haemolysed, doubt = _haemolysed(resource, parts, specimen)
     return _Sample(
         reference=name(resource),
         status=primitives.text(resource.status) or "unknown",
-        taken=taken,
-        begun=begun,
+        taken=time.taken,
+        begun=time.begun,
         issued=issued.end if issued else None,
         specimen=_collection(resource),
         haemolysed=haemolysed,
         interpretation=resource.interpretation,
-        notes=notes + doubt,
+        notes=[*time.notes, *doubt],
+        untimed=time.untimed,
     )
 
 
-def _time(resource: Observation, context: ReadContext) -> tuple[PartialDateTime | None, datetime | None, list[Message]]:
-    """When the sample was taken, when a timed collection began, and notes."""
-    begun, notes, source = None, [], resource.effectiveDateTime
-    taken = primitives.when(source, context.zone)
-    if taken is None and resource.effectivePeriod is not None:
-        start, end = primitives.period(resource.effectivePeriod, context.zone)
-        taken, begun = end or start, start.start if start else None
-        source = resource.effectivePeriod.end if end else resource.effectivePeriod.start
+class _Time(NamedTuple):
+    """When a sample was taken, when a timed collection began; what is to be said of it, and why it has no time."""
+
+    taken: PartialDateTime | None
+    begun: datetime | None = None
+    notes: tuple[Message, ...] = ()
+    untimed: Message | None = None
+
+
+def _time(resource: Observation, context: ReadContext) -> _Time:
+    """From the first member that states a readable time; a time of issue only stands in for what is not stated."""
+    period = resource.effectivePeriod or Period()
+    begun = primitives.when(period.start, context.zone)
+    sent = [resource.effectiveDateTime, period.end, period.start, resource.effectiveInstant]
+    source = next((time for time in sent if time and primitives.when(time, context.zone)), None)
+    notes = () if source else (_UNREADABLE_ISSUED,) if any(sent) else (_ISSUED,)
+    taken = primitives.when(source or resource.issued, context.zone)
     if taken is None:
-        source = resource.effectiveInstant
-        taken = primitives.when(source, context.zone)
-    if taken is None and (taken := primitives.when(resource.issued, context.zone)):
-        source = resource.issued
-        notes.append(Message("No time of collection; the time of issue was used."))
-    if taken is not None and source and not primitives.has_zone(source):
-        notes.append(Message("Time without a zone; read in the site's zone."))
-    return taken, begun, notes
+        return _Time(None, untimed=_UNREADABLE_TIME if any(sent) or resource.issued else None)
+    if not primitives.has_zone(source or resource.issued or ""):
+        notes = (*notes, _NO_ZONE)
+    part_of_a_date = taken.end - taken.start > timedelta(days=2)
+    return _Time(taken, begun.start if begun else None, notes, _MONTH if part_of_a_date else None)
+
+
+_UNREADABLE_TIME = Message("A time was sent that is not readable: never current.")
+_MONTH = Message("Only its month or year is stated: never current.")
+_UNREADABLE_ISSUED = Message("Its time of collection is not readable; the time of issue was used.")
+_ISSUED = Message("No time of collection; the time of issue was used.")
+_NO_ZONE = Message("Time without a zone; read in the site's zone.")
 
 
 def _collection(resource: Observation) -> str:

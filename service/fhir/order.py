@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from service.fhir import primitives
 from service.fhir.context import ReadContext, name
 from service.fhir.decode import concept, concepts
-from service.fhir.medication import draft
-from service.fhir.resources import MedicationRequest, Resource, ServiceRequest, UnknownResource
+from service.fhir.exposure import NOT_KNOWN
+from service.fhir.medication import read_medication
+from service.fhir.resources import MedicationRequest, Resource, ServiceRequest
 from service.logic.message import Message
-from service.logic.model import Analyte, DataIssue, Order
+from service.logic.model import Analyte, DataIssue, Exposure, Order
 from service.terminology.analytes import names_other_specimen
 from service.terminology.lab_orders import OrderKind, kinds_of_order
 
@@ -22,14 +24,9 @@ _NOT_WANTED = {"cancelled", "entered-in-error", "revoked", "stopped", "completed
 def read_order(resource: Resource, selected: bool, context: ReadContext) -> list[Order | DataIssue]:
     """A draft order in our words; what we do not understand is named and skipped."""
     if isinstance(resource, MedicationRequest):
-        if primitives.text(resource.status) in _NOT_WANTED:
-            return []
-        read = draft(resource, context)
-        return [read if isinstance(read, DataIssue) else Order(read.reference, selected, medication=read)]
+        return _medication_order(resource, selected, context)
     if isinstance(resource, ServiceRequest):
         return _read_tests(resource, selected, context)
-    if isinstance(resource, UnknownResource) and resource.kind == "MedicationOrder":
-        return [DataIssue(name(resource), Message("DSTU2 resource: this service reads FHIR R4."))]
     return []
 
 
@@ -49,6 +46,20 @@ def _kinds(resource: ServiceRequest, context: ReadContext) -> frozenset[OrderKin
     code = concept(resource.code)
     coded = [*code.codings, *(coding for category in concepts(resource.category) for coding in category.codings)]
     return kinds_of_order([(system, value) for system, value, _ in coded], code.texts, context.codes)
+
+
+def _medication_order(resource: MedicationRequest, selected: bool, context: ReadContext) -> list[Order | DataIssue]:
+    """Whatever the status of a draft, it is not yet taken; "do not give" is no order."""
+    if primitives.text(resource.status) in _NOT_WANTED:
+        return []
+    if resource.doNotPerform:
+        return [DataIssue(name(resource), Message("Says what is not to be given: not read as an order."))]
+    read = read_medication(resource, context)
+    issues = [issue for issue in read.issues if issue.problem != NOT_KNOWN]
+    if read.medication is None:
+        return [*issues]
+    taken = replace(read.medication, exposure=Exposure.UNKNOWN)
+    return [Order(taken.reference, selected, medication=taken), *issues]
 
 
 def pending_tests(resource: ServiceRequest, context: ReadContext) -> Iterator[Analyte]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from service.fhir import primitives
 from service.fhir.resources import Quantity
 from service.logic.model import Problem
 from service.logic.units import code as known_unit
+from service.terminology.number_words import ascii_digits
 
 _MAX_UNIT = 60  # characters; no unit has more, and what is longer is not kept
 
@@ -31,6 +31,4 @@ def _unit(code: str, unit: str) -> tuple[str | None, Problem | None]:
 
 def spelled_unit(spelling: str) -> str | None:
     """The UCUM code of a unit in words; in Persian "per" is a word of its own."""
-    return known_unit(spelling) or known_unit(
-        primitives.ascii_digits(spelling).replace(" بر ", "/").replace(" در ", "/")
-    )
+    return known_unit(spelling) or known_unit(ascii_digits(spelling).replace(" بر ", "/").replace(" در ", "/"))

@@ -185,6 +185,8 @@ class Repeat(Element):
     """When a dose is given."""
 
     boundsPeriod: Period | None = None
+    boundsDuration: Quantity | None = None
+    boundsRange: Range | None = None
     count: Decimal | None = None
     countMax: Decimal | None = None
     frequency: Decimal | None = None
@@ -260,17 +262,29 @@ class MedicationRequest(Prescribed, tag_field="resourceType", tag=True):
     reportedReference: Reference | None = None
     reported: bool | None = None  # R5
     authoredOn: str | None = None
+    dateEnded: str | None = None  # DSTU2
     note: list[Annotation] | None = None
     dosageInstruction: list[Dosage] | None = None
+
+
+class MedicationOrder(MedicationRequest, tag_field="resourceType", tag=True):
+    """DSTU2: what a MedicationRequest is since."""
+
+    authoredOn: str | None = msgspec.field(default=None, name="dateWritten")
 
 
 class MedicationStatement(Prescribed, tag_field="resourceType", tag=True):
     """What is taken, as somebody tells."""
 
     taken: str | None = None  # STU3
+    wasNotTaken: bool | None = None  # DSTU2
     adherence: Adherence | None = None
     effectiveDateTime: str | None = None
     effectivePeriod: Period | None = None
+
+
+class MedicationUsage(MedicationStatement, tag_field="resourceType", tag=True):
+    """What some versions on the way to R5 call a MedicationStatement."""
 
 
 class MedicationAdministration(Prescribed, tag_field="resourceType", tag=True):
@@ -278,6 +292,8 @@ class MedicationAdministration(Prescribed, tag_field="resourceType", tag=True):
 
     request: Reference | None = None
     prescription: Reference | None = None  # STU3
+    notGiven: bool | None = None  # STU3
+    wasNotGiven: bool | None = None  # DSTU2
 
     effectiveDateTime: str | None = None
     effectivePeriod: Period | None = None
@@ -292,6 +308,7 @@ class MedicationDispense(Prescribed, tag_field="resourceType", tag=True):
 
     whenHandedOver: str | None = None
     daysSupply: Quantity | None = None
+    notDone: bool | None = None  # STU3
     dosageInstruction: list[Dosage] | None = None
 
 
@@ -360,6 +377,10 @@ class ServiceRequest(Resource, tag_field="resourceType", tag=True):
     category: Raw = ABSENT
 
 
+class ProcedureRequest(ServiceRequest, tag_field="resourceType", tag=True):
+    """STU3: what a ServiceRequest is since."""
+
+
 class Issue(Element):
     """One point of an OperationOutcome."""
 
@@ -398,7 +419,9 @@ AnyResource: TypeAlias = (
     Observation
     | Specimen
     | MedicationRequest
+    | MedicationOrder
     | MedicationStatement
+    | MedicationUsage
     | MedicationAdministration
     | MedicationDispense
     | Medication
@@ -406,6 +429,7 @@ AnyResource: TypeAlias = (
     | Patient
     | Encounter
     | ServiceRequest
+    | ProcedureRequest
     | OperationOutcome
     | Bundle
 )

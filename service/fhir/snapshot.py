@@ -24,7 +24,6 @@ from service.logic.model import (
     Analyte,
     Condition,
     DataIssue,
-    Exposure,
     Hook,
     LabResult,
     Medication,
@@ -58,6 +57,7 @@ class SnapshotBuilder:
     orders: list[Order] = field(default_factory=list)
     issues: list[DataIssue] = field(default_factory=list)
     pending: set[Analyte] = field(default_factory=set)
+    unrecognised_medications: int = 0
 
 
 def read_snapshot(chart: EvaluationInput, site: Site, explain: bool = False) -> PatientSnapshot:
@@ -83,6 +83,7 @@ def read_snapshot(chart: EvaluationInput, site: Site, explain: bool = False) -> 
         orders=tuple(builder.orders),
         pending=frozenset(builder.pending),
         issues=tuple(builder.issues),
+        unrecognised_medications=builder.unrecognised_medications,
         unavailable=unavailable,
         incomplete=incomplete,
         profile=site.profile,
@@ -232,17 +233,14 @@ def _observation(resource: Observation, context: ReadContext, builder: SnapshotB
 
 _PANEL = Message("A panel without a value of its own: its members are read.")
 _NO_ANALYTE = Message("No analyte that the rules use; if it is one, map its code in the site file.")
-_NOT_KNOWN_TAKEN = Message("It is not known whether this is taken: not counted as taken.")
 
 
 def _medication(resource: Prescribed, context: ReadContext, builder: SnapshotBuilder) -> None:
-    word = read_medication(resource, context)
-    if isinstance(word, DataIssue):
-        builder.issues.append(word)
-        return
-    builder.medications.append(word)
-    if word.exposure is Exposure.UNKNOWN:
-        builder.issues.append(DataIssue(word.reference, _NOT_KNOWN_TAKEN))
+    read = read_medication(resource, context)
+    builder.issues += read.issues
+    builder.unrecognised_medications += read.gap
+    if read.medication is not None:
+        builder.medications.append(read.medication)
 
 
 def _condition(resource: resources.Condition, context: ReadContext, builder: SnapshotBuilder, explain: bool) -> None:

@@ -62,10 +62,10 @@ _MOST = re.compile(
 _NO_TIME = re.compile(r"as ?dir\w*|as directed|ut dict\.?|on call|unknown|other|prn|see \w+|", re.IGNORECASE)
 
 
-def doses_per_day(timing: Timing | None, words: str) -> Decimal | None:
-    """How many doses a day at most: of "1 to 2 times daily" the upper end, which a limit has to hold."""
+def doses_per_day(timing: Timing | None, in_words: Decimal | None) -> Decimal | None:
+    """How many doses a day at most: by structure, by the timing's code, else as its text says (`in_words`)."""
     repeat = timing.repeat if timing else None
-    return _per_day(repeat) or _words_per_day(timing, words) or _once_each_time(repeat)
+    return _per_day(repeat) or _frequency_in(_code_words(timing)) or in_words or _once_each_time(repeat)
 
 
 def is_once(timing: Timing | None, words: str) -> bool:
@@ -90,6 +90,11 @@ def is_timed(timing: Timing | None, words: str) -> bool:
     )  # fmt: skip
     coded = any(not _NO_TIME.fullmatch(word.strip()) for word in _code_words(timing))
     return any(stated) or coded or _frequency_in([words]) is not None or is_once(timing, words)
+
+
+def doses_in_words(words: str) -> Decimal | None:
+    """How many doses a day a text states."""
+    return _frequency_in([words])
 
 
 def most_in_words(words: str) -> Decimal | None:
@@ -117,10 +122,6 @@ def _each_period(repeat: Repeat, frequency: Decimal) -> Decimal | None:
     per = _PER_DAY.get(primitives.text(repeat.periodUnit))
     period = primitives.number(repeat.period) if repeat.period is not None else Decimal(1)
     return frequency * per / period if per and period else None
-
-
-def _words_per_day(timing: Timing | None, words: str) -> Decimal | None:
-    return _frequency_in([*_code_words(timing), words])
 
 
 def _code_words(timing: Timing | None) -> list[str]:

@@ -148,7 +148,9 @@ def test_drafts_are_orders_and_not_yet_taken() -> None:
         request(),
         medication(status="active"),
         medication(id="m2", status="cancelled"),
-        {"resourceType": "MedicationOrder", "id": "old"},
+        medication("MedicationOrder", id="old", dateWritten="2025-06-15"),
+        medication(id="m3", doNotPerform=True),
+        request(id="r3", doNotPerform=True),
     )
     chart = EvaluationInput(
         "p", NOW, Hook.ORDER_SELECT, drafts=tuple(taken(*drafts)), selections=("MedicationRequest/m1",)
@@ -157,9 +159,10 @@ def test_drafts_are_orders_and_not_yet_taken() -> None:
     assert [(order.reference, order.selected) for order in found.orders] == [
         ("ServiceRequest/r1", False),
         ("MedicationRequest/m1", True),
+        ("MedicationOrder/old", False),
     ]
-    assert [order.medication.exposure for order in found.orders if order.medication] == [Exposure.UNKNOWN]
-    assert issues(found) == ["MedicationOrder/old: DSTU2 resource: this service reads FHIR R4."]
+    assert [order.medication.exposure for order in found.orders if order.medication] == [Exposure.UNKNOWN] * 2
+    assert issues(found) == ["MedicationRequest/m3: Says what is not to be given: not read as an order."]
 
 
 def test_a_draft_may_refer_to_a_product_among_the_drafts() -> None:
