@@ -37,8 +37,8 @@ def _set(words: str) -> frozenset[str]:
 _NORMAL = _set(
     "normal normals reference referenzbereich referenz range ranges interval limits limit value values lab laboratory "
     "the of for and to from von general all everyone any population healthy unspecified normalbereich normalwert "
-    "referentie от норма нормальный нормальные референс референсный референсные интервал значения пределы диапазон общий все "
-    "از طبیعی نرمال مرجع محدوده بازه مقادیر همه"
+    "referentie от норма нормальный нормальные референс референсный референсные интервал значения пределы диапазон "
+    "общий все از طبیعی نرمال مرجع محدوده بازه مقادیر همه"
 )
 _UNIT_WORDS = _set(
     "mg ug µg g kg mol mmol umol µmol nmol pmol meq u iu l dl ml m h min мг мкг г моль ммоль мкмоль мэкв л дл мл"
