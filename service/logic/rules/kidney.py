@@ -101,7 +101,9 @@ def _refuted(case: Case) -> Message | None:
 
 
 def gate_unknown(case: Case) -> Message:
-    """Why the kidney gate is not known."""
+    """Why the kidney gate is not known; in an emergency nobody waits for it (decision 40)."""
+    if case.emergency_tags:
+        return Message("Kidney function not known: send creatinine, do not wait for it.")
     if case.creatinine is None:
         return Message("No current creatinine: kidney function must be known before magnesium is given.")
     if case.patient.birth_date is None:
