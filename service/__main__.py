@@ -8,6 +8,7 @@ from service import __version__
 from service.cli.admin import check_site, db, load_rxnorm
 from service.cli.backtest import backtest
 from service.cli.evaluate import evaluate
+from service.cli.kept import feedback, repeat_guard
 from service.cli.knowledge import explain, rules
 from service.cli.screen import screen
 from service.cli.setup import Commands, environment
@@ -38,7 +39,7 @@ def serve() -> None:
     Server(settings).run()
 
 
-for _command in (evaluate, screen, backtest, rules, explain, check_site, load_rxnorm, db):
+for _command in (evaluate, screen, backtest, rules, explain, check_site, load_rxnorm, db, repeat_guard, feedback):
     main.add_command(_command)
 
 

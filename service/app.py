@@ -38,6 +38,7 @@ from service.settings import Mode, Settings
 from service.settings.site import RuleMode
 from service.site import now, site_of
 from service.store.database import upgrade
+from service.store.secret import Secret
 from service.store.store import Store
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = now) -> flask
     app.register_blueprint(hooks.blueprint(deps))
     app.register_blueprint(rest.blueprint(deps))
     app.register_blueprint(operations.blueprint(deps))
-    app.register_blueprint(pages.blueprint(_facts(settings), clock))
+    app.register_blueprint(pages.blueprint(_facts(settings), clock, partial(_repeat_guard_off, deps)))
     return app
 
 
@@ -94,7 +95,11 @@ def application(settings: Settings) -> flask.Flask:
 
 def _dependencies(settings: Settings, clock: Callable[[], datetime]) -> Dependencies:
     store = Store(
-        settings.database_url, clock=clock, on_fault=_store_fault, migrate=not _upgraded(settings.database_url)
+        settings.database_url,
+        clock=clock,
+        on_fault=_store_fault,
+        migrate=not _upgraded(settings.database_url),
+        secret=Secret(settings.secret.encode()) if settings.secret else None,
     )
     return Dependencies(
         settings=settings,
@@ -157,6 +162,10 @@ def _upgraded(url: str) -> bool:
 
 def _store_fault(kind: str) -> None:
     metrics.STORE_FAULTS.labels(kind).inc()
+
+
+def _repeat_guard_off(deps: Dependencies) -> str:
+    return deps.store.repeats.off
 
 
 def _facts(settings: Settings) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import structlog
@@ -35,14 +36,21 @@ def card_rows(decision: Decision, service: str, caller: Caller, now: datetime) -
     ]
 
 
-def decided(decision: Decision, service: str, caller: Caller, *, withheld: bool = False) -> None:
-    """Count a decision and write its line; `withheld`: the reader is no clinician and was given no cards."""
+def decided(
+    decision: Decision, service: str, caller: Caller, *, withheld: bool = False, repeated: Sequence[str] = ()
+) -> None:
+    """Count a decision and write its line.
+
+    `withheld`: the reader is no clinician and was given no cards; `repeated`: rules of cards that the reader has seen.
+    """
     failed = decision.failed_rules
     for rule in failed:
         metrics.RULE_FAILURES.labels(rule).inc()
     for card in decision.cards:
         for rule in card.stated:
             metrics.CARDS.labels(rule, card.body["indicator"]).inc()
+    for rule in repeated:
+        metrics.REPEATED.labels(rule).inc()
     metrics.count_states(decision.states)
     LOG.info(
         "decision",
@@ -56,6 +64,7 @@ def decided(decision: Decision, service: str, caller: Caller, *, withheld: bool 
         failed=failed,
         states={key: state for key, state in decision.states.items() if key in PREFETCH_KEYS},
         withheld=withheld,
+        repeated=list(repeated),
         knowledge=VERSION,
         ms=stopwatch().ms(),
     )

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 import flask
 import msgspec
 import structlog
 
-from service.api import audit, hook_request
+from service.api import audit, feedback, hook_request
 from service.api.auth.tokens import Caller
 from service.api.dependencies import Dependencies
 from service.api.fhir_access import fetch_for
 from service.api.http.instrumentation import stopwatch
-from service.api.http.request_body import FEEDBACK_BYTES, HookRequest, as_text, decode, decode_object, require_json
+from service.api.http.request_body import FEEDBACK_BYTES, HookRequest, as_text, decode, require_json
 from service.api.http.responses import json_answer
 from service.api.presentation import presentation
 from service.api.proof import proved_body
+from service.api.repeats import without_repeats
 from service.cds.catalogue import BY_ID, Service, discovery
-from service.decide import Call, decide_call
+from service.decide import Call, Decision, decide_call
 from service.errors import NotFound
-from service.store.feedback import parse_items
+from service.store.card_ids import CardIds
 
 _NOT_CLINICIANS = ("Patient/", "RelatedPerson/")
 
@@ -46,8 +47,8 @@ def blueprint(deps: Dependencies) -> flask.Blueprint:
         """One hook call: cards, or an OperationOutcome."""
         return _call(service_id, deps)
 
-    @hooks.post("/cds-services/<service_id>/feedback", strict_slashes=False)
-    def feedback(service_id: str) -> flask.Response:
+    @hooks.post("/cds-services/<service_id>/feedback", endpoint="feedback", strict_slashes=False)
+    def report(service_id: str) -> flask.Response:
         """What became of cards."""
         return _feedback(service_id, deps)
 
@@ -72,9 +73,20 @@ def _answer(data: bytes, service: Service, caller: Caller, deps: Dependencies, n
     withheld = said.context.get("userId", "").startswith(_NOT_CLINICIANS)
     if withheld:
         decision = replace(decision, cards=[])
+    _sign(decision, deps.store.card_ids, caller.name, service.id, now)
+    patient, user = said.context.get("patientId", ""), said.context.get("userId", "")
+    decision, repeated = without_repeats(decision, deps.store.repeats, caller.name, patient, user, now)
     deps.store.remember_cards(audit.card_rows(decision, service.id, caller, now))
-    audit.decided(decision, service.id, caller, withheld=withheld)
+    audit.decided(decision, service.id, caller, withheld=withheld, repeated=repeated)
     return json_answer({"cards": [card.body for card in decision.cards]}, how.wording.language)
+
+
+def _sign(decision: Decision, ids: CardIds, tenant: str, service: str, now: datetime) -> None:
+    """Give cards and suggestions ids by which their feedback is known again at every replica."""
+    for card in decision.cards:
+        card.body["uuid"] = ids.new(tenant, service, now.astimezone(UTC).date())
+        for number, suggestion in enumerate(card.body.get("suggestions", ())):
+            suggestion["uuid"] = ids.suggestion(card.body["uuid"], number)
 
 
 def _service(service_id: str) -> Service:
@@ -107,11 +119,4 @@ def _feedback(service_id: str, deps: Dependencies) -> flask.Response:
     service = _service(service_id)
     data, caller = proved_body(deps, f"/cds-services/{service_id}/feedback", now, FEEDBACK_BYTES)
     require_json()
-    with deps.gate:
-        items, rejected = parse_items(decode_object(data))
-    report = deps.store.record_feedback(service.id, items, now)
-    audit.reported(items, rejected, report, caller)
-    answer = {"accepted": report.accepted, "duplicates": report.duplicates, "unknownCards": report.unknown_cards}
-    if rejected:
-        answer["rejected"] = [{"where": f"$.feedback[{r.index}]", "reason": r.reason} for r in rejected]  # type: ignore[assignment]
-    return json_answer(answer)
+    return feedback.receive(data, service, caller, deps, now)

@@ -19,6 +19,7 @@ from service.api.self_test import broken_rules
 from service.errors import StoreUnavailable
 from service.logic.knowledge import VERSION
 from service.observability import metrics as service_metrics
+from service.store.repeat import NO_ANSWER
 
 READY_SECONDS = 1.0
 CONTRACT = Path(__file__).parents[2] / "openapi.yaml"
@@ -40,7 +41,8 @@ def blueprint(deps: Dependencies) -> flask.Blueprint:
         """What is needed to answer cards; the database is named, but cards do not wait for it."""
         if broken:
             return outcome(503, [issue("exception", f"The knowledge cannot be evaluated: {', '.join(broken)}.")])
-        checks = {"knowledge": "ok", "store": _store(deps)}
+        store = _store(deps)
+        checks = {"knowledge": "ok", "store": store, "repeatGuard": _repeat_guard(deps, store)}
         return json_answer({"status": "ready", "knowledge": VERSION, "checks": checks})
 
     @operations.get("/metrics")
@@ -69,6 +71,11 @@ def _store(deps: Dependencies) -> str:
     except StoreUnavailable:
         return "failing"
     return "ok"
+
+
+def _repeat_guard(deps: Dependencies, store: str) -> str:
+    off = deps.store.repeats.off or (NO_ANSWER if store != "ok" else "")
+    return f"repeat guard off: {off}" if off else "ok"
 
 
 @cache

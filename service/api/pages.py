@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,16 @@ class Sample(msgspec.Struct, frozen=True):
     request: dict[str, Any]
 
 
-def blueprint(facts: Mapping[str, object], clock: Callable[[], datetime]) -> flask.Blueprint:
+def blueprint(
+    facts: Mapping[str, object], clock: Callable[[], datetime], repeat_guard_off: Callable[[], str] = str
+) -> flask.Blueprint:
     """Serve `/` and `/static/…`, and `/samples` unless `facts["mode"]` is `production`.
 
     `facts`: `mode` (`development` or `production`), `version`, `knowledgeVersion`, `notes` (list of sentences).
+    `repeat_guard_off` says why the repeat guard holds nothing back at present, "" if it works.
     """
     pages = flask.Blueprint("pages", __name__)
-    _serve_page(pages, _page(facts))
+    _serve_page(pages, facts, repeat_guard_off)
     if facts["mode"] != "production":
         _serve_samples(pages, facts, clock)
     pages.after_request(_protect)
@@ -80,19 +84,19 @@ def _moment(match: re.Match[str], now: datetime) -> str:
     return f"{then:%Y-%m-%d}" if match[3] else f"{then:%Y-%m-%dT%H:%M:00Z}"
 
 
-def _page(facts: Mapping[str, object]) -> str:
-    """Render the page once: nothing in it changes while the process lives."""
+def _page(facts: Mapping[str, object], guard_off: str) -> bytes:
     source = (_HERE / "static" / "index.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(source).render(facts=facts)
+    return environment.from_string(source).render(facts=facts, guard_off=guard_off).encode()
 
 
-def _serve_page(pages: flask.Blueprint, page: str) -> None:
+def _serve_page(pages: flask.Blueprint, facts: Mapping[str, object], guard_off: Callable[[], str]) -> None:
+    page = lru_cache(maxsize=4)(partial(_page, facts))  # there are no more reasons than that
     assets = {name: (_HERE / "static" / name).read_bytes() for name in _ASSETS}
 
     @pages.get("/")
     def start() -> flask.Response:
-        return revalidated(page.encode(), "text/html")
+        return revalidated(page(guard_off()), "text/html")
 
     @pages.get("/static/<name>")
     def static(name: str) -> flask.Response:

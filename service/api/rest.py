@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import flask
-import msgspec
 
-from service.api import audit
+from service.api import audit, feedback
 from service.api.auth.tokens import Caller
 from service.api.calculations import CALCULATIONS
 from service.api.dependencies import Dependencies
@@ -60,8 +59,7 @@ def blueprint(deps: Dependencies) -> flask.Blueprint:
     @rest.get("/feedback/summary")
     def feedback_summary() -> flask.Response:
         """Shown, accepted and overridden cards per rule, version and week."""
-        _authenticated("/v1/feedback/summary", deps)
-        return _summary(deps)
+        return feedback.summary(_authenticated("/v1/feedback/summary", deps), deps)
 
     return rest
 
@@ -207,28 +205,3 @@ def _calculate(name: str, deps: Dependencies) -> flask.Response:
         raise NotFound(f"calculations are {', '.join(CALCULATIONS)}", "$.name")
     require_json()
     return json_answer(calculation(decode_object(data), deps.site.knowledge))
-
-
-_FIRST_YEAR = 2000  # there was no CDS Hooks before
-
-
-def _summary(deps: Dependencies) -> flask.Response:
-    until = _day("until", deps.clock().date() + timedelta(days=1))
-    since = _day("since", until - timedelta(days=91))
-    rows = deps.store.summary(since, until)
-    return json_answer(
-        {"since": since.isoformat(), "until": until.isoformat(), "rows": [msgspec.to_builtins(r) for r in rows]}
-    )
-
-
-def _day(name: str, default: date) -> date:
-    given = flask.request.args.get(name)
-    if given is None:
-        return default
-    try:
-        day = date.fromisoformat(given)
-    except ValueError as error:
-        raise BadRequest("a date such as 2026-03-01 is expected", f"?{name}") from error
-    if day.year < _FIRST_YEAR:
-        raise BadRequest(f"a date from {_FIRST_YEAR} on is expected", f"?{name}")
-    return day

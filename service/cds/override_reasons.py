@@ -25,6 +25,7 @@ _TEXTS = {
     "not-needed": Message("Not needed for this decision"),
     "other": Message("Other"),
 }
+CODES = frozenset(_TEXTS)
 _TREATED = ("already-treated", "repeat-pending", "known-chronic", "palliative", "not-current")
 _MONITOR = ("measured-elsewhere", "repeat-pending", "not-needed", "palliative")
 _BY_PREFIX = {

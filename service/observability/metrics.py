@@ -26,6 +26,7 @@ TIMES = Histogram("magnesium_cds_request_seconds", "Time of a call, whole and by
 CARDS = Counter("magnesium_cds_cards", "Cards, once for each rule that one states", ["rule", "indicator"])
 PREFETCH = Counter("magnesium_cds_prefetch_states", "What was there under each prefetch key", ["key", "state"])
 RULE_FAILURES = Counter("magnesium_cds_rule_failures", "Rules that broke on a patient", ["rule"])
+REPEATED = Counter("magnesium_cds_repeated", "Findings held back because their reader has seen them", ["rule"])
 STORE_FAULTS = Counter("magnesium_cds_store_faults", "What the database did not do", ["kind"])
 FEEDBACK = Counter("magnesium_cds_feedback", "Cards reported as accepted or overridden", ["outcome"])
 FHIR_FAILURES = Counter("magnesium_cds_fhir_failures", "Queries that a FHIR server did not answer in full", ["kind"])
@@ -36,7 +37,7 @@ BUILD = Gauge("magnesium_cds_build_info", "1", ["version", "knowledge"], multipr
 # A series that begins with its first count shows no increase, and no alert: these begin with 0.
 for _rule in RULES:
     RULE_FAILURES.labels(_rule.id)
-for _kind in ("jti", "write", "dropped", "feedback", "summary", "ping", "purge", "migrate"):
+for _kind in ("jti", "repeat", "write", "dropped", "feedback", "summary", "ping", "purge", "migrate"):
     STORE_FAULTS.labels(_kind)
 for _outcome in ("accepted", "overridden"):
     FEEDBACK.labels(_outcome)

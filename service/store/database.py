@@ -178,6 +178,16 @@ def upgrade(url: str) -> None:
         raise unavailable(fault) from fault
 
 
+def once(url: str, work: Callable[[Connection], T]) -> T:
+    """The result of one transaction on a connection of its own; StoreUnavailable if the database did not answer."""
+    engine = _engine(url, poolclass=NullPool)
+    try:
+        with statement_deadline(monotonic() + MIGRATION_PATIENCE), engine.begin() as connection:
+            return work(connection)
+    except SQLAlchemyError as fault:
+        raise unavailable(fault) from fault
+
+
 def _lock(connection: Connection) -> None:
     """Let one process migrate; both locks end with the transaction."""
     if connection.dialect.name == "sqlite":

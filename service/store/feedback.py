@@ -1,28 +1,40 @@
 """Reads the body of a feedback call, item by item: what is wrong with one is said and never costs the others.
 
+Of what a sender writes only codes that we offer are kept, and the comment, masked: everything else is "other".
 Source: CDS Hooks 2.0.1, "Feedback". Epic's dialect ("CDS Hooks Tutorial", fhir.epic.com) is read too: the member is
 called `overrideReasons`, reasons built in Epic come as extensions, and card ids need not be UUIDs.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import msgspec
 
 from service.errors import BadRequest, TooLarge
+from service.store.mask import mask
 
 COMMENT_LIMIT = 1000  # characters
 MAX_ITEMS = 1000
 MAX_SUGGESTIONS = 50
 ID_LIMIT = 100  # characters of a card or suggestion id, and of a reason's code
-TEXT_LIMIT = 200  # characters of a reason's system and display
+OLDEST = timedelta(days=400)  # of an outcome: as long as cards are kept
+CLOCKS = timedelta(hours=1)  # by which a client's clock may be ahead of ours
+OTHER = "other"
 EPIC = "com.epic.cdshooks.feedback.overrideReason"
-# Record, telephone and insurance numbers and full dates have six digits or more; laboratory values have not.
-IDENTIFYING = re.compile(r"\d(?:[ ./-]?\d){5,}|(?<!\S)\S+@\S+")
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """What a report may speak of: our reasons (system, codes); the day of a card that is surely ours."""
+
+    now: datetime
+    system: str
+    codes: Collection[str]
+    issued_on: Callable[[str], date | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +45,7 @@ class FeedbackItem:
     outcome: str  # "accepted" or "overridden"
     at: datetime  # UTC
     suggestions: tuple[str, ...] = ()
-    reason_system: str = ""
-    reason_code: str = ""
-    reason_display: str = ""
+    reason: str = ""  # a code of ours, "other", or "" if none was stated
     comment: str = ""
 
 
@@ -47,7 +57,9 @@ class Rejected:
     reason: str
 
 
-def parse_items(body: object, comment_limit: int = COMMENT_LIMIT) -> tuple[list[FeedbackItem], list[Rejected]]:
+def parse_items(
+    body: object, offered: Offered, comment_limit: int = COMMENT_LIMIT
+) -> tuple[list[FeedbackItem], list[Rejected]]:
     """The items of a feedback body (decoded JSON) that can be used, and those that cannot.
 
     A comment longer than `comment_limit` characters is cut and ends in "…"; 0 keeps no comments. Raises BadRequest if
@@ -58,12 +70,12 @@ def parse_items(body: object, comment_limit: int = COMMENT_LIMIT) -> tuple[list[
         raise BadRequest("feedback must be an array", "$.feedback")
     if len(entries) > MAX_ITEMS:
         raise TooLarge(f"more than {MAX_ITEMS} items", "$.feedback")
-    read = [_item(entry, comment_limit) for entry in entries]
+    read = [_item(entry, offered, comment_limit) for entry in entries]
     rejected = [Rejected(index, item) for index, item in enumerate(read) if isinstance(item, str)]
     return [item for item in read if isinstance(item, FeedbackItem)], rejected
 
 
-def _item(entry: object, comment_limit: int) -> FeedbackItem | str:
+def _item(entry: object, offered: Offered, comment_limit: int) -> FeedbackItem | str:
     """The item, or what is wrong with it."""
     if not isinstance(entry, dict):
         return "not an object"
@@ -72,12 +84,26 @@ def _item(entry: object, comment_limit: int) -> FeedbackItem | str:
         return f"card must be a string of 1 to {ID_LIMIT} characters"
     if at is None:
         return "outcomeTimestamp must be an RFC 3339 date-time with a zone"
+    if wrong := _untimely(at, card, offered):
+        return wrong
     match entry.get("outcome"):
         case "accepted":
             return _accepted(card, at, entry.get("acceptedSuggestions"))
         case "overridden":
-            return _overridden(card, at, entry, comment_limit)
+            return _overridden(card, at, entry, offered, comment_limit)
     return "outcome must be accepted or overridden"
+
+
+def _untimely(at: datetime, card: str, offered: Offered) -> str:
+    """What is wrong with the time of an outcome, "" if nothing is."""
+    if at > offered.now + CLOCKS:
+        return "outcomeTimestamp lies in the future"
+    if at < offered.now - OLDEST:
+        return f"outcomeTimestamp is more than {OLDEST.days} days ago"
+    issued = offered.issued_on(card)
+    if issued is not None and at.date() < issued - timedelta(days=1):
+        return "outcomeTimestamp lies before the card was answered"
+    return ""
 
 
 def _accepted(card: str, at: datetime, suggestions: object) -> FeedbackItem | str:
@@ -88,25 +114,21 @@ def _accepted(card: str, at: datetime, suggestions: object) -> FeedbackItem | st
     return FeedbackItem(card, "accepted", at, suggestions=tuple(filter(None, ids)))
 
 
-def _overridden(card: str, at: datetime, entry: dict[str, Any], comment_limit: int) -> FeedbackItem:
+def _overridden(card: str, at: datetime, entry: dict[str, Any], offered: Offered, comment_limit: int) -> FeedbackItem:
     why = _members(entry.get("overrideReason")) or _members(entry.get("overrideReasons"))
-    system, code, display = _reason(why)
-    comment = _comment(why.get("userComment"), comment_limit)
-    return FeedbackItem(card, "overridden", at, (), system, code, display, comment)
-
-
-def _reason(why: dict[str, Any]) -> tuple[str, str, str]:
-    """System, code and display: of the Coding, or of Epic's extensions, which have a category in place of a code."""
-    coding, extension = _members(why.get("reason")), _members(why.get("extension"))
-    code = _word(coding.get("code"), ID_LIMIT)
-    if code:
-        return _word(coding.get("system"), TEXT_LIMIT), code, _word(coding.get("display"), TEXT_LIMIT)
-    category, display, title = (
-        _word(extension.get(f"{EPIC}.{name}"), TEXT_LIMIT)
-        for name in ("reasonCategory", "reasonDisplay", "reasonTitle")
+    return FeedbackItem(
+        card, "overridden", at, (), _reason(why, offered), _comment(why.get("userComment"), comment_limit)
     )
-    words = display or title or _word(coding.get("display"), TEXT_LIMIT)
-    return (EPIC, category[:ID_LIMIT], words) if category else ("", "", words)
+
+
+def _reason(why: dict[str, Any], offered: Offered) -> str:
+    """Our code; "other" for a reason of the sender's own, such as one built in Epic; "" for none."""
+    coding, extension = _members(why.get("reason")), _members(why.get("extension"))
+    code, system = _word(coding.get("code"), ID_LIMIT), _word(coding.get("system"), ID_LIMIT)
+    if code in offered.codes and system in (offered.system, ""):
+        return code
+    built = any(extension.get(f"{EPIC}.{name}") for name in ("reasonCategory", "reasonDisplay", "reasonTitle"))
+    return OTHER if code or built or _word(coding.get("display"), ID_LIMIT) else ""
 
 
 def _members(value: object) -> dict[str, Any]:
@@ -126,9 +148,10 @@ def storable(words: str) -> str:
 
 
 def _comment(value: object, limit: int) -> str:
+    """Masked before it is cut, so that no number is cut to one that looks harmless."""
     if not isinstance(value, str):
         return ""
-    words = IDENTIFYING.sub("#", storable(value)).strip()
+    words = mask(storable(value[: 4 * COMMENT_LIMIT])).strip()
     return words if len(words) <= limit else words[: max(0, limit - 1)] + "…"[:limit]
 
 

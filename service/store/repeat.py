@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select
 
 from service.errors import StoreUnavailable
 from service.logic.model import Indicator
@@ -58,6 +58,11 @@ class RepeatMemory:
         self._secret, self._ask, self._tell, self._seconds = secret, ask, tell, seconds
         self._recent = _Recent(seconds)
         self._off_until = float("-inf")
+
+    @property
+    def keyed(self) -> bool:
+        """Is there a secret?"""
+        return self._secret is not None
 
     @property
     def off(self) -> str:
@@ -182,3 +187,18 @@ def override(connection: Connection, cards: Mapping[str, datetime]) -> None:
         expires = max(timedelta(), at - (shown or at)) + (_utc(row["expires_at"]) or at)
         own = [column == row[column.name] for column in SIGHTINGS.primary_key]
         connection.execute(SIGHTINGS.update().where(*own).values(overridden_at=at, expires_at=expires))
+
+
+def forget(connection: Connection, secret: Secret, tenant: str, *, patient: str = "", user: str = "") -> int:
+    """Delete what is kept of one patient or of one user; the number of findings."""
+    column, kind, ident = (
+        (SIGHTINGS.c.patient, "patient", patient.removeprefix("Patient/"))
+        if patient
+        else (SIGHTINGS.c.reader, "user", user)
+    )
+    return connection.execute(delete(SIGHTINGS).where(column == secret.pseudonym(kind, tenant, ident))).rowcount
+
+
+def forget_all(connection: Connection) -> int:
+    """Delete everything that the guard knows; the number of findings."""
+    return connection.execute(delete(SIGHTINGS)).rowcount

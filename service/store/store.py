@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,11 +18,13 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 
 from service.errors import StoreUnavailable
 from service.store.batch import SharedTransaction
+from service.store.card_ids import CardIds
 from service.store.database import DeadlineExecutor, open_engine, statement_deadline, unavailable, upgrade
 from service.store.feedback import FeedbackItem, storable
-from service.store.repeat import Pair, RepeatMemory, read_sightings
+from service.store.repeat import Pair, RepeatMemory, override, read_sightings
 from service.store.repeat import Row as SightingRow
 from service.store.replay import SeenTokens, digest
+from service.store.reported import Reported, feedback_rows
 from service.store.secret import Secret
 from service.store.summary import SummaryRow, summarise
 from service.store.tables import CARDS, FEEDBACK, JTI, SIGHTINGS
@@ -105,7 +108,7 @@ class Store:
         self._to_migrate = migrate
         self._purge_due = 0.0
         self._writer = Writer(self._write, self._maintain, capacity)
-        self._secret = secret
+        self.card_ids = CardIds(secret or Secret(os.urandom(32)))  # without a secret known to this process alone
         self.repeats = RepeatMemory(secret, self._recall, lambda rows: self._enqueue([(SIGHTINGS, r) for r in rows]))
 
     @property
@@ -117,12 +120,20 @@ class Store:
         """Have the cards stored soon; returns at once, whatever the state of the database."""
         self._enqueue([(CARDS, _card(card)) for card in cards])
 
-    def record_feedback(self, service: str, items: Sequence[FeedbackItem], received: datetime) -> FeedbackReport:
-        """Store the items; when this returns they are durable. Raises StoreUnavailable: then the caller may retry."""
+    def record_feedback(
+        self, service: str, items: Sequence[FeedbackItem], received: datetime, tenant: str = ""
+    ) -> FeedbackReport:
+        """Store the items; when this returns they are durable. Raises StoreUnavailable: then the caller may retry.
+
+        Items belong to cards that this service answered to this tenant: known by their ids, or by their rows. Of any
+        other card nothing is kept but that somebody spoke of it.
+        """
         if not items:
             return FeedbackReport(0, 0, 0)
-        rows = [_feedback(service, item, received) for item in items]
-        return self._ask(self._slow, "feedback", FEEDBACK_DEADLINE, lambda connection: _record(connection, rows))
+        own = {item.card for item in items if self.card_ids.issued_on(item.card, tenant, service)}
+        reported = Reported(service, storable(tenant), received, own, self.card_ids)
+        cards = _overridden(items, own, self.repeats) if self.repeats.keyed else {}
+        return self._ask(self._slow, "feedback", FEEDBACK_DEADLINE, lambda at: _record(at, items, reported, cards))
 
     def seen_jti(self, issuer: str, jti: str, expires: datetime, now: datetime) -> bool:
         """True if this issuer's JWT id was used before and has not expired; remembers it otherwise.
@@ -140,9 +151,9 @@ class Store:
             self._enqueue([(JTI, row)])
             return False
 
-    def summary(self, since: date, until: date) -> list[SummaryRow]:
-        """What became of the cards issued from `since` to the day before `until`. Raises StoreUnavailable."""
-        return self._ask(self._slow, "summary", SUMMARY_DEADLINE, lambda at: summarise(at, since, until))
+    def summary(self, tenant: str, since: date, until: date) -> list[SummaryRow]:
+        """What became of a tenant's cards issued from `since` to the day before `until`. Raises StoreUnavailable."""
+        return self._ask(self._slow, "summary", SUMMARY_DEADLINE, lambda at: summarise(at, tenant, since, until))
 
     def ping(self, deadline: float = 1.0) -> None:
         """Raises StoreUnavailable unless the tables answer within `deadline` seconds and are not read-only."""
@@ -274,19 +285,14 @@ def _card(card: CardRow) -> dict[str, Any]:
     }
 
 
-def _feedback(service: str, item: FeedbackItem, received: datetime) -> dict[str, Any]:
-    return {
-        "card": item.card,
-        "outcome": item.outcome,
-        "outcome_at": item.at.astimezone(UTC),
-        "service": service,
-        "suggestions": _json(item.suggestions),
-        "reason_system": item.reason_system,
-        "reason_code": item.reason_code,
-        "reason_display": item.reason_display,
-        "comment": item.comment,
-        "received_on": received.astimezone(UTC).date(),
-    }
+def _overridden(items: Sequence[FeedbackItem], own: set[str], repeats: RepeatMemory) -> dict[str, datetime]:
+    """When each of our cards was last overridden, by the hash under which the repeat guard knows it."""
+    latest: dict[str, datetime] = {}
+    for item in items:
+        if item.outcome == "overridden" and item.card in own:
+            hashed = repeats.hash("card", item.card)
+            latest[hashed] = max(item.at, latest.get(hashed, item.at))
+    return latest
 
 
 def _json(words: tuple[str, ...]) -> str:
@@ -331,13 +337,15 @@ def _upsert_sightings(connection: Connection, rows: Sequence[SightingRow]) -> No
     connection.execute(upsert.returning(*key), [newest[each] for each in sorted(newest)])
 
 
-def _record(connection: Connection, rows: list[dict[str, Any]]) -> FeedbackReport:
-    named = {row["card"] for row in rows}
-    known = set(connection.scalars(select(CARDS.c.uuid).where(CARDS.c.uuid.in_(named))))
+def _record(
+    connection: Connection, items: Sequence[FeedbackItem], reported: Reported, overridden: dict[str, datetime]
+) -> FeedbackReport:
+    rows, unknown = feedback_rows(connection, items, reported)
     insert = _new(connection, FEEDBACK).on_conflict_do_nothing().returning(FEEDBACK.c.card)
     in_order = sorted(rows, key=lambda row: (row["card"], row["outcome"], row["outcome_at"]))  # so none deadlock
     stored = len(connection.execute(insert, in_order).all())
-    return FeedbackReport(stored, len(rows) - stored, sum(row["card"] not in known for row in rows))
+    override(connection, overridden)
+    return FeedbackReport(stored, len(rows) - stored, unknown)
 
 
 def _claim(connection: Connection, claims: list[Claim]) -> list[bool]:

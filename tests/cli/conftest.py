@@ -15,7 +15,14 @@ Run = Callable[..., Result]
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     """Call `magnesium-cds` with arguments; what it raised other than an exit is raised here."""
-    for name in ("MAGNESIUM_CDS_MODE", "MAGNESIUM_CDS_SITE", "DATABASE_URL", "DATABASE_URL_FILE"):
+    for name in (
+        "MAGNESIUM_CDS_MODE",
+        "MAGNESIUM_CDS_SITE",
+        "DATABASE_URL",
+        "DATABASE_URL_FILE",
+        "MAGNESIUM_CDS_SECRET",
+        "MAGNESIUM_CDS_SECRET_FILE",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "120")
 

@@ -49,9 +49,9 @@ def test_web_pods_work_once_the_owner_has_migrated(urls: dict[str, str]) -> None
         assert not store.seen_jti("ehr", "a", NOW + timedelta(minutes=5), NOW)
         store.remember_cards([CardRow("c1", "magnesium-patient-view", LONG_AGO, ("R-011",), "warning", "v1")])
         assert store.record_feedback("s", [FeedbackItem("c1", "accepted", LONG_AGO)], LONG_AGO).accepted == 1
-        assert store.summary(LONG_AGO.date(), NOW.date()) is not None
+        assert store.summary("", LONG_AGO.date(), NOW.date()) is not None
         store.purge(NOW)  # unless the writer has already
-        assert not sum(row.accepted for row in store.summary(LONG_AGO.date(), NOW.date()))
+        assert not sum(row.accepted for row in store.summary("", LONG_AGO.date(), NOW.date()))
     finally:
         store.close()
     assert faults == []

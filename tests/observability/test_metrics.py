@@ -27,6 +27,7 @@ from service.logic.rules import RULES
 from service.observability import logging as logs
 from service.observability import metrics
 from service.observability.timing import Stopwatch
+from service.store.repeat import NO_SECRET
 from tests.api.apps import VIEW, locked_app, open_app
 from tests.contract.messages import NOW, evaluation, feedback, having, hook_request
 from tests.fhir.servers import reply, serving
@@ -116,7 +117,7 @@ def test_a_decision_is_one_line_of_json_that_says_who_asked_what_and_how_long_ea
     (line,) = stdout()
     assert line.keys() == {
         "event", "level", "time", "request_id", "trace_id", "tenant", "issuer", "service", "hook", "cards", "rules",
-        "indicators", "failed", "states", "withheld", "knowledge", "ms",
+        "indicators", "failed", "states", "withheld", "repeated", "knowledge", "ms",
     }  # fmt: skip
     assert (line["event"], line["request_id"], line["trace_id"]) == ("decision", "r-1", TRACE)
     assert (line["service"], line["hook"]) == ("magnesium-patient-view", "patient-view")
@@ -332,7 +333,7 @@ def test_every_label_is_a_word_of_ours(house):
         "key": {*PREFETCH_KEYS, "other"},
         "state": {"present", "none", "failed", "incomplete", "absent"},
         "outcome": {"accepted", "overridden"},
-        "kind": {*FailureKind, "jti", "write", "dropped", "feedback", "summary", "ping", "purge", "migrate"},
+        "kind": {*FailureKind, "jti", "repeat", "write", "dropped", "feedback", "summary", "ping", "purge", "migrate"},
     }
     ours = [m for m in REGISTRY.collect() if m.name.startswith("magnesium_cds")]
     labels = {(name, value) for m in ours for s in m.samples for name, value in s.labels.items()}
@@ -387,13 +388,19 @@ def test_the_stages_of_a_call_that_fails_are_counted(house):
 
 def test_a_sound_service_is_ready(house):
     answer = house.client.get("/health/ready")
-    assert (answer.status_code, answer.json["checks"]) == (200, {"knowledge": "ok", "store": "ok"})
+    assert (answer.status_code, answer.json["checks"]) == (
+        200,
+        {"knowledge": "ok", "store": "ok", "repeatGuard": f"repeat guard off: {NO_SECRET}"},
+    )
 
 
 def test_without_its_database_it_is_ready_and_says_so(tmp_path):
     with open_app(tmp_path, DATABASE_URL="sqlite:////proc/none/store.sqlite3") as house:
         answer = house.client.get("/health/ready")
-        assert (answer.status_code, answer.json["checks"]) == (200, {"knowledge": "ok", "store": "failing"})
+        assert (answer.status_code, answer.json["checks"]) == (
+            200,
+            {"knowledge": "ok", "store": "failing", "repeatGuard": f"repeat guard off: {NO_SECRET}"},
+        )
         assert house.post(VIEW, hook_request()).json["cards"]
         house.app.extensions["dependencies"].store.close(0)
 

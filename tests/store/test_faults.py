@@ -28,11 +28,12 @@ from tests.store.servers import Proxy, configure
 NOW = datetime(2026, 3, 18, 10, 0, tzinfo=UTC)
 SOON = NOW + timedelta(minutes=5)
 Open = Callable[..., tuple[Store, list[str]]]
+SERVICE = "magnesium-patient-view"
 FAULTS = ["refuse", "stall"]
 
 
 def card(uuid: str) -> CardRow:
-    return CardRow(uuid, "magnesium-patient-view", NOW, ("R-011",), "warning", "v1")
+    return CardRow(uuid, SERVICE, NOW, ("R-011",), "warning", "v1")
 
 
 def accepted(uuid: str) -> FeedbackItem:
@@ -119,7 +120,7 @@ def test_feedback_that_was_not_stored_is_said_in_time_and_the_retry_stores_it_on
     between.flow()
     with taking(0, 1):
         store.record_feedback("s", [accepted("during")], NOW)
-    assert column(empty_postgres, "SELECT card FROM feedback ORDER BY card") == ["before", "during"]
+    assert column(empty_postgres, "SELECT count(DISTINCT card) FROM feedback") == [2]
 
 
 def test_calls_that_hang_leave_their_workers_when_their_deadline_is_over(proxy: Any, open_store: Open) -> None:
@@ -144,11 +145,9 @@ def test_nothing_acknowledged_is_lost_while_the_database_comes_and_goes(
     acknowledged: list[str] = []
     stop = threading.Event()
 
-    def post(who: int) -> None:
-        number = 0
+    def post() -> None:
         while not stop.is_set():
-            number += 1
-            name = f"{who}-{number}"
+            name = store.card_ids.new("", "s", NOW.date())
             store.remember_cards([card(name)])
             try:
                 store.record_feedback("s", [accepted(name)], NOW)
@@ -156,7 +155,7 @@ def test_nothing_acknowledged_is_lost_while_the_database_comes_and_goes(
             except StoreUnavailable:
                 time.sleep(0.01)
 
-    posters = [threading.Thread(target=post, args=(who,)) for who in range(3)]
+    posters = [threading.Thread(target=post) for _ in range(3)]
     for poster in posters:
         poster.start()
     for fault in ("refuse", "stall", "refuse", "refuse", "stall"):
@@ -289,7 +288,7 @@ def test_after_a_failover_behind_one_address_everything_is_stored_at_the_new_pri
     assert soon_fine(lambda: store.ping(2))
     settle(store)
     assert column(new, "SELECT uuid FROM cards") == ["after"]
-    assert column(new, "SELECT card FROM feedback") == ["after"]
+    assert column(new, "SELECT count(*) FROM feedback") == [1]
     assert column(new, "SELECT count(*) FROM jti") == [1]
     assert "dropped" not in faults
 
@@ -317,7 +316,7 @@ def test_a_read_only_database_is_not_ready_and_reading_it_is_not_having_it_back(
     configure(fail_over(), "default_transaction_read_only", "on")
     calls: list[Callable[[], object]] = [
         lambda: store.record_feedback("s", [accepted("c")], NOW),
-        lambda: store.summary(NOW.date(), NOW.date() + timedelta(days=1)),
+        lambda: store.summary("", NOW.date(), NOW.date() + timedelta(days=1)),
         lambda: store.ping(2),
     ]
     with capture_logs() as logs:
@@ -400,4 +399,4 @@ def test_a_file_that_cannot_be_written_is_an_unavailable_store(
         assert {"feedback", "jti"} <= set(faults)
     if fault in (locked, full_disk):
         settle(store)
-        assert store.record_feedback("s", [accepted("c")], NOW).unknown_cards == 0
+        assert store.record_feedback(SERVICE, [accepted("c")], NOW).unknown_cards == 0

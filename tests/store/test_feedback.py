@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import BadRequest, TooLarge
-from service.store import FeedbackItem, Rejected, parse_items
+from service.store.feedback import FeedbackItem, Offered, Rejected, parse_items
+from service.store.mask import mask
 
 AT = datetime(2026, 3, 18, 10, 0, tzinfo=UTC)
 EPIC = "com.epic.cdshooks.feedback.overrideReason"
+OFFERED = Offered(AT, "urn:ours", {"declined", "other"}, lambda _card: None)
 UUID = "4e0a3a1b-7f40-4a9c-9d4f-000000000001"
 
 
@@ -41,16 +45,25 @@ UNDERSTOOD: dict[str, tuple[dict[str, Any], FeedbackItem]] = {
     "dismissed without a word": (item(), why()),
     "our own reason": (
         item(overrideReason={"reason": {"code": "declined", "system": "urn:ours", "display": "Declined"}}),
-        why(reason_system="urn:ours", reason_code="declined", reason_display="Declined"),
+        why(reason="declined"),
     ),
     "a reason without display, as the public sandbox sends it": (
         item(overrideReason={"reason": {"code": "c", "system": "urn:x"}}),
-        why(reason_system="urn:x", reason_code="c"),
+        why(reason="other"),
+    ),
+    "our code without its system": (item(overrideReason={"reason": {"code": "declined"}}), why(reason="declined")),
+    "our code under a system of theirs": (
+        item(overrideReason={"reason": {"code": "declined", "system": "urn:x"}}),
+        why(reason="other"),
+    ),
+    "an hour ahead of us": (
+        item(outcomeTimestamp="2026-03-18T11:00:00Z"),
+        FeedbackItem(UUID, "overridden", AT.replace(hour=11)),
     ),
     "only a comment": (item(overrideReason={"userComment": "not now"}), why(comment="not now")),
     "Epic's plural member": (
         item(card="123456", overrideReasons={"reason": {"code": "c", "display": "bad", "system": "urn:x"}}),
-        FeedbackItem("123456", "overridden", AT, (), "urn:x", "c", "bad"),
+        FeedbackItem("123456", "overridden", AT, (), "other"),
     ),
     "a reason built in Epic": (
         item(
@@ -59,11 +72,11 @@ UNDERSTOOD: dict[str, tuple[dict[str, Any], FeedbackItem]] = {
                 "userComment": "free",
             }
         ),
-        why(reason_system=EPIC, reason_code="45", reason_display="D", comment="free"),
+        why(reason="other", comment="free"),
     ),
     "a reason built in Epic with a number and a title only": (
         item(overrideReason={"extension": {f"{EPIC}.reasonCategory": 45, f"{EPIC}.reasonTitle": "T"}}),
-        why(reason_system=EPIC, reason_code="45", reason_display="T"),
+        why(reason="other"),
     ),
     "a reason of the wrong shape": (item(overrideReason={"reason": "declined"}), why()),
     "an override reason of the wrong shape": (item(overrideReason=[1]), why()),
@@ -102,18 +115,20 @@ REFUSED: dict[str, tuple[object, str]] = {
     "a time without a zone": (item(outcomeTimestamp="2026-03-18T10:00:00"), "outcomeTimestamp"),
     "a time that is garbage": (item(outcomeTimestamp="yesterday"), "outcomeTimestamp"),
     "a time that is a number": (item(outcomeTimestamp=1742292000), "outcomeTimestamp"),
+    "a time that is still to come": (item(outcomeTimestamp="2026-03-18T11:00:01Z"), "future"),
+    "a time longer ago than cards are kept": (item(outcomeTimestamp="2025-02-11T09:59:59Z"), "ago"),
     "a time before time": (item(outcomeTimestamp="0001-01-01T00:00:00+14:00"), "outcomeTimestamp"),
 }
 
 
 @pytest.mark.parametrize(("sent", "read"), UNDERSTOOD.values(), ids=list(UNDERSTOOD))
 def test_understood(sent: dict[str, Any], read: FeedbackItem) -> None:
-    assert parse_items({"feedback": [sent]}) == ([read], [])
+    assert parse_items({"feedback": [sent]}, OFFERED) == ([read], [])
 
 
 @pytest.mark.parametrize(("sent", "word"), REFUSED.values(), ids=list(REFUSED))
 def test_refused_without_loss_of_the_others_and_without_quoting(sent: object, word: str) -> None:
-    items, rejected = parse_items({"feedback": [item(card="a"), sent, item(card="b")]})
+    items, rejected = parse_items({"feedback": [item(card="a"), sent, item(card="b")]}, OFFERED)
     assert [each.card for each in items] == ["a", "b"]
     assert [each.index for each in rejected] == [1]
     assert word in rejected[0].reason
@@ -123,18 +138,18 @@ def test_refused_without_loss_of_the_others_and_without_quoting(sent: object, wo
 @pytest.mark.parametrize("body", [[], {}, {"feedback": {}}, {"feedback": None}, "x", None, 1, {"Feedback": []}])
 def test_a_body_without_an_array_of_feedback_is_a_bad_request(body: object) -> None:
     with pytest.raises(BadRequest) as caught:
-        parse_items(body)
+        parse_items(body, OFFERED)
     assert caught.value.where == "$.feedback"
 
 
 def test_nothing_to_report_is_no_mistake() -> None:
-    assert parse_items({"feedback": []}) == ([], [])
+    assert parse_items({"feedback": []}, OFFERED) == ([], [])
 
 
 def test_more_than_a_thousand_items_are_too_many() -> None:
-    assert len(parse_items({"feedback": [item()] * 1000})[0]) == 1000
+    assert len(parse_items({"feedback": [item()] * 1000}, OFFERED)[0]) == 1000
     with pytest.raises(TooLarge):
-        parse_items({"feedback": [item()] * 1001})
+        parse_items({"feedback": [item()] * 1001}, OFFERED)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +163,7 @@ def test_more_than_a_thousand_items_are_too_many() -> None:
     ],
 )
 def test_a_comment_is_bounded_and_its_cut_marked(length: int, limit: int, kept: str) -> None:
-    [read], _ = parse_items({"feedback": [item(overrideReason={"userComment": "x" * length})]}, limit)
+    [read], _ = parse_items({"feedback": [item(overrideReason={"userComment": "x" * length})]}, OFFERED, limit)
     assert read.comment == kept
 
 
@@ -161,13 +176,47 @@ def test_a_comment_is_bounded_and_its_cut_marked(length: int, limit: int, kept: 
         ("seen 2026-03-18", "seen #"),
         ("شماره ۱۲۳۴۵۶۷", "شماره #"),
         ("ask jane.doe@hospital.example", "ask #"),
+        ("ID 12\u201334\u201356\u201378", "ID #"),
+        ("ID 12\u202f345\u202f678", "ID #"),
+        ("ID 12\u00a0345\u00a0678", "ID #"),
+        ("ID 1,234,567", "ID #"),
+        ("ID 123\u2009–\u2009456", "ID #"),
+        ("tel (030) 123 45 67", "tel (#"),
+        ("born 3 March 1970", "born #"),
+        ("born 3rd of March, 1970", "born #"),
+        ("born March 3rd, 1970", "born #"),
+        ("born 3-Mar-70", "born #"),
+        ("родилась 3 марта 1970", "родилась #"),
+        ("متولد ۱۲ اسفند ۱۳۴۸", "متولد #"),
+        ("case AB12345", "case #"),
+        ("case H-1234-X", "case #"),
+        ("case 12AB3456", "case #"),
         ("Mg 0.45 mmol/L, K 3.1; 2 g in 2 h", "Mg 0.45 mmol/L, K 3.1; 2 g in 2 h"),
+        ("Mg 0.45–0.50 mmol/L", "Mg 0.45–0.50 mmol/L"),
         ("eGFR 45, creatinine 178", "eGFR 45, creatinine 178"),
+        ("1000mg oral, B12, R-011, CO2", "1000mg oral, B12, R-011, CO2"),
+        ("may repeat 2 g; march on", "may repeat 2 g; march on"),
     ],
 )
-def test_long_numbers_and_addresses_in_a_comment_are_masked(written: str, kept: str) -> None:
-    [read], _ = parse_items({"feedback": [item(overrideReason={"userComment": written})]})
+def test_what_may_name_somebody_in_a_comment_is_masked(written: str, kept: str) -> None:
+    [read], _ = parse_items({"feedback": [item(overrideReason={"userComment": written})]}, OFFERED)
     assert read.comment == kept
+
+
+def test_masking_a_long_comment_takes_time_in_proportion_to_its_length() -> None:
+    for words in ("1 " * 2000, "a1" * 2000, "-1" * 2000, "@ " * 2000, "1 mar" * 800, "a-" * 2000):
+        start = time.perf_counter()
+        mask(words)
+        assert time.perf_counter() - start < 0.5
+
+
+def test_the_day_of_a_card_bounds_its_outcome() -> None:
+    offered = replace(OFFERED, issued_on=lambda _card: AT.date())
+    items, rejected = parse_items(
+        {"feedback": [item(outcomeTimestamp=f"2026-03-{day}T00:00:00Z") for day in (16, 17, 18)]}, offered
+    )
+    assert len(items) == 2
+    assert [each.index for each in rejected] == [0]
 
 
 json = st.recursive(
@@ -186,7 +235,7 @@ likely = st.dictionaries(
 @settings(max_examples=300, deadline=None, database=None)
 @given(st.lists(likely | json, max_size=5))
 def test_whatever_the_items_are_each_is_either_read_or_rejected(sent: list[object]) -> None:
-    items, rejected = parse_items({"feedback": sent})
+    items, rejected = parse_items({"feedback": sent}, OFFERED)
     assert len(items) + len(rejected) == len(sent)
     assert all(isinstance(each, Rejected) for each in rejected)
     msgspec.json.encode(items)  # storable text throughout

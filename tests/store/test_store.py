@@ -16,15 +16,17 @@ from sqlalchemy import create_engine, make_url, text
 
 from service.errors import SettingsError, StoreUnavailable
 from service.store import CardRow, FeedbackItem, FeedbackReport, Store, SummaryRow
+from service.store.summary import to_csv
 
 NOW = datetime(2026, 3, 18, 10, 0, tzinfo=UTC)  # a Wednesday, 2026-W12
 SOON = NOW + timedelta(minutes=5)
+SERVICE = "magnesium-patient-view"
 EVER = (date(2020, 1, 1), date(2030, 1, 1))
 Open = Callable[..., tuple[Store, list[str]]]
 
 
 def card(uuid: str, *rules: str, issued: datetime = NOW, version: str = "v1") -> CardRow:
-    return CardRow(uuid, "magnesium-patient-view", issued, rules or ("R-011",), "warning", version, "site", ("s1",))
+    return CardRow(uuid, SERVICE, issued, rules or ("R-011",), "warning", version, "site", ("s1",))
 
 
 def accepted(uuid: str, at: datetime = NOW) -> FeedbackItem:
@@ -32,7 +34,7 @@ def accepted(uuid: str, at: datetime = NOW) -> FeedbackItem:
 
 
 def overridden(uuid: str, code: str = "", at: datetime = NOW) -> FeedbackItem:
-    return FeedbackItem(uuid, "overridden", at, reason_system="urn:x" if code else "", reason_code=code)
+    return FeedbackItem(uuid, "overridden", at, reason=code)
 
 
 def settle(store: Store, seconds: float = 5) -> None:
@@ -56,10 +58,12 @@ def test_feedback_is_told_apart_new_repeated_and_about_unknown_cards(url: str, o
     store.remember_cards([card("c1")])
     settle(store)
     items = [accepted("c1"), overridden("c1", "declined"), accepted("c1"), accepted("nobody's")]
-    assert store.record_feedback("s", items, NOW) == FeedbackReport(3, 1, 1)
-    assert store.record_feedback("s", items, NOW) == FeedbackReport(0, 4, 1)
-    assert store.record_feedback("s", [accepted("c1", NOW + timedelta(seconds=1))], NOW) == FeedbackReport(1, 0, 0)
-    assert store.record_feedback("s", [], NOW) == FeedbackReport(0, 0, 0)
+    assert store.record_feedback(SERVICE, items, NOW, "site") == FeedbackReport(3, 1, 1)
+    assert store.record_feedback(SERVICE, items, NOW, "site") == FeedbackReport(0, 4, 1)
+    assert store.record_feedback(SERVICE, [accepted("c1", NOW + timedelta(seconds=1))], NOW, "site") == FeedbackReport(
+        1, 0, 0
+    )
+    assert store.record_feedback(SERVICE, [], NOW, "site") == FeedbackReport(0, 0, 0)
     assert rows(url, "SELECT count(*) FROM feedback") == [(4,)]
     assert faults == []
 
@@ -67,16 +71,15 @@ def test_feedback_is_told_apart_new_repeated_and_about_unknown_cards(url: str, o
 def test_a_time_is_the_same_time_in_every_zone(url: str, open_store: Open) -> None:
     store, _ = open_store(url)
     elsewhere = NOW.astimezone(timezone(timedelta(hours=5, minutes=30)))
-    assert store.record_feedback("s", [accepted("c"), accepted("c", elsewhere)], NOW) == FeedbackReport(1, 1, 2)
+    assert store.record_feedback(SERVICE, [accepted("c"), accepted("c", elsewhere)], NOW, "site") == FeedbackReport(
+        1, 1, 2
+    )
 
 
 def test_a_thousand_items_with_all_they_may_hold_fit_into_the_deadline(url: str, open_store: Open) -> None:
     store, _ = open_store(url)
-    long = [
-        FeedbackItem(f"{n:0100}", "overridden", NOW, (), "s" * 200, "c" * 100, "d" * 200, "ү" * 1000)
-        for n in range(1000)
-    ]
-    assert store.record_feedback("s", long, NOW) == FeedbackReport(1000, 0, 1000)
+    long = [FeedbackItem(f"{n:0100}", "overridden", NOW, (), "other", "ү" * 1000) for n in range(1000)]
+    assert store.record_feedback(SERVICE, long, NOW, "site") == FeedbackReport(1000, 0, 1000)
 
 
 def test_the_same_feedback_from_many_at_once_is_stored_once(url: str, open_store: Open) -> None:
@@ -84,7 +87,10 @@ def test_the_same_feedback_from_many_at_once_is_stored_once(url: str, open_store
     items = [accepted(f"c{n}") for n in range(200)]
     with ThreadPoolExecutor(8) as pool:
         orders = [items, items[::-1]] * 4
-        calls = [pool.submit((first, second)[n % 2].record_feedback, "s", order, NOW) for n, order in enumerate(orders)]
+        calls = [
+            pool.submit((first, second)[n % 2].record_feedback, SERVICE, order, NOW, "site")
+            for n, order in enumerate(orders)
+        ]
         assert sum(call.result().accepted for call in calls) == 200
 
 
@@ -96,7 +102,7 @@ def test_summary_counts_cards_by_rule_version_and_week(url: str, open_store: Ope
     )
     settle(store)
     store.record_feedback(
-        "s",
+        SERVICE,
         [
             accepted("a"),
             accepted("a", SOON),  # reported again: still one card
@@ -108,31 +114,77 @@ def test_summary_counts_cards_by_rule_version_and_week(url: str, open_store: Ope
             overridden("gone", "declined"),
         ],
         NOW,
+        "site",
     )
-    assert store.summary(*EVER) == [
-        SummaryRow("R-011", "v1", "2026-W01", 1, 0, 1, {"x": 1, "y": 1}),
+    assert store.summary("site", *EVER) == [
+        SummaryRow("R-011", "v1", "2026-W01", 1, 0, 1, {"y": 1}),  # the last word of two
         SummaryRow("R-011", "v1", "2026-W12", 2, 1, 1, {"declined": 1}),
         SummaryRow("R-011", "v2", "2026-W12", 1, 0, 1, {"not-stated": 1}),
         SummaryRow("R-050", "v1", "2026-W12", 1, 1, 0, {}),
+        SummaryRow("every-card", "", "2026-W12", 0, 0, 1, {"declined": 1}),
+        SummaryRow("every-card", "v1", "2026-W01", 1, 0, 1, {"y": 1}),
+        SummaryRow("every-card", "v1", "2026-W12", 2, 1, 1, {"declined": 1}),
+        SummaryRow("every-card", "v2", "2026-W12", 1, 0, 1, {"not-stated": 1}),
         SummaryRow("unknown", "", "2026-W12", 0, 0, 1, {"declined": 1}),
     ]
-    assert [row.week for row in store.summary(date(2026, 1, 1), date(2026, 3, 18))] == ["2026-W01"]
-    assert store.summary(date(2026, 3, 19), date(2027, 1, 1)) == []
+    assert [row.week for row in store.summary("site", date(2026, 1, 1), date(2026, 3, 18))] == ["2026-W01"] * 2
+    assert store.summary("site", date(2026, 3, 19), date(2027, 1, 1)) == []
+
+
+def test_another_tenants_cards_are_unknown_and_in_nobody_elses_numbers(url: str, open_store: Open) -> None:
+    store, _ = open_store(url)
+    store.remember_cards([card("c1")])
+    settle(store)
+    assert store.record_feedback(SERVICE, [accepted("c1")], NOW, "stranger").unknown_cards == 1
+    assert store.record_feedback("another-service", [accepted("c1")], NOW, "site").unknown_cards == 1
+    own = [(row.rule, row.shown, row.accepted) for row in store.summary("site", *EVER)]
+    assert own == [("R-011", 1, 0), ("every-card", 0, 1), ("every-card", 1, 0), ("unknown", 0, 1)]
+    assert {row.rule for row in store.summary("stranger", *EVER)} == {"unknown", "every-card"}
+    assert rows(url, "SELECT count(*) FROM feedback WHERE card = 'c1'") == [(0,)]
+
+
+def test_a_card_is_known_before_its_row_is_and_only_what_it_offered_is_kept(url: str, open_store: Open) -> None:
+    store, _ = open_store(url)
+    name = store.card_ids.new("site", SERVICE, NOW.date())
+    offered = store.card_ids.suggestion(name, 1)
+    item = FeedbackItem(name, "accepted", NOW, suggestions=(offered, "4711 Jane Doe"))
+    assert store.record_feedback(SERVICE, [item], NOW, "site") == FeedbackReport(1, 0, 0)
+    assert rows(url, "SELECT suggestions FROM feedback") == [(f'["{offered}","other"]',)]
+
+
+def test_a_late_report_does_not_replace_a_later_outcome(url: str, open_store: Open) -> None:
+    store, _ = open_store(url)
+    store.remember_cards([card("c1"), card("c2")])
+    settle(store)
+    store.record_feedback(
+        SERVICE, [accepted("c1", SOON), accepted("c2", SOON), overridden("c2", "x", SOON)], NOW, "site"
+    )
+    store.record_feedback(SERVICE, [overridden("c1", "x", NOW)], NOW, "site")
+    (row,) = [row for row in store.summary("site", *EVER) if row.rule == "every-card"]
+    assert (row.shown, row.accepted, row.overridden, row.reasons) == (2, 2, 0, {})
+
+
+def test_the_summary_as_csv() -> None:
+    row = SummaryRow("R-011", "v1", "2026-W12", 3, 1, 2, {"other": 1, "declined": 1})
+    assert to_csv([row]) == (
+        "rule,version,week,shown,accepted,overridden,reasons\r\nR-011,v1,2026-W12,3,1,2,declined=1 other=1\r\n"
+    )
 
 
 def test_the_year_of_a_week_is_that_of_its_thursday(url: str, open_store: Open) -> None:
     store, _ = open_store(url)
     store.remember_cards([card("a", issued=datetime(2027, 1, 1, tzinfo=UTC))])
     settle(store)
-    assert [row.week for row in store.summary(*EVER)] == ["2026-W53"]
+    assert [row.week for row in store.summary("site", *EVER)] == ["2026-W53"] * 2
 
 
 def test_purge_keeps_what_is_within_retention_and_nothing_else(url: str, open_store: Open) -> None:
     old, young = NOW - timedelta(days=11), NOW - timedelta(days=10)
     store, _ = open_store(url, retention=timedelta(days=10), clock=lambda: old)
     store.remember_cards([card("old", issued=old), card("young", issued=young)])
-    store.record_feedback("s", [accepted("old")], old)
-    store.record_feedback("s", [accepted("young")], young)
+    settle(store)
+    store.record_feedback(SERVICE, [accepted("old")], old, "site")
+    store.record_feedback(SERVICE, [accepted("young")], young, "site")
     store.seen_jti("iss", "expired", NOW, old)
     store.seen_jti("iss", "valid", SOON, old)
     settle(store)
@@ -230,7 +282,7 @@ def test_closing_stores_what_waits_and_then_refuses(url: str, open_store: Open) 
     store.remember_cards([card("late")])
     assert faults == ["dropped"]
     with pytest.raises(StoreUnavailable):
-        store.record_feedback("s", [accepted("c")], NOW)
+        store.record_feedback(SERVICE, [accepted("c")], NOW, "site")
     assert not store.seen_jti("iss", "late", SOON, NOW)
 
 
