@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -25,7 +25,7 @@ from tests.contract.messages import LOW, NOW, PATIENT, bundle, having, hook_requ
 from tests.fhir.servers import Answer, after, by_target, deaf, reply, serving
 
 PACKAGE = Path(service.__file__).parent
-TODAY = datetime.now(UTC).date().isoformat().encode()
+YESTERDAY = (datetime.now(UTC) - timedelta(days=1)).date().isoformat().encode()  # its 06:30 is past at any hour
 TOKEN = "synthetic-token-4711"
 ACCESS = {"access_token": TOKEN, "token_type": "Bearer", "expires_in": 300, "scope": "patient/*.rs", "subject": "us"}
 OUTCOME = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "exception"}]}
@@ -494,7 +494,7 @@ client = application(load({{"DATABASE_URL": "{url}"}}, known())).test_client()
 answer = client.post("{VIEW}", data=sys.stdin.buffer.read(), content_type="application/json")
 print(answer.json["cards"][0]["uuid"], file=sys.stderr)
 """
-    body = msgspec.json.encode(hook_request(prefetch=EVERYTHING)).replace(NOW.date().isoformat().encode(), TODAY)
+    body = msgspec.json.encode(hook_request(prefetch=EVERYTHING)).replace(NOW.date().isoformat().encode(), YESTERDAY)
     run = [sys.executable, "-W", "error", "-c", script]
     said = subprocess.run(run, input=body, cwd=PACKAGE.parent, capture_output=True, check=True).stderr.decode()
     item = {"card": said.strip(), "outcome": "overridden", "outcomeTimestamp": "2026-11-20T08:58:00Z"}
