@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 
 import msgspec
@@ -17,9 +18,9 @@ MAX_BYTES = 256 * 1024
 MAX_KEYS_PER_KID = 8  # each is one more signature to check for a token that is forged
 # The public members alone: a private key published by mistake is read as its public half.
 _MEMBERS = {"EC": ("kty", "kid", "use", "alg", "crv", "x", "y"), "RSA": ("kty", "kid", "use", "alg", "n", "e")}
-# Base64url lengths: a modulus of 2048 to 8192 bits, and an exponent small enough to verify with quickly.
-_MODULUS = range(342, 1367)
-_MAX_EXPONENT = 6
+_MODULUS_BITS = range(2048, 8193)
+_MAX_LETTERS = 1400  # of base64url: more is not decoded
+_EXPONENT = 65537  # what every issuer uses; 1 would make each text its own signature
 
 
 class _Document(msgspec.Struct):
@@ -30,8 +31,8 @@ def read_keys(document: bytes) -> Keys:
     """The usable keys by `kid`: RSA of 2048 bits or more and elliptic curves, not meant for encryption, with a `kid`.
 
     What cannot be used is left out, since a set may hold kinds unknown to us (RFC 7517, section 5), and so is what
-    follows the first MAX_KEYS_PER_KID keys of one `kid`.
-    Raises ValueError for a document that is no JWK Set, is too large, or holds no usable key.
+    follows the first MAX_KEYS_PER_KID keys of one `kid`. A set without any is empty: its issuer has withdrawn its keys.
+    Raises ValueError for a document that is no JWK Set or is too large.
     """
     if len(document) > MAX_BYTES:
         raise ValueError(f"more than {MAX_BYTES} bytes")
@@ -44,8 +45,6 @@ def read_keys(document: bytes) -> Keys:
         key = _key(entry) if isinstance(entry, dict) else None
         if key and len(of_kid := found.get(str(key.kid), ())) < MAX_KEYS_PER_KID:
             found[str(key.kid)] = (*of_kid, key)
-    if not found:
-        raise ValueError("no usable public key (RSA of at least 2048 bits or EC, with a kid)")
     return found
 
 
@@ -53,14 +52,24 @@ def _key(entry: dict[str, object]) -> PublicKey | None:
     members = {name: entry[name] for name in _MEMBERS.get(str(entry.get("kty")), ()) if entry.get(name) is not None}
     if not all(isinstance(value, str) for value in members.values()) or not members.get("kid"):
         return None
-    if members.get("use", "sig") != "sig" or (members["kty"] == "RSA" and not _fair_size(members)):
+    if members.get("use", "sig") != "sig":
         return None
     try:
+        if members["kty"] == "RSA" and not _is_sound(str(members["n"]), str(members["e"])):
+            return None
         key = jwk.import_key({name: str(value) for name, value in members.items()})
     except (JoseError, ValueError, TypeError, KeyError):
         return None
     return key if isinstance(key, RSAKey | ECKey) else None
 
 
-def _fair_size(members: dict[str, object]) -> bool:
-    return len(str(members.get("n", ""))) in _MODULUS and len(str(members.get("e", ""))) <= _MAX_EXPONENT
+def _is_sound(modulus: str, exponent: str) -> bool:
+    """An odd modulus of 2048 to 8192 bits as a number, however it is written, and the usual exponent."""
+    if max(len(modulus), len(exponent)) > _MAX_LETTERS:
+        return False
+    n, e = _number(modulus), _number(exponent)
+    return n.bit_length() in _MODULUS_BITS and n % 2 == 1 and e == _EXPONENT
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(urlsafe_b64decode(text + "=="), "big")

@@ -138,9 +138,11 @@ def _file(value: Path, info: ValidationInfo) -> Path:
 def _key_file(value: Path, info: ValidationInfo) -> Path:
     path = _file(value, info)
     try:
-        read_keys(path.read_bytes())
+        keys = read_keys(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
+    if not keys:
+        raise ValueError(f"{path}: no usable public key (RSA of at least 2048 bits or EC, with a kid)")
     return path
 
 

@@ -50,6 +50,11 @@ UNFIT = {
     "weak": WEAK,
     "a modulus without end": {**RSA, "n": "u" + "A" * 20_000},
     "an exponent without end": {**RSA, "e": "_" * 20},
+    "a weak modulus behind zeros": {**WEAK, "n": "A" * 171 + WEAK["n"]},
+    "an even modulus": {**RSA, "n": RSA["n"][:-1] + "A" if RSA["n"][-1] != "A" else RSA["n"]},
+    "an exponent of 1": {**RSA, "e": "AQ"},
+    "an exponent of 3": {**RSA, "e": "Aw"},
+    "an even exponent": {**RSA, "e": "AQAA"},
     "not base64url": {**EC, "x": "***"},
     "a missing coordinate": {name: value for name, value in EC.items() if name != "y"},
     "off the curve": {**EC, "x": EC["y"]},
@@ -63,6 +68,11 @@ def test_an_unfit_key_is_left_out_without_spoiling_the_others(key):
     assert set(read(key, RSA | {"kid": "good"})) == {"good"}
 
 
+@pytest.mark.parametrize("keys", [[], [None], [WEAK]])
+def test_a_set_without_usable_keys_is_empty(keys):
+    assert read(*keys) == {}
+
+
 DOCUMENTS = {
     "empty": (b"", "not a JSON Web Key Set"),
     "a web page": (b"<html>", "not a JSON Web Key Set"),
@@ -70,7 +80,6 @@ DOCUMENTS = {
     "keys that are none": (b'{"keys": {}}', "not a JSON Web Key Set"),
     "not UTF-8": (b'{"keys": [{"kid": "\xff"}]}', "not a JSON Web Key Set"),
     "nested deeply": (b'{"keys": [{"a": ' + b"[" * 100_000, "not a JSON Web Key Set"),
-    "no key": (b'{"keys": []}', "no usable public key"),
     "too large": (b" " * (MAX_BYTES + 1), "more than 262144 bytes"),
 }
 

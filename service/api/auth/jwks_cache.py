@@ -22,9 +22,11 @@ Source = str | Path
 Fetch = Callable[[Source], bytes]
 
 FRESH_S = 600.0  # how long keys are used without asking for newer ones
+_PASSING = {408, 429}  # besides 5xx and silence: what says nothing of the keys
 STALE_S = 24 * 3600.0  # how long they are used while their host is down (outages of 12 h have been reported)
-RETRY_S = 30.0  # after an answer no source is asked again sooner, whatever the tokens say
-AGAIN_S = 2.0  # nor after a failure, when a caller is waiting for a key
+RETRY_S = 30.0  # old keys are renewed no more often, while their host is down
+UNKNOWN_S = 1.0  # a key that is not known is asked for no more often: a stranger's tokens delay no rotation by more
+AGAIN_S = 2.0  # nor is a host that failed, when a caller is waiting for a key
 CONNECT_S, FETCH_S = 1.0, 3.0  # one fetch: until it is connected, and all of it
 GIVEN_UP_S = 4.0  # a fetch that has not ended by then (resolving a name knows no deadline) no longer bars the next
 PATIENCE_S = 1.5  # how long a caller waits for a key that is not known
@@ -58,7 +60,7 @@ class KeyCache:
         """The keys named `kid` of the first source that has any besides `tried`; none after PATIENCE_S at the latest.
 
         Keys that are known are returned at once, and renewed for the next caller if they are old. Otherwise the sources
-        are asked: again RETRY_S after they answered or AGAIN_S after they failed, however many callers there are.
+        are asked: again UNKNOWN_S after they answered or AGAIN_S after they failed, however many callers there are.
         """
         with self._changed:
             found = self._known(sources, kid, tried)
@@ -87,7 +89,7 @@ class KeyCache:
         asked = [self._held[source] for source in sources]
         for source, held in zip(sources, asked, strict=True):
             failed = held.read_at < held.asked_at
-            self._ask(source, held, AGAIN_S if failed else RETRY_S)
+            self._ask(source, held, AGAIN_S if failed else UNKNOWN_S)
         while not self._known(sources, kid, tried) and any(held.fetching for held in asked) and self._wait(ends):
             pass
         return self._known(sources, kid, tried)
@@ -116,18 +118,31 @@ class KeyCache:
             log.warning("keys_unavailable", source=str(source), error=type(error).__name__)
 
     def _renew(self, source: Source, held: _Held, asked_at: float) -> None:
-        keys: Keys = {}
+        keys: Keys | None = None  # none that could be read; an empty set withdraws those that are held
         try:
-            keys = read_keys(self._fetch(source))
+            keys = self._read(source)
         except (OSError, ValueError, HTTPError) as error:
             log.warning("keys_unavailable", source=str(source), error=type(error).__name__)
         finally:
             with self._changed:
-                if keys and asked_at > held.read_at:
+                if keys is not None and asked_at > held.read_at:
                     held.keys, held.read_at = keys, asked_at
                 if asked_at == held.asked_at:
                     held.fetching = False
                 self._changed.notify_all()
+
+    def _read(self, source: Source) -> Keys:
+        try:
+            keys = read_keys(self._fetch(source))
+        except (Withdrawn, FileNotFoundError):
+            keys = {}
+        if not keys:
+            log.warning("keys_withdrawn", source=str(source))
+        return keys
+
+
+class Withdrawn(OSError):
+    """The host answers that there are no keys here."""
 
 
 def fetcher(out: requests.Session) -> Fetch:
@@ -145,7 +160,8 @@ def _download(out: requests.Session, url: str) -> bytes:
     timeout: Any = Timeout(connect=CONNECT_S, total=FETCH_S)  # requests takes it, its type hints do not know
     with out.get(url, timeout=timeout, allow_redirects=False, stream=True, headers=headers) as answer:
         if answer.status_code != 200:
-            raise OSError(f"status {answer.status_code}")
+            passing = answer.status_code >= 500 or answer.status_code in _PASSING
+            raise (OSError if passing else Withdrawn)(f"status {answer.status_code}")
         body = b""
         while part := answer.raw.read1(16384, decode_content=True):  # some hosts compress although asked not to
             body += part

@@ -20,7 +20,16 @@ from joserfc.jwk import ECKey, RSAKey
 from structlog.testing import capture_logs
 from urllib3.exceptions import HTTPError
 
-from service.api.auth.jwks_cache import AGAIN_S, GIVEN_UP_S, MOST_WAITING, RETRY_S, STALE_S, KeyCache, fetcher
+from service.api.auth.jwks_cache import (
+    AGAIN_S,
+    GIVEN_UP_S,
+    MOST_WAITING,
+    RETRY_S,
+    STALE_S,
+    UNKNOWN_S,
+    KeyCache,
+    fetcher,
+)
 from service.api.auth.tokens import LEEWAY_S, authenticate
 from service.errors import Unauthorised
 from service.net.outbound import session
@@ -510,6 +519,46 @@ def test_keys_are_fetched_once_and_kept(gate):
     assert gate.host.requests == {"/a": 1}
 
 
+DOWN = (503, {}, b"")
+
+
+@pytest.mark.parametrize("answer", [(200, {}, b'{"keys":[]}'), (404, {}, b""), (410, {}, b""), (403, {}, b"")])
+def test_keys_are_withdrawn_by_an_empty_set_and_by_a_host_that_knows_of_none(gate, answer):
+    gate.knock(gate.token())
+    gate.host.answers["/a"] = answer
+    gate.clock.now += 601
+    with capture_logs() as logs:
+        gate.find(EC384.kid)
+        assert eventually(lambda: not gate.find(EC384.kid))
+        assert "no such key" in refused(gate, gate.token(claims={"jti": "2"}))
+    assert logs[0]["event"] == "keys_withdrawn"
+    gate.host.serve("/a", EC384)
+    gate.clock.now += UNKNOWN_S
+    assert gate.knock(gate.token(claims={"jti": "3"})).name == "a"
+
+
+@pytest.mark.parametrize("answer", [DOWN, (500, {}, b""), (429, {}, b""), (200, {}, b"<html>"), (200, {}, b"")])
+def test_keys_are_kept_while_their_host_says_nothing_of_them(gate, answer):
+    gate.knock(gate.token())
+    gate.host.answers["/a"] = answer
+    gate.clock.now += 601
+    with capture_logs() as logs:
+        assert gate.find(EC384.kid)
+        assert eventually(lambda: logs)
+        assert gate.knock(gate.token(claims={"jti": "2"})).name == "a"
+    assert {line["event"] for line in logs} == {"keys_unavailable"}
+
+
+def test_the_unknown_kids_of_a_stranger_delay_no_rotation(gate):
+    gate.knock(gate.token())
+    for number in range(20):
+        gate.clock.now += UNKNOWN_S
+        refused(gate, gate.token(header={"kid": f"k{number}"}))
+    gate.host.serve("/a", NEXT)
+    gate.clock.now += UNKNOWN_S
+    assert gate.knock(gate.token(NEXT, {"kid": "next"}, {"jti": "2"})).name == "a"
+
+
 def test_a_rotated_key_works_at_the_next_call(gate):
     gate.knock(gate.token())
     gate.host.serve("/a", EC384, NEXT)
@@ -563,7 +612,7 @@ def test_a_hundred_unknown_kids_cost_one_fetch(gate):
 
 
 def test_a_host_that_fails_is_asked_again_soon_but_no_more_often(gate):
-    gate.host.answers.clear()
+    gate.host.answers["/a"] = DOWN
     with capture_logs() as logs:
         for number in range(10):
             refused(gate, gate.token(claims={"jti": str(number)}))
@@ -579,7 +628,7 @@ def test_a_host_that_fails_is_asked_again_soon_but_no_more_often(gate):
 
 def test_keys_outlive_the_failure_of_their_host_for_a_day(gate):
     gate.knock(gate.token())
-    gate.host.answers.clear()
+    gate.host.answers["/a"] = DOWN
     with capture_logs():
         gate.clock.now += STALE_S - 1
         assert gate.knock(gate.token(claims={"jti": "2"})).name == "a"
@@ -599,7 +648,7 @@ def test_a_withdrawn_key_is_refused_as_soon_as_newer_keys_have_come_after_ten_mi
 
 def test_known_keys_are_renewed_at_leisure_while_their_host_is_down(gate):
     gate.knock(gate.token())
-    gate.host.answers.clear()
+    gate.host.answers["/a"] = DOWN
     gate.clock.now += 601
     with capture_logs() as logs:
         for renewals in (1, 2):
@@ -775,7 +824,8 @@ def test_a_key_host_that_answers_badly_lets_nobody_in(gate, answer):
     gate.host.answers["/a"] = answer
     with capture_logs() as logs:
         assert "no such key" in refused(gate, gate.token())
-    assert [entry["event"] for entry in logs] == ["keys_unavailable"]
+    withdrawn = answer == BAD_SETS["an empty set"]
+    assert [entry["event"] for entry in logs] == ["keys_withdrawn" if withdrawn else "keys_unavailable"]
     assert gate.host.requests == {"/a": 1}
 
 
