@@ -397,11 +397,10 @@ def _haemolysed(resource: Observation, parts: list[Measured], specimen: Specimen
     if specimen:
         words += [note.text for note in specimen.note or ()]
         coded.append(specimen.condition)
-    said = any(says_haemolysed(primitives.text(word)) for word in words if word)
-    said = said or any(concept_says_haemolysed(raw) for raw in coded if raw)
-    indices = [index_says_haemolysed(part) for part in parts if is_index(part.code)]
-    doubt = None in indices and not (said or True in indices)
-    return said or True in indices, [_INDEX_NOT_JUDGED] if doubt else []
+    told = [says_haemolysed(primitives.text(word)) for word in words if word]
+    told += [concept_says_haemolysed(raw) for raw in coded if raw]
+    told += [index_says_haemolysed(part) for part in parts if is_index(part.code)]
+    return True in told, [_INDEX_NOT_JUDGED] if None in told and True not in told else []
 
 
 _INDEX_NOT_JUDGED = Message("Haemolysis index without a limit: not judged.")
