@@ -19,7 +19,7 @@ from bench.calls import HOOK, ROOMY
 from bench.load import drive, request
 from bench.report import Figure, of_rounds
 from bench.servers import Server, free_port, magnesium, running
-from service.cds.catalogue import BY_ID
+from service.cds.services import BY_ID
 
 DELAY = 0.05  # s
 SECTION = "FHIR fallback, a server that answers after 50 ms"

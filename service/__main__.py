@@ -14,7 +14,7 @@ from service.cli.screen import screen
 from service.cli.setup import Commands, environment
 from service.server import Server
 from service.settings import Mode, load
-from service.site import known, site_of
+from service.site import site_of, site_schema
 
 
 @click.group(cls=Commands)
@@ -26,7 +26,7 @@ def main() -> None:
 @main.command()
 def serve() -> None:
     """Serve over HTTP; settings come from the environment and the site file."""
-    settings = load(environment(), known())
+    settings = load(environment(), site_schema())
     site_of(settings)  # what is wrong with the site's tables is said here, not by a worker
     if settings.mode is Mode.DEVELOPMENT:
         click.secho(

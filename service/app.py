@@ -25,7 +25,7 @@ from service.api.http import concurrency, error_handlers, responses
 from service.api.http.cors import allow_origins
 from service.api.http.instrumentation import instrument, start_tracing
 from service.api.http.rate_limit import RateLimit
-from service.cds.catalogue import PREFETCH_KEYS
+from service.cds.services import PREFETCH_KEYS
 from service.errors import StoreUnavailable
 from service.fhir.client import FhirReader
 from service.fhir.read_pool import ReadPool
@@ -141,7 +141,7 @@ def fhir_readers(settings: Settings) -> dict[tuple[Network, ...], FhirReader]:
         address_filter = partial(address_allowed, networks=networks, loopback=loopback)
         return FhirReader(ca_file=str(ca) if ca else None, address_filter=address_filter, pool=pool)
 
-    lists = {tenant.fhir_networks for tenant in (*settings.tenants, settings.unproved)}
+    lists = {tenant.fhir_networks for tenant in (*settings.tenants, settings.development_tenant)}
     return {networks: reader(networks) for networks in lists}
 
 

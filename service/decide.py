@@ -15,13 +15,13 @@ from types import MappingProxyType
 from typing import Any
 
 from service.cds.cards import Card, Presentation, to_cards
-from service.cds.catalogue import REQUIRED_KEYS
-from service.cds.orders import test_code
+from service.cds.lab_order_codes import test_code
+from service.cds.services import REQUIRED_KEYS
 from service.errors import MissingData
 from service.fhir.decode import Resource
-from service.fhir.gather import Fetch, gather
 from service.fhir.lab_order import laboratory_order
 from service.fhir.ownership import EvaluationInput
+from service.fhir.prefetch import Fetch, gather
 from service.fhir.snapshot import ONLY_OTHER_PATIENT, UNIDENTIFIED, Site, read_snapshot
 from service.logic.evaluate import Assessment, evaluate
 from service.logic.model import Analyte, Failed, Hook, PatientSnapshot

@@ -9,7 +9,7 @@ from service.fhir.snapshot import Site
 from service.logic.knowledge import load
 from service.logic.rules import RULES
 from service.settings import Settings
-from service.settings.site import Bounds, Known
+from service.settings.site import Bounds, SiteSchema
 from service.terminology import rxnorm
 from service.terminology.analytes import LAB_CODES
 from service.terminology.drugs import DRUG_VOCABULARY, DrugVocabulary
@@ -20,11 +20,11 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def known() -> Known:
+def site_schema() -> SiteSchema:
     """What a site file may speak of."""
     knowledge = load()
     bounds = {p.id: Bounds(*p.site_bounds) for p in knowledge.parameters.values() if p.site_bounds}
-    return Known(
+    return SiteSchema(
         thresholds=bounds,
         rules=[rule.id for rule in RULES],
         ingredients=DRUG_VOCABULARY.ingredients,

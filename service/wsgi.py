@@ -6,6 +6,6 @@ import os
 
 from service.app import application
 from service.settings import load
-from service.site import known
+from service.site import site_schema
 
-app = application(load(os.environ, known()))  # noqa: TID251  an entry point hands the environment to settings
+app = application(load(os.environ, site_schema()))  # noqa: TID251  an entry point hands the environment to settings

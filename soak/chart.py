@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import msgspec
 
 from bench import bodies
-from service.cds.catalogue import BY_ID
+from service.cds.services import BY_ID
 
 MARK = "soakmark"  # in every patient id, name, token and user; has no place in a log, a metric or the database
 BORN = "1952-11-13"

@@ -19,7 +19,7 @@ from types import MappingProxyType
 
 from bench import bodies
 from bench.servers import family
-from service.cds.catalogue import BY_ID
+from service.cds.services import BY_ID
 from soak.calls import HOOK, PATIENCE, Answer, Ehr, cards_of, decoded, send, statuses
 from soak.certificates import HERE
 from soak.chart import VIEW

@@ -14,10 +14,10 @@ from service.errors import SettingsError
 from service.logic.model import Analyte
 from service.settings import Mode, load
 from service.settings.lines import key_lines, line_of
-from service.settings.site import Bounds, Known, OrderCode, Replay, RuleMode, Service, Site, Tenant
+from service.settings.site import Bounds, OrderCode, Replay, RuleMode, ServiceSettings, SiteFile, SiteSchema, Tenant
 
 DOCS = Path(__file__).parents[1] / "docs"
-KNOWN = Known(
+SCHEMA = SiteSchema(
     thresholds={"mg-optimum": Bounds(Decimal("0.75"), Decimal("0.85")), "mg-severe": Bounds(Decimal(0), Decimal(1))},
     rules={"R-013", "R-040"},
     ingredients={"furosemide", "omeprazole"},
@@ -38,7 +38,7 @@ def site(tmp_path):
             "MAGNESIUM_CDS_SITE": str(path),
             "DATABASE_URL": "postgresql://db/mg?sslmode=verify-full",
         }
-        return load({**base, **environ}, KNOWN)
+        return load({**base, **environ}, SCHEMA)
 
     return write
 
@@ -59,11 +59,11 @@ def test_development_needs_nothing():
     assert settings.database_url == "sqlite:///var/magnesium-cds.sqlite3"
     assert settings.service.public_urls == ("http://127.0.0.1:8000", "http://localhost:8000")
     assert not settings.authenticates
-    assert settings.unproved.language == "en"
+    assert settings.development_tenant.language == "en"
 
 
 def test_development_reads_fhir_servers_on_this_machine_only():
-    allowed = load({}).unproved.allowed
+    allowed = load({}).development_tenant.allowed
     assert allowed("http://127.0.0.1:9000/fhir/Observation?patient=1")
     assert not allowed("http://10.0.0.1/fhir")
 
@@ -184,7 +184,7 @@ def test_two_places_for_the_database_are_one_too_many(tmp_path):
 
 def test_the_example_loads_without_a_problem():
     environ = {"MAGNESIUM_CDS_MODE": "production", "MAGNESIUM_CDS_SITE": str(DOCS / "site.example.toml")}
-    settings = load({**environ, "DATABASE_URL": "postgresql://db/mg?sslmode=verify-full"}, KNOWN)
+    settings = load({**environ, "DATABASE_URL": "postgresql://db/mg?sslmode=verify-full"}, SCHEMA)
     first, second = settings.tenants
     assert (first.replay, first.language) == (Replay.ENFORCE, "en")
     assert (second.replay, second.language) == (Replay.REPORT, "ru")
@@ -198,11 +198,11 @@ def test_the_example_loads_without_a_problem():
     assert settings.rules == {"R-013": RuleMode.SILENT}
 
 
-@pytest.mark.parametrize("section", [Site, Service, Tenant, OrderCode])
+@pytest.mark.parametrize("section", [SiteFile, ServiceSettings, Tenant, OrderCode])
 def test_every_key_is_in_the_documentation_and_in_the_example(section):
     guide, example = ((DOCS / name).read_text(encoding="utf-8") for name in ("site-file.md", "site.example.toml"))
     for item in fields(section):
-        name = f"[{item.name}" if section is Site else f"`{item.name}`"
+        name = f"[{item.name}" if section is SiteFile else f"`{item.name}`"
         assert name in guide
         assert item.name in example or item.name == "jwks_file"
 

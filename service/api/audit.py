@@ -9,7 +9,7 @@ import structlog
 
 from service.api.auth.tokens import Caller
 from service.api.http.instrumentation import stopwatch
-from service.cds.catalogue import PREFETCH_KEYS
+from service.cds.services import PREFETCH_KEYS
 from service.decide import Decision
 from service.logic.knowledge import VERSION
 from service.observability import metrics

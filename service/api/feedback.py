@@ -13,8 +13,8 @@ from service.api.auth.tokens import Caller
 from service.api.dependencies import Dependencies
 from service.api.http.request_body import decode_object
 from service.api.http.responses import json_answer
-from service.cds.catalogue import Service
 from service.cds.override_reasons import CODES, SYSTEM
+from service.cds.services import Service
 from service.errors import BadRequest
 from service.store.feedback import Offered, parse_items
 from service.store.summary import to_csv

@@ -14,7 +14,7 @@ from service.api.http.instrumentation import stopwatch, traceparent
 from service.api.http.request_body import HookRequest, as_text, optional_text
 from service.fhir.client import Pages
 from service.fhir.failure import ReadFailure
-from service.fhir.gather import Fetch
+from service.fhir.prefetch import Fetch
 from service.observability import metrics
 
 LOG = structlog.get_logger(__name__)

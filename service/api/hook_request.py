@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from service.api.http.request_body import NULL, HookRequest, as_text, string, strings
-from service.cds.catalogue import CONTEXT_TOKENS, Service
+from service.cds.services import CONTEXT_TOKENS, Service
 from service.errors import BadRequest, MissingData
 from service.fhir.decode import MAX_ENTRIES, Resource, read_bundle
 from service.logic.model import Hook

@@ -20,7 +20,7 @@ from service.api.http.responses import json_answer
 from service.api.presentation import presentation
 from service.api.proof import proved_body
 from service.api.repeats import without_repeats
-from service.cds.catalogue import BY_ID, Service, discovery
+from service.cds.services import BY_ID, Service, discovery
 from service.decide import Call, Decision, decide_call
 from service.errors import NotFound
 from service.store.card_ids import CardIds

@@ -13,8 +13,8 @@ from service.errors import SettingsError
 from service.logic.knowledge import load as load_knowledge
 from service.settings import MODE, Mode, load
 from service.settings import file as site_file
-from service.settings.site import Service, Site
-from service.site import known
+from service.settings.site import ServiceSettings, SiteFile
+from service.site import site_schema
 from service.store import upgrade
 from service.terminology import rxnorm
 
@@ -33,7 +33,7 @@ _DATABASE = ("DATABASE_URL", "DATABASE_URL_FILE")
 )
 def check_site(file: Path, mode: str) -> None:
     """Check a site file: say what it changes, or every problem with its line (exit status 2)."""
-    site, problems = site_file.read(file, known(), production=mode == Mode.PRODUCTION)
+    site, problems = site_file.read(file, site_schema(), production=mode == Mode.PRODUCTION)
     problems += _table_problems(file, site)
     if problems:
         click.echo("\n".join(problems), err=True)
@@ -41,7 +41,7 @@ def check_site(file: Path, mode: str) -> None:
     click.echo("\n".join([f"{file}: OK ({mode})", *(f"  {line}" for line in _changes(site))]))
 
 
-def _table_problems(file: Path, site: Site) -> list[str]:
+def _table_problems(file: Path, site: SiteFile) -> list[str]:
     try:
         if site.service.rxnorm_table:
             rxnorm.read(Path(site.service.rxnorm_table))
@@ -50,10 +50,10 @@ def _table_problems(file: Path, site: Site) -> list[str]:
     return []
 
 
-def _changes(site: Site) -> Iterator[str]:
+def _changes(site: SiteFile) -> Iterator[str]:
     """What the file makes different from an installation without one."""
-    usual = Service()
-    for item in fields(Service):
+    usual = ServiceSettings()
+    for item in fields(ServiceSettings):
         value = getattr(site.service, item.name)
         if value != getattr(usual, item.name):
             yield f"service.{item.name}: {_shown(value)} (default {_shown(getattr(usual, item.name))})"

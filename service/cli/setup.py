@@ -22,7 +22,7 @@ from service.population.setup import Configuration
 from service.population.setup import Setup as PopulationSetup
 from service.settings import SITE, Settings, load
 from service.settings.site import RuleMode
-from service.site import known, now, site_of
+from service.site import now, site_of, site_schema
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -57,7 +57,7 @@ def environment() -> Mapping[str, str]:
 
 def prepare(path: Path | None, language: str | None = None, profile: str = "", research: bool = False) -> Setup:
     """The site file (none: the shipped knowledge as it is), with what the options change. Raises SettingsError."""
-    settings = load({SITE: str(path)} if path else {}, known())
+    settings = load({SITE: str(path)} if path else {}, site_schema())
     site = site_of(settings)
     if profile and profile not in site.knowledge.profiles:
         raise click.BadParameter(f"is one of {', '.join(site.knowledge.profiles)}", param_hint="--profile")
@@ -74,7 +74,7 @@ def for_worker(wanted: Configuration) -> PopulationSetup:
 def _presentation(settings: Settings, language: str | None) -> Presentation:
     return Presentation(
         wording=Wording(language or settings.service.language, settings.service.zone),
-        local_orders=settings.unproved.orders,
+        local_orders=settings.development_tenant.orders,
         rules_off=frozenset(rule for rule, mode in settings.rules.items() if mode is RuleMode.OFF),
         silent=frozenset(rule for rule, mode in settings.rules.items() if mode is RuleMode.SILENT),
     )

@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from service import __version__
-from service.cds.catalogue import BY_ID, PREFETCH_KEYS
+from service.cds.services import BY_ID, PREFETCH_KEYS
 from service.fhir.failure import FailureKind
 from service.logic.knowledge import VERSION
 from service.logic.rules import RULES

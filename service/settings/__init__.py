@@ -16,7 +16,17 @@ from service.errors import SettingsError
 from service.logic.model import Analyte
 from service.net.urls import is_loopback
 from service.settings import file as site_file
-from service.settings.site import SANDBOX, Known, RuleMode, Service, Site, Tenant, Unproved, frozen, hint
+from service.settings.site import (
+    SANDBOX,
+    DevelopmentTenant,
+    RuleMode,
+    ServiceSettings,
+    SiteFile,
+    SiteSchema,
+    Tenant,
+    frozen,
+    hint,
+)
 
 
 class Mode(StrEnum):
@@ -38,9 +48,9 @@ class Settings:
     log_level: str
     web_threads: int
     traces: bool  # sent to a collector; how, the OpenTelemetry SDK reads from its own variables
-    service: Service
+    service: ServiceSettings
     tenants: tuple[Tenant, ...]
-    unproved: Tenant  # who calls when callers need not prove themselves
+    development_tenant: Tenant  # who calls when callers need not prove themselves
     labs: Mapping[tuple[str, str], Analyte]  # by system and code
     drugs: Mapping[tuple[str, str], tuple[str, ...]]  # by system and code: names of ingredients
     thresholds: Mapping[str, Decimal]  # those that the site changed
@@ -52,18 +62,18 @@ class Settings:
         return self.mode is Mode.PRODUCTION or bool(self.tenants)
 
 
-_NOTHING = Known()
+_EMPTY_SCHEMA = SiteSchema()
 
 
-def load(environ: Mapping[str, str], known: Known = _NOTHING) -> Settings:
+def load(environ: Mapping[str, str], schema: SiteSchema = _EMPTY_SCHEMA) -> Settings:
     """Read the environment and the site file it names; SettingsError with every problem, each with its place.
 
-    `known` says which parameters, rules, ingredients, profiles and languages a site file may speak of.
+    `schema` says which parameters, rules, ingredients, profiles and languages a site file may speak of.
     """
     problems: list[str] = []
     mode = _mode(environ, problems)
     path = Path(environ[SITE]) if environ.get(SITE) else None
-    site, wrong = site_file.read(path, known, production=mode is Mode.PRODUCTION) if path else (Site(), [])
+    site, wrong = site_file.read(path, schema, production=mode is Mode.PRODUCTION) if path else (SiteFile(), [])
     if path is None and mode is Mode.PRODUCTION:
         wrong = [f"{SITE}: production needs a site file"]
     settings = _settings(environ, mode, site, problems)
@@ -88,7 +98,7 @@ def _mode(environ: Mapping[str, str], problems: list[str]) -> Mode:
     return Mode(_choice(environ, MODE, tuple(Mode), problems))
 
 
-def _settings(environ: Mapping[str, str], mode: Mode, site: Site, problems: list[str]) -> Settings:
+def _settings(environ: Mapping[str, str], mode: Mode, site: SiteFile, problems: list[str]) -> Settings:
     port = _number(environ, "PORT", 8000, 65_535, problems)
     return Settings(
         mode=mode,
@@ -101,7 +111,7 @@ def _settings(environ: Mapping[str, str], mode: Mode, site: Site, problems: list
         traces=_traces(environ, problems),
         service=site.service if mode is Mode.PRODUCTION else _reachable(site.service, port),
         tenants=tuple(_complete(tenant, site) for tenant in site.tenant),
-        unproved=_complete(Unproved(name="development", iss="development"), site),
+        development_tenant=_complete(DevelopmentTenant(name="development", iss="development"), site),
         labs=site.labs,
         drugs=site.drugs,
         thresholds=site.thresholds,
@@ -196,13 +206,13 @@ def _first_line(path: Path) -> str:
         return ""
 
 
-def _reachable(service: Service, port: int) -> Service:
+def _reachable(service: ServiceSettings, port: int) -> ServiceSettings:
     """What development needs with no site file at all: its own address as audience, and the public sandbox's pages."""
     here = (f"http://127.0.0.1:{port}", f"http://localhost:{port}")
     return replace(service, public_urls=service.public_urls or here, cors_origins=service.cors_origins or (SANDBOX,))
 
 
-def _complete(tenant: Tenant, site: Site) -> Tenant:
+def _complete(tenant: Tenant, site: SiteFile) -> Tenant:
     return replace(
         tenant,
         language=tenant.language or site.service.language,

@@ -15,36 +15,53 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from service.settings import lines as toml_lines
-from service.settings.site import PREFETCH_KEYS, SANDBOX, Bounds, Context, Known, OrderCode, Service, Site, Tenant, hint
+from service.settings.site import (
+    PREFETCH_KEYS,
+    SANDBOX,
+    Bounds,
+    Context,
+    OrderCode,
+    ServiceSettings,
+    SiteFile,
+    SiteSchema,
+    Tenant,
+    hint,
+)
 
-_SITE: TypeAdapter[Site] = TypeAdapter(Site)
+_SITE: TypeAdapter[SiteFile] = TypeAdapter(SiteFile)
 _SECTIONS: Mapping[toml_lines.Path, Any] = MappingProxyType(
-    {(): Site, ("service",): Service, ("tenant",): Tenant, ("orders",): OrderCode, ("tenant", "orders"): OrderCode}
+    {
+        (): SiteFile,
+        ("service",): ServiceSettings,
+        ("tenant",): Tenant,
+        ("orders",): OrderCode,
+        ("tenant", "orders"): OrderCode,
+    }
 )
 _Problem = tuple[toml_lines.Path, str]
 
 
-def read(path: Path, known: Known, *, production: bool) -> tuple[Site, list[str]]:
+def read(path: Path, schema: SiteSchema, *, production: bool) -> tuple[SiteFile, list[str]]:
     """The site file, or an empty one and every problem that keeps it from being used."""
     try:
         text = path.read_text(encoding="utf-8")
         content = tomllib.loads(text, parse_float=Decimal)
     except (OSError, UnicodeDecodeError) as error:
-        return Site(), [f"{path}: cannot be read ({type(error).__name__})"]
+        return SiteFile(), [f"{path}: cannot be read ({type(error).__name__})"]
     except tomllib.TOMLDecodeError as error:
-        return Site(), [_syntax(path, str(error))]
-    site, found = _validated(content, Context(production, path.parent, known))
+        return SiteFile(), [_syntax(path, str(error))]
+    site, found = _validated(content, Context(production, path.parent, schema))
     lines = toml_lines.key_lines(text)
     found.sort(key=lambda problem: toml_lines.line_of(lines, problem[0]) or 0)
     return site, [_located(path, lines, *problem) for problem in found]
 
 
-def _validated(content: dict[str, Any], context: Context) -> tuple[Site, list[_Problem]]:
-    found = list(_crosswise(content, context))
+def _validated(content: dict[str, Any], context: Context) -> tuple[SiteFile, list[_Problem]]:
+    found = list(cross_field_checks(content, context))
     try:
         return _SITE.validate_python(content, context=context), found
     except ValidationError as error:
-        return Site(), [*found, *map(_worded, _innermost(error.errors(include_url=False, include_input=False)))]
+        return SiteFile(), [*found, *map(_worded, _innermost(error.errors(include_url=False, include_input=False)))]
 
 
 def _innermost(errors: list[ErrorDetails]) -> Iterator[ErrorDetails]:
@@ -84,7 +101,7 @@ def _section(where: toml_lines.Path) -> toml_lines.Path:
     return names[:-1] if names[-2:-1] == ("orders",) else names
 
 
-def _crosswise(content: dict[str, Any], context: Context) -> Iterator[_Problem]:
+def cross_field_checks(content: dict[str, Any], context: Context) -> Iterator[_Problem]:
     """What no single value shows; reads the raw file, so that it is said together with everything else."""
     tenants = _tables(content.get("tenant"))
     if context.production:
@@ -92,11 +109,11 @@ def _crosswise(content: dict[str, Any], context: Context) -> Iterator[_Problem]:
     for index, tenant in enumerate(tenants):
         if not tenant.get("jku") and not tenant.get("jwks_file"):
             yield ("tenant", index), "needs jku or jwks_file: without keys nobody can prove to be this caller"
-    yield from _twins(tenants)
+    yield from duplicate_tenants(tenants)
     yield from _ambiguous(("aliases",), content.get("aliases"))
     for index, tenant in enumerate(tenants):
         yield from _ambiguous(("tenant", index, "aliases"), tenant.get("aliases"))
-    yield from _out_of_bounds(content.get("thresholds"), context.known.thresholds)
+    yield from _out_of_bounds(content.get("thresholds"), context.schema.thresholds)
 
 
 def _half_configured(content: dict[str, Any], tenants: list[dict[str, Any]]) -> Iterator[_Problem]:
@@ -110,7 +127,7 @@ def _half_configured(content: dict[str, Any], tenants: list[dict[str, Any]]) -> 
             yield ("tenant", index, "iss"), "the private key of this issuer is public; not in production"
 
 
-def _twins(tenants: list[dict[str, Any]]) -> Iterator[_Problem]:
+def duplicate_tenants(tenants: list[dict[str, Any]]) -> Iterator[_Problem]:
     """Names are unique; one `iss` may serve several tenants only if their lists of tenant claims tell them apart."""
     for index, tenant in enumerate(tenants):
         for other in tenants[:index]:

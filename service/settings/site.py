@@ -40,7 +40,7 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class SiteSchema:
     """What a site file may speak of; the entry point fills it from the knowledge and the terminology."""
 
     thresholds: Mapping[str, Bounds] = field(default_factory=lambda: MappingProxyType({}))
@@ -85,7 +85,7 @@ class Context:
 
     production: bool
     folder: Path
-    known: Known
+    schema: SiteSchema
 
 
 def _context(info: ValidationInfo) -> Context:
@@ -97,9 +97,9 @@ def hint(word: str, words: Iterable[str]) -> str:
     return f'; did you mean "{near[0]}"?' if near else ""
 
 
-def _one_of(words: Callable[[Known], Iterable[str]], kind: str) -> AfterValidator:
+def _one_of(words: Callable[[SiteSchema], Iterable[str]], kind: str) -> AfterValidator:
     def check(value: str, info: ValidationInfo) -> str:
-        accepted = words(_context(info).known)
+        accepted = words(_context(info).schema)
         if value not in accepted:
             raise ValueError(f'no {kind} is called "{value}"{hint(value, accepted)}')
         return value
@@ -165,12 +165,12 @@ ExistingFile = Annotated[Path, AfterValidator(_file)]
 KeyFile = Annotated[Path, AfterValidator(_key_file)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(ip_network)]
 Code = Annotated[tuple[str, str], BeforeValidator(_coded)]
-Language = Annotated[str, _one_of(lambda known: known.languages, "language")]
-ProfileName = Annotated[str, _one_of(lambda known: known.profiles, "reference profile")]
-RuleId = Annotated[str, _one_of(lambda known: known.rules, "rule")]
-ThresholdId = Annotated[str, _one_of(lambda known: known.thresholds, "parameter that a site may change")]
+Language = Annotated[str, _one_of(lambda schema: schema.languages, "language")]
+ProfileName = Annotated[str, _one_of(lambda schema: schema.profiles, "reference profile")]
+RuleId = Annotated[str, _one_of(lambda schema: schema.rules, "rule")]
+ThresholdId = Annotated[str, _one_of(lambda schema: schema.thresholds, "parameter that a site may change")]
 PrefetchKey = Annotated[str, _one_of(lambda _: PREFETCH_KEYS, "prefetch key")]
-IngredientName = Annotated[str, _one_of(lambda known: known.ingredients, "ingredient")]
+IngredientName = Annotated[str, _one_of(lambda schema: schema.ingredients, "ingredient")]
 Ingredients = Annotated[tuple[IngredientName, ...], Field(min_length=1)]
 Frozen = AfterValidator(frozen)
 
@@ -194,7 +194,7 @@ Aliases = Annotated[Mapping[PrefetchKey, Words], Frozen]
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class ServiceSettings:
     """`[service]`: what holds for every caller."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -238,7 +238,7 @@ class Tenant:
 
 
 @dataclass(frozen=True, slots=True)
-class Unproved(Tenant):
+class DevelopmentTenant(Tenant):
     """The caller of development mode: anyone on this machine, and FHIR servers on this machine."""
 
     def allowed(self, url: str) -> str | None:
@@ -247,11 +247,11 @@ class Unproved(Tenant):
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class SiteFile:
     """The whole site file."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-    service: Service = field(default_factory=Service)
+    service: ServiceSettings = field(default_factory=ServiceSettings)
     tenant: tuple[Tenant, ...] = ()
     aliases: Aliases = field(default_factory=_empty)
     orders: Orders = field(default_factory=_empty)

@@ -18,7 +18,7 @@ from joserfc.jwk import ECKey
 
 from service.app import create_app
 from service.settings import load
-from service.site import known
+from service.site import site_schema
 from tests.contract.messages import NOW, Json
 
 BASE = "https://cds.hospital.example"
@@ -59,7 +59,7 @@ def bearer(path: str, **claims: Any) -> dict[str, str]:
 def open_app(folder: Path, now: datetime = NOW, **environ: str) -> Iterator[RunningApp]:
     """Development mode: no tokens, FHIR servers on this machine."""
     environ = {"DATABASE_URL": f"sqlite:///{folder}/store.sqlite3"} | environ
-    app = create_app(load(environ, known()), clock=lambda: now)
+    app = create_app(load(environ, site_schema()), clock=lambda: now)
     try:
         yield RunningApp(app, folder, "MAGNESIUM_CDS_SITE" in environ)
     finally:

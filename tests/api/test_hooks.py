@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 import service
 from service.app import fhir_readers
-from service.cds.catalogue import BY_ID, PREFETCH_KEYS
+from service.cds.services import BY_ID, PREFETCH_KEYS
 from service.fhir.failure import FailureKind, ReadFailure
 from service.settings import Mode
 from tests.api.apps import VIEW, locked_app, open_app
@@ -488,9 +488,9 @@ def test_cards_that_wait_are_stored_when_the_process_ends(tmp_path):
     script = f"""
 import sys
 from service.app import application
-from service.site import known
+from service.site import site_schema
 from service.settings import load
-client = application(load({{"DATABASE_URL": "{url}"}}, known())).test_client()
+client = application(load({{"DATABASE_URL": "{url}"}}, site_schema())).test_client()
 answer = client.post("{VIEW}", data=sys.stdin.buffer.read(), content_type="application/json")
 print(answer.json["cards"][0]["uuid"], file=sys.stderr)
 """

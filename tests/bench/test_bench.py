@@ -15,7 +15,7 @@ from bench.bodies import PATIENT, body, large, small
 from bench.fhir_server import answer, chart_of
 from bench.report import Figure, of_rounds
 from bench.servers import ROOT, family
-from service.cds.catalogue import SERVICES
+from service.cds.services import SERVICES
 
 NOW = datetime(2026, 3, 18, 10, 0, tzinfo=UTC)
 RUN = [sys.executable, "-m", "bench.run", "--rounds", "1", "--only", "small"]

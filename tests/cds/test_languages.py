@@ -20,8 +20,8 @@ from babel.messages.pofile import read_po
 from service.api import hook_request
 from service.api.pages import Sample, expand, samples
 from service.cds.cards import Presentation, to_cards
-from service.cds.catalogue import BY_ID
 from service.cds.i18n import LANGUAGES, Wording
+from service.cds.services import BY_ID
 from service.decide import Call, Decision, decide_call
 from service.errors import MissingData
 from service.fhir.snapshot import Site

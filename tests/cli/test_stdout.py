@@ -82,9 +82,9 @@ def test_every_decision_is_a_line_in_its_order_when_the_process_has_ended(tmp_pa
 SCRIPT = """
 import sys, structlog
 from service.app import application
-from service.site import known
+from service.site import site_schema
 from service.settings import load
-client = application(load({"DATABASE_URL": sys.argv[1]}, known())).test_client()
+client = application(load({"DATABASE_URL": sys.argv[1]}, site_schema())).test_client()
 for _ in range(int(sys.argv[2])):
     structlog.get_logger().warning("refused")
 print(client.get("/metrics").text, file=sys.stderr)

@@ -17,7 +17,7 @@ from joserfc.jwk import ECKey
 
 from service.app import create_app
 from service.settings import load
-from service.site import known
+from service.site import site_schema
 from service.store.database import upgrade
 from tests.contract.messages import NOW
 
@@ -43,7 +43,7 @@ def make_app(tmp_path_factory: pytest.TempPathFactory) -> MakeApp:
     def make(now: datetime = NOW, **environ: str) -> flask.Flask:
         url = f"sqlite:///{tmp_path_factory.mktemp('store')}/store.sqlite3"
         upgrade(url)
-        return create_app(load({"DATABASE_URL": url, **environ}, known()), clock=lambda: now)
+        return create_app(load({"DATABASE_URL": url, **environ}, site_schema()), clock=lambda: now)
 
     return make
 

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from service.api import pages
 from service.errors import SettingsError
 from service.settings import load
-from service.site import known
+from service.site import site_schema
 from tests.api.apps import BASE, VIEW, RunningApp, bearer, locked_app, open_app
 from tests.contract.conftest import Locked
 from tests.contract.messages import (
@@ -97,7 +97,7 @@ def test_g_05_production_starts_with_https_urls_only(tmp_path: Path, name: str):
     file.write_text(IN_CLEAR[name].replace("{tenant}", tenant), encoding="utf-8")
     environ = {"MAGNESIUM_CDS_MODE": "production", "MAGNESIUM_CDS_SITE": str(file), "DATABASE_URL": "sqlite:///x"}
     with pytest.raises(SettingsError, match=f"{name}: .*must be https in production"):
-        load(environ, known())
+        load(environ, site_schema())
 
 
 def test_g_05_every_host_of_the_ingress_has_its_certificate():

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from service.api.calculations import CALCULATIONS
-from service.cds.catalogue import BY_ID, PREFETCH_KEYS
+from service.cds.services import BY_ID, PREFETCH_KEYS
 from service.logic.model import Analyte, Hook
 from tests.contract.openapi import CONTRACT, METHODS, OUTCOME, Example, examples, operations, problems, resolved
 

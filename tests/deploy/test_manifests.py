@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from service.settings import Settings, load
-from service.site import known
+from service.site import site_schema
 from tests.deploy import policies
 from tests.deploy.manifests import DEPLOY, ROOT, Manifest, as_written, of_kind, pods, rendered, without
 
@@ -200,7 +200,7 @@ def settings_of(manifests: list[Manifest], folder: Path) -> Settings:
         assert str(path.parent) in mounts, f"{name}: nothing is mounted where {variable} points"
         (folder / path.name).write_text(content, encoding="utf-8")
         environ[variable] = str(folder / path.name)
-    return load(environ, known())
+    return load(environ, site_schema())
 
 
 def _site(maps: dict[str, dict[str, str]], pod: Manifest) -> str:

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from service.__main__ import main
-from service.cds.catalogue import SERVICES
+from service.cds.services import SERVICES
 from service.logic.knowledge import load
 from service.logic.rules import RULES
 from tools.clinical_page import PAGE, render

@@ -16,8 +16,8 @@ from service.cds.cards import Presentation
 from service.cds.i18n import Wording
 from service.decide import decide
 from service.fhir.decode import decode_lenient, read_bundle
-from service.fhir.gather import gather
 from service.fhir.ownership import EvaluationInput, sole_patient
+from service.fhir.prefetch import gather
 from service.fhir.resources import AnyResource
 from service.fhir.snapshot import read_snapshot
 from service.logic.model import Analyte, Hook

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
-from service.cds.catalogue import PREFETCH_KEYS
+from service.cds.services import PREFETCH_KEYS
 from tests.api.apps import VIEW, locked_app
 from tests.contract.messages import LOW, PATIENT, having, hook_request, observation
 

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 
 from service.app import create_app
 from service.settings import load
-from service.site import known
+from service.site import site_schema
 from service.store.database import upgrade
 
 FOLDER = Path(__file__).parents[2] / "../shared/clinical"
@@ -41,7 +41,7 @@ def _vignettes() -> list[Any]:
 def client(tmp_path_factory: pytest.TempPathFactory) -> FlaskClient:
     url = f"sqlite:///{tmp_path_factory.mktemp('store')}/store.sqlite3"
     upgrade(url)
-    return create_app(load({"DATABASE_URL": url}, known())).test_client()
+    return create_app(load({"DATABASE_URL": url}, site_schema())).test_client()
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ import service
 from service.api import operations
 from service.api.http import error_handlers
 from service.api.self_test import broken_rules
-from service.cds.catalogue import BY_ID, PREFETCH_KEYS
+from service.cds.services import BY_ID, PREFETCH_KEYS
 from service.fhir.failure import FailureKind
 from service.logic.rules import RULES
 from service.observability import logging as logs
@@ -351,9 +351,9 @@ def test_series_that_alerts_watch_begin_at_zero(house):
 def test_several_processes_are_counted_together(tmp_path):
     script = """
 from service.app import create_app
-from service.site import known
+from service.site import site_schema
 from service.settings import load
-client = create_app(load({"DATABASE_URL": "sqlite:///%s/s.sqlite3"}, known())).test_client()
+client = create_app(load({"DATABASE_URL": "sqlite:///%s/s.sqlite3"}, site_schema())).test_client()
 client.post("/cds-services/magnesium-patient-view", json={})
 print(client.get("/metrics").text)
 """

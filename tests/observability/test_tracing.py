@@ -19,7 +19,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from service.cds.catalogue import BY_ID
+from service.cds.services import BY_ID
 from service.errors import SettingsError
 from service.logic.knowledge import VERSION
 from service.settings import load
@@ -343,10 +343,10 @@ def test_a_collector_that_comes_back_is_sent_what_follows(traced):
 SERVED = """
 import sys
 from service.app import create_app
-from service.site import known
+from service.site import site_schema
 from service.cli.setup import environment
 from service.settings import load
-app = create_app(load(environment(), known()))
+app = create_app(load(environment(), site_schema()))
 print(app.test_client().post("/cds-services/magnesium-patient-view", json={}).status_code)
 print(app.extensions["tracing"] is not None, any(name.startswith("opentelemetry") for name in sys.modules))
 """

@@ -18,7 +18,7 @@ from service.__main__ import main
 from service.app import create_app
 from service.logic.knowledge import VERSION
 from service.settings import load
-from service.site import known
+from service.site import site_schema
 from service.store.repeat import NO_ANSWER, NO_SECRET
 from tests.contract.messages import bundle, hook_request, medication, observation
 from tests.store.servers import Proxy
@@ -35,7 +35,7 @@ class Replica:
     def __init__(self, url: str, secret: str = SECRET) -> None:
         self.now = START
         environ = {"DATABASE_URL": url, **({"MAGNESIUM_CDS_SECRET": secret} if secret else {})}
-        self.app: flask.Flask = create_app(load(environ, known()), clock=lambda: self.now)
+        self.app: flask.Flask = create_app(load(environ, site_schema()), clock=lambda: self.now)
 
     def cards(self, user: str = "Practitioner/a", patient: str = "p1", **prefetch: Json) -> list[Json]:
         """The cards for this user who opens the chart of this patient."""

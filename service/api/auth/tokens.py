@@ -85,7 +85,7 @@ def authenticate(
     Source: CDS Hooks 2.0, "Trusting CDS Clients"; RFC 8725.
     """
     if not settings.authenticates:
-        return Caller(settings.unproved.name, settings.unproved)
+        return Caller(settings.development_tenant.name, settings.development_tenant)
     token = _read(authorization)
     tenant = _tenant(settings.tenants, token.claims)
     _check_header(token.header, tenant)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import flask
 import structlog
 
-from service.cds.catalogue import BY_ID
+from service.cds.services import BY_ID
 from service.observability import metrics
 from service.observability.timing import Stopwatch, TraceContext, own_trace, sent_trace
 

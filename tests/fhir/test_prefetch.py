@@ -9,14 +9,14 @@ import msgspec
 import pytest
 
 from service.cds.cards import Presentation
-from service.cds.catalogue import BY_ID
 from service.cds.i18n import Wording
+from service.cds.services import BY_ID
 from service.decide import Call, decide_call
 from service.errors import MissingData
 from service.fhir.client import Pages
 from service.fhir.decode import MAX_ENTRIES
 from service.fhir.failure import FailureKind, ReadFailure
-from service.fhir.gather import Fetch, gather
+from service.fhir.prefetch import Fetch, gather
 from service.logic.model import Hook
 from tests.fhir.charts import NOW, SITE, observation
 
