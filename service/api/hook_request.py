@@ -11,8 +11,9 @@ from service.cds.services import CONTEXT_TOKENS, Service
 from service.errors import BadRequest, MissingData
 from service.fhir.decode import MAX_ENTRIES, Resource, read_bundle
 from service.logic.model import Hook
-from service.logic.rules.rule import ORDER_HOOKS
 
+# The member of the context that holds the orders of a hook.
+DRAFTS = {Hook.ORDER_SELECT: "draftOrders", Hook.ORDER_SIGN: "draftOrders", Hook.MEDICATION_REFILL: "medications"}
 DRAFTS_MISSING = "not sent; check that the client's endpoint URI and its scopes for unsigned orders match"
 # Epic sends most of its triggers as patient-view and names the real one here ("CDS Hooks Tutorial", fhir.epic.com).
 EPIC_TRIGGER = "com.epic.cdshooks.request.bpa-trigger-action"
@@ -46,15 +47,18 @@ def context(raw: Mapping[str, msgspec.Raw], service: Service) -> dict[str, str]:
 
 
 def drafts(raw: Mapping[str, msgspec.Raw], hook: Hook) -> list[Resource]:
-    """The draft orders of an order hook. Epic leaves them out where its set-up does not match: MissingData says so."""
-    if hook not in ORDER_HOOKS:
+    """The orders of an order hook or a refill. Epic leaves them out where its set-up differs: MissingData says so."""
+    member = DRAFTS.get(hook)
+    if member is None:
         return []
-    value = raw.get("draftOrders")
+    value = raw.get(member)
     if value is None or bytes(value) == b"null":
-        raise MissingData({"draftOrders": DRAFTS_MISSING})
-    sheaf = read_bundle(value, "$.context.draftOrders", MAX_ENTRIES)
+        if hook is Hook.MEDICATION_REFILL:
+            raise BadRequest("medications is required and must be a Bundle", "$.context.medications")
+        raise MissingData({member: DRAFTS_MISSING})
+    sheaf = read_bundle(value, f"$.context.{member}", MAX_ENTRIES)
     if not sheaf.is_bundle:
-        raise BadRequest("draftOrders must be a Bundle", "$.context.draftOrders")
+        raise BadRequest(f"{member} must be a Bundle", f"$.context.{member}")
     return sheaf.resources
 
 

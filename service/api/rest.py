@@ -174,9 +174,14 @@ def _patient(sheaf: BundleContents) -> str:
 
 
 def _drafts(context: EvaluateContext) -> list[Resource]:
-    if bytes(context.draftOrders) == b"null":
-        return []
-    return _bundle(bytes(context.draftOrders), "$.context.draftOrders").resources
+    """The orders of order hooks, and the medications of a refill."""
+    given = {"draftOrders": bytes(context.draftOrders), "medications": bytes(context.medications)}
+    return [
+        resource
+        for member, value in given.items()
+        if value != b"null"
+        for resource in _bundle(value, f"$.context.{member}").resources
+    ]
 
 
 def _as_of(wanted: str | None, deps: Dependencies) -> datetime:

@@ -53,6 +53,7 @@ PREFETCH_KEYS = (*_PATIENT_DATA, *_ENCOUNTER)
 CONTEXT_TOKENS = ("patientId", "encounterId", "userId")
 
 _PERSON: Mapping[str, type] = MappingProxyType({"userId": str, "patientId": str})
+_REFILL: Mapping[str, type] = MappingProxyType({"patientId": str})
 _STAY: Mapping[str, type] = MappingProxyType({"userId": str, "patientId": str, "encounterId": str})
 _SELECT: Mapping[str, type] = MappingProxyType({"userId": str, "patientId": str, "selections": list})
 _READS = "Reads magnesium in serum, erythrocytes and urine, creatinine, electrolytes, medications and problems."
@@ -80,8 +81,8 @@ SERVICES: tuple[Service, ...] = (
     _service(
         "magnesium-order-select",
         Hook.ORDER_SELECT,
-        "Magnesium: companion tests and baselines while ordering",
-        "A magnesium test or a magnesium-wasting drug is being selected.",
+        "Magnesium: tests, baselines and magnesium itself while ordering",
+        "A blood test, a magnesium product or a drug that wastes magnesium is being selected.",
         _SELECT,
     ),
     _service(
@@ -104,6 +105,13 @@ SERVICES: tuple[Service, ...] = (
         "Magnesium: open points at discharge",
         "Magnesium disorders that are still open at discharge.",
         _STAY,
+    ),
+    _service(
+        "magnesium-medication-refill",
+        Hook.MEDICATION_REFILL,
+        "Magnesium: levels due when a drug is renewed",
+        "A proton pump inhibitor, a diuretic or another drug that wastes magnesium is being renewed.",
+        _REFILL,
     ),
 )
 BY_ID: Mapping[str, Service] = MappingProxyType({service.id: service for service in SERVICES})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from operator import attrgetter
 from types import MappingProxyType
@@ -24,6 +24,7 @@ from service.logic.model import (
     Analyte,
     Condition,
     DataIssue,
+    Exposure,
     Hook,
     LabResult,
     Medication,
@@ -262,3 +263,5 @@ def _read_drafts(chart: EvaluationInput, context: ReadContext, builder: Snapshot
             builder.orders.append(word)
             if word.test is not None:
                 builder.pending.add(word.test)
+            if word.medication is not None and chart.hook is Hook.MEDICATION_REFILL:
+                builder.medications.append(replace(word.medication, exposure=Exposure.ACTIVE, start=None, end=None))

@@ -59,6 +59,7 @@ class Hook(StrEnum):
     ORDER_SIGN = "order-sign"
     ENCOUNTER_START = "encounter-start"
     ENCOUNTER_DISCHARGE = "encounter-discharge"
+    MEDICATION_REFILL = "medication-refill"
 
 
 class Indicator(StrEnum):

@@ -27,6 +27,7 @@ CONTEXT_KEYS = {
     "order-sign": {"userId", "patientId", "draftOrders"},
     "encounter-start": {"userId", "patientId", "encounterId"},
     "encounter-discharge": {"userId", "patientId", "encounterId"},
+    "medication-refill": {"patientId", "medications"},
 }
 STATUSES = {  # fhir.resources does not hold codes to their required bindings
     "Encounter": {"in-progress"},

@@ -6,7 +6,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
-HOOKS = ("patient-view", "order-select", "order-sign", "encounter-start", "encounter-discharge")
+HOOKS = (
+    "patient-view",
+    "order-select",
+    "order-sign",
+    "encounter-start",
+    "encounter-discharge",
+    "medication-refill",
+)
 PATIENT = {"resourceType": "Patient", "id": "p1", "gender": "female", "birthDate": "1957-03-02"}
 SUBJECT = {"reference": "Patient/p1"}
 Json = dict[str, Any]
@@ -47,6 +54,9 @@ FUROSEMIDE = medication("d1", "4603", "Furosemide", "draft")
 def context(hook: str) -> Json:
     """The context that a hook requires, with a furosemide order where orders are."""
     said: Json = {"userId": "Practitioner/1", "patientId": "p1"}
+    if hook == "medication-refill":
+        del said["userId"]  # the one hook that does not require it
+        said["medications"] = bundle(medication("d1", "7646", "Omeprazole", "draft"), kind="collection")
     if hook.startswith("encounter"):
         said["encounterId"] = "e1"
     if hook.startswith("order"):

@@ -34,7 +34,7 @@ from tests.contract.openapi import CONTRACT, OUTCOME, problems
 
 SHARED = Path(__file__).parents[2] / "../shared/cds-hooks/examples"
 CARDS = CONTRACT["components"]["schemas"]["CardsAnswer"]
-LIBRARY = {"patient-view", "order-select", "order-sign", "encounter-start", "encounter-discharge"}
+LIBRARY = {"patient-view", "order-select", "order-sign", "encounter-start", "encounter-discharge", "medication-refill"}
 TOKENS = {hook: {"userId", "patientId", "encounterId"} for hook in HOOKS}  # "Prefetch Token: Yes" on the hook pages
 SANDBOX = {"Origin": "https://sandbox.cds-hooks.org"}
 Json = dict[str, Any]

@@ -163,7 +163,10 @@ def charts(
     )
 
 
-HOOKS = ("patient-view", "order-select", "order-sign", "encounter-start", "encounter-discharge")
+HOOKS = (
+    *("patient-view", "order-select", "order-sign"),
+    *("encounter-start", "encounter-discharge", "medication-refill"),
+)
 ANY = st.one_of([charts(st.one_of(results(*ALL), st.sampled_from(ODD)), hook) for hook in HOOKS])
 Print = dict[str, tuple[str, str, tuple[tuple[str, Decimal], ...], tuple[str, ...]]]
 

@@ -74,6 +74,7 @@ class EvaluateContext(msgspec.Struct):
     encounterId: str | None = None
     userId: str | None = None
     draftOrders: msgspec.Raw = NULL
+    medications: msgspec.Raw = NULL
     selections: msgspec.Raw = NULL
 
 

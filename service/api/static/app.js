@@ -436,7 +436,7 @@ function showChart(request) {
   const resources = resourcesOf(prefetch);
   const of = (type) => resources.filter((resource) => resource.resourceType === type);
   const meds = [...of("MedicationRequest"), ...of("MedicationStatement"), ...of("MedicationAdministration")];
-  const drafts = items(context.draftOrders?.entry).map((entry) => entry.resource);
+  const drafts = items((context.draftOrders ?? context.medications)?.entry).map((entry) => entry.resource);
   const failed = failedKeys(prefetch);
   byId("chart").replaceChildren(
     el("p", { class: "full" }, personLine(prefetch.patient, prefetch.encounter)),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from service.logic.case import Case
-from service.logic.case.drugs import CNI_MTOR, EGFR_ANTIBODY, LOOP_OR_THIAZIDE, NEPHROTOXIC, PLATINUM, PPI
+from service.logic.case.drugs import CNI_MTOR, EGFR_ANTIBODY, LOOP_OR_THIAZIDE, NEPHROTOXIC, PLATINUM, PPI, WASTING
 from service.logic.case.person import ARRHYTHMIA
 from service.logic.message import Message
 from service.logic.model import (
@@ -61,6 +61,8 @@ def sparing_diuretic_fits(case: Case) -> bool:
 
 def ppi(case: Case) -> Answer:
     """R-051: an active proton pump inhibitor beside a low magnesium; how likely depends on the duration."""
+    if _another_is_renewed(case, PPI):
+        return NotMet()
     if lacks := _needs(case):
         return lacks
     if not case.mg_low or not case.ppis:
@@ -79,6 +81,12 @@ def ppi(case: Case) -> Answer:
         evidence=references(case.mg, *case.ppis, *switched_ppis(case)),
         context_only=result == "unlikely",
     )
+
+
+def _another_is_renewed(case: Case, classes: frozenset[str]) -> bool:
+    """A refill of other drugs: what is due on these waits until they are renewed, or the chart is opened."""
+    renewed = [order.medication for order in case.patient.orders if order.medication]
+    return case.patient.hook is Hook.MEDICATION_REFILL and not any(drug.classes & classes for drug in renewed)
 
 
 def switched_ppis(case: Case) -> list[Medication]:
@@ -151,7 +159,7 @@ def other_wasting(case: Case) -> Answer:
 
 def monitoring_gap(case: Case) -> Answer:
     """R-054: serum magnesium is older than a wasting drug's interval, or must be measured at once (decision 26)."""
-    if case.mg_unreadable or case.contradiction:
+    if case.mg_unreadable or case.contradiction or _another_is_renewed(case, WASTING):
         return NotMet()
     if case.newest_mg is None and "magnesium" in case.patient.unavailable:
         return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
@@ -320,7 +328,7 @@ def _rhythm(case: Case) -> tuple[Message, ...]:
 
 RULES = (
     Rule("R-050", "diuretic", diuretic, priority=20),
-    Rule("R-051", "proton-pump-inhibitor", ppi, priority=21),
+    Rule("R-051", "proton-pump-inhibitor", ppi, priority=21, hooks=EVERY_CHART_HOOK | {Hook.MEDICATION_REFILL}),
     Rule("R-052", "platinum", platinum, priority=19),
     Rule("R-053", "other-wasting-drug", other_wasting, priority=22),
     Rule(
@@ -328,8 +336,8 @@ RULES = (
         "monitoring-gap",
         monitoring_gap,
         priority=35,
-        hooks=frozenset({Hook.PATIENT_VIEW}),
-        asked_on=frozenset({Hook.PATIENT_VIEW}),
+        hooks=frozenset({Hook.PATIENT_VIEW, Hook.MEDICATION_REFILL}),
+        asked_on=frozenset({Hook.PATIENT_VIEW, Hook.MEDICATION_REFILL}),
         repeat_days=30,
     ),
     Rule("R-055", "combined-risk", combined_risk, priority=36),
