@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from service.settings.site import Bounds, SiteSchema
 from service.terminology import rxnorm
 from service.terminology.analytes import LAB_CODES
 from service.terminology.drugs import DRUG_VOCABULARY, DrugVocabulary
+from service.terminology.systems import STANDARD, CodeSystems
 
 
 def now() -> datetime:
@@ -29,16 +31,19 @@ def site_schema() -> SiteSchema:
         rules=[rule.id for rule in RULES],
         ingredients=DRUG_VOCABULARY.ingredients,
         profiles=list(knowledge.profiles),
+        systems=STANDARD,
     )
 
 
 def site_of(settings: Settings) -> Site:
     """What the site decides about reading and judging."""
+    systems = CodeSystems(settings.systems)
     return Site(
         zone=settings.service.zone,
         knowledge=load().with_values(settings.thresholds),
-        codes=LAB_CODES.with_codes(settings.labs),
-        vocabulary=_vocabulary(settings),
+        codes=LAB_CODES.with_codes(settings.labs, systems),
+        vocabulary=replace(_vocabulary(settings), systems=systems),
+        systems=systems,
         accept_unknown_status=settings.service.accept_unknown_status,
         profile=settings.service.reference_profile,
     )

@@ -21,6 +21,7 @@ SCHEMA = SiteSchema(
     thresholds={"mg-optimum": Bounds(Decimal("0.75"), Decimal("0.85")), "mg-severe": Bounds(Decimal(0), Decimal(1))},
     rules={"R-013", "R-040"},
     ingredients={"furosemide", "omeprazole"},
+    systems={"icd-9", "icd-10", "ndc"},
 )
 SERVICE = '[service]\npublic_urls = ["https://cds.example"]\n'
 TENANT = '[[tenant]]\nname = "a"\niss = "https://a.example"\njku = ["https://a.example/keys"]\n'
@@ -194,6 +195,7 @@ def test_the_example_loads_without_a_problem():
     assert settings.service.zone == ZoneInfo("Europe/Berlin")
     assert settings.labs["https://hospital.example/lab", "CREA"] is Analyte.CREATININE
     assert settings.drugs == {("https://hospital.example/formulary", "4711"): ("furosemide",)}
+    assert settings.systems == {"https://hospital.example/diagnosis-icd9": "icd-9"}
     assert settings.thresholds == {"mg-optimum": Decimal("0.85")}
     assert settings.rules == {"R-013": RuleMode.SILENT}
 
@@ -288,6 +290,10 @@ WRONG_SITES = {
     "threshold true": ("[thresholds]\nmg-severe = true\n", "site.toml:2: thresholds.mg-severe: "),
     "threshold that is none": ("[thresholds]\nmg-severe = nan\n", "site.toml:2: thresholds.mg-severe: "),
     "threshold without end": ("[thresholds]\nmg-severe = inf\n", "site.toml:2: thresholds.mg-severe: "),
+    "system of no standard": (
+        '[systems]\n"https://a" = "icd9"\n',
+        'site.toml:2: systems.https://a: no code system is called "icd9"; did you mean',
+    ),
     "rule unknown": ('[rules]\nR-031 = "off"\n', 'site.toml:2: rules.R-031: no rule is called "R-031"; did you mean'),
     "rule neither on nor off": ("[rules]\nR-013 = false\n", "site.toml:2: rules.R-013: input should be 'on', 'off'"),
 }  # fmt: skip

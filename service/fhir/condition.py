@@ -11,6 +11,7 @@ from service.fhir.decode import cached_by_bytes, concept, is_present
 from service.logic.message import Message
 from service.logic.model import Condition, DataIssue
 from service.terminology import conditions
+from service.terminology.systems import CodeSystems
 
 _ACTIVE = {"active", "recurrence", "relapse"}
 
@@ -29,7 +30,7 @@ def read_condition(resource: resources.Condition, context: ReadContext) -> Condi
     verified = _status(resource.verificationStatus)
     if verified in {"refuted", "entered-in-error"}:
         return DataIssue(name(resource), Message("Refuted or entered in error: not used."))
-    meaning = _meaning(resource.code)
+    meaning = _meaning(resource.code, context.systems)
     if not meaning.tags:
         return DataIssue(name(resource), Message("Condition without meaning for the rules."))
     onset = primitives.when(resource.onsetDateTime, context.zone)
@@ -53,10 +54,12 @@ def _encounter_id(resource: resources.Condition) -> str:
 
 
 @cached_by_bytes
-def _meaning(raw: bytes) -> _Meaning:
+def _meaning(raw: bytes, systems: CodeSystems) -> _Meaning:
     """Tags by code, and by the text beside it; displays of a recognised code add nothing, ICD titles say too much."""
     found = concept(raw)
-    coded = frozenset(tag for system, code, _ in found.codings for tag in conditions.by_code(system, code))
+    coded = frozenset(
+        tag for system, code, _ in found.codings for tag in conditions.by_code(systems.standard(system), code)
+    )
     words = (found.text,) if coded else found.texts
     told = frozenset(tag for word in words for tag in conditions.by_text(word))
     dialysate = (conditions.dialysate_magnesium(text) for text in found.texts)

@@ -15,6 +15,7 @@ from service.logic.knowledge import Knowledge
 from service.logic.model import PartialDateTime
 from service.terminology.analytes import LabCodes
 from service.terminology.drugs import DrugVocabulary
+from service.terminology.systems import NO_LOCAL_SYSTEMS, CodeSystems
 
 NOT_SENT = "not sent, and there is no access to the FHIR server"
 
@@ -28,6 +29,7 @@ class ReadContext:
     knowledge: Knowledge
     codes: LabCodes
     vocabulary: DrugVocabulary
+    systems: CodeSystems = NO_LOCAL_SYSTEMS
     accept_unknown_status: bool = True
     birth: PartialDateTime | None = None
     sex: str = ""

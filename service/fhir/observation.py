@@ -22,7 +22,7 @@ from service.logic.knowledge import Knowledge
 from service.logic.message import Message
 from service.logic.model import Analyte, DataIssue, LabResult, PartialDateTime, Problem
 from service.logic.units import convert, fits
-from service.terminology.analytes import LabCodes, Meaning, names_other_specimen, names_serum, system_of
+from service.terminology.analytes import LabCodes, Meaning, names_other_specimen, names_serum
 from service.terminology.number_words import NUMBER, ascii_digits, read_number
 from service.terminology.specimens import is_blood
 
@@ -109,7 +109,7 @@ def _named(found: Concept, codes: LabCodes) -> Meaning | None:
     named = next((named for word in found.texts if (named := codes.by_name(word))), None)
     if named is None:
         return None
-    loinc = any(system_of(system) == "loinc" for system, _, _ in found.codings)
+    loinc = any(codes.is_loinc(system) for system, _, _ in found.codings)
     return Meaning(named, unlisted=loinc and named in _SERUM_LIKE and not any(map(names_serum, found.texts)))
 
 

@@ -33,6 +33,7 @@ from service.logic.model import (
 )
 from service.terminology.analytes import LAB_CODES, LabCodes, Meaning
 from service.terminology.drugs import DRUG_VOCABULARY, DrugVocabulary
+from service.terminology.systems import NO_LOCAL_SYSTEMS, CodeSystems
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Site:
     knowledge: Knowledge
     codes: LabCodes = LAB_CODES
     vocabulary: DrugVocabulary = DRUG_VOCABULARY
+    systems: CodeSystems = NO_LOCAL_SYSTEMS
     accept_unknown_status: bool = True
     profile: str = "default"
     research: bool = False
@@ -114,6 +116,7 @@ def _context(chart: EvaluationInput, site: Site, index: ResourceIndex) -> ReadCo
         knowledge=site.knowledge,
         codes=site.codes,
         vocabulary=site.vocabulary,
+        systems=site.systems,
         accept_unknown_status=site.accept_unknown_status,
         birth=birth(patient, site.zone),
         sex=sex(patient),

@@ -53,6 +53,7 @@ class Settings:
     development_tenant: Tenant  # who calls when callers need not prove themselves
     labs: Mapping[tuple[str, str], Analyte]  # by system and code
     drugs: Mapping[tuple[str, str], tuple[str, ...]]  # by system and code: names of ingredients
+    systems: Mapping[str, str]  # a local system's URI: the name of the standard system whose codes it holds
     thresholds: Mapping[str, Decimal]  # those that the site changed
     rules: Mapping[str, RuleMode]  # those that the site mentions
 
@@ -114,6 +115,7 @@ def _settings(environ: Mapping[str, str], mode: Mode, site: SiteFile, problems: 
         development_tenant=_complete(DevelopmentTenant(name="development", iss="development"), site),
         labs=site.labs,
         drugs=site.drugs,
+        systems=site.systems,
         thresholds=site.thresholds,
         rules=site.rules,
     )

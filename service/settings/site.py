@@ -48,6 +48,7 @@ class SiteSchema:
     ingredients: Collection[str] = ()
     profiles: Collection[str] = ("default",)
     languages: Collection[str] = ("en", "ru", "fa")
+    systems: Collection[str] = ()  # names of standard code systems
 
 
 class Replay(StrEnum):
@@ -171,6 +172,8 @@ RuleId = Annotated[str, _one_of(lambda schema: schema.rules, "rule")]
 ThresholdId = Annotated[str, _one_of(lambda schema: schema.thresholds, "parameter that a site may change")]
 PrefetchKey = Annotated[str, _one_of(lambda _: PREFETCH_KEYS, "prefetch key")]
 IngredientName = Annotated[str, _one_of(lambda schema: schema.ingredients, "ingredient")]
+SystemUri = Annotated[str, Field(min_length=1)]
+SystemName = Annotated[str, _one_of(lambda schema: schema.systems, "code system")]
 Ingredients = Annotated[tuple[IngredientName, ...], Field(min_length=1)]
 Frozen = AfterValidator(frozen)
 
@@ -257,5 +260,6 @@ class SiteFile:
     orders: Orders = field(default_factory=_empty)
     labs: Annotated[Mapping[Code, Analyte], Frozen] = field(default_factory=_empty)
     drugs: Annotated[Mapping[Code, Ingredients], Frozen] = field(default_factory=_empty)
+    systems: Annotated[Mapping[SystemUri, SystemName], Frozen] = field(default_factory=_empty)
     thresholds: Annotated[Mapping[ThresholdId, Decimal], Frozen] = field(default_factory=_empty)
     rules: Annotated[Mapping[RuleId, RuleMode], Frozen] = field(default_factory=_empty)

@@ -12,6 +12,7 @@ from importlib.resources import files
 from types import MappingProxyType
 
 from service.logic.model import Analyte
+from service.terminology.systems import NO_LOCAL_SYSTEMS, CodeSystems
 
 LOINC = "http://loinc.org"
 _SYSTEMS = {
@@ -65,18 +66,27 @@ class LabCodes:
     panels: Mapping[str, tuple[Analyte, ...]]
     others: frozenset[str]  # LOINC codes of our analytes in other specimens
     other_analytes: frozenset[str]  # LOINC codes of blood tests that are none of our analytes
+    systems: CodeSystems = NO_LOCAL_SYSTEMS
 
     def by_code(self, system: str, code: str) -> Meaning | None:
         """The analyte of a code, or None."""
-        return self.codes.get((system_of(system), code))
+        own = self.codes.get((system_of(system), code))
+        return own or self.codes.get((self._system(system), code))
+
+    def is_loinc(self, system: str) -> bool:
+        """True if codes of this system are LOINC's."""
+        return self._system(system) == "loinc"
+
+    def _system(self, system: str) -> str:
+        return system_of(self.systems.standard(system))
 
     def is_other_specimen(self, system: str, code: str) -> bool:
         """True for LOINC codes of our analytes in other specimens."""
-        return code in self.others and system_of(system) == "loinc"
+        return code in self.others and self.is_loinc(system)
 
     def is_other_analyte(self, system: str, code: str) -> bool:
         """True for LOINC codes of blood tests that are none of our analytes."""
-        return code in self.other_analytes and system_of(system) == "loinc"
+        return code in self.other_analytes and self.is_loinc(system)
 
     def by_name(self, name: str) -> Analyte | None:
         """The analyte of a whole name in any of its languages, or None.
@@ -97,12 +107,12 @@ class LabCodes:
 
     def panel(self, system: str, code: str) -> tuple[Analyte, ...]:
         """The analytes that an ordered panel contains."""
-        return self.panels.get(code, ()) if system_of(system) == "loinc" else ()
+        return self.panels.get(code, ()) if self.is_loinc(system) else ()
 
-    def with_codes(self, local: Mapping[tuple[str, str], Analyte]) -> LabCodes:
-        """The table with a site's own codes; (system, code) -> analyte."""
+    def with_codes(self, local: Mapping[tuple[str, str], Analyte], systems: CodeSystems = NO_LOCAL_SYSTEMS) -> LabCodes:
+        """The table with a site's own codes; (system, code) -> analyte; and with its own names of standard systems."""
         extra = {(system_of(system), code): Meaning(analyte) for (system, code), analyte in local.items()}
-        return replace(self, codes=MappingProxyType(dict(self.codes) | extra))
+        return replace(self, codes=MappingProxyType(dict(self.codes) | extra), systems=systems)
 
 
 @lru_cache(maxsize=1024)

@@ -24,7 +24,7 @@ _GAP = 3  # words that `~` may stand for
 def by_code(system: str, code: str) -> Tags:
     """Tags of a coded condition; empty for what the table does not know.
 
-    `system` is a URI or OID of SNOMED CT or of any edition of ICD-10, with or without a version. An ICD-10 code may
+    `system` is a URI or OID of SNOMED CT, ICD-9-CM or any edition of ICD-10, with or without a version. A code may
     come with or without its dot, in any case, with dagger, asterisk or `!`; the nearest listed parent decides.
     """
     if len(system) > _LONGEST_KEPT or len(code) > _LONGEST_KEPT:
@@ -61,6 +61,8 @@ _ICD10_SYSTEM = re.compile(
     r"|1\.2\.276\.0\.76\.5\.\d+",  # ICD-10-GM has an OID for every year
     re.IGNORECASE,
 )
+_ICD9_SYSTEM = re.compile(r"icd-?9|2\.16\.840\.1\.113883\.6\.(?:42|103)(?!\d)", re.IGNORECASE)
+_ICD9_CODE = re.compile(r"(\d{3}|V\d\d|E\d{3})\.?(\d{0,2})(?![0-9A-Z.])")
 _SNOMED_SYSTEM = re.compile(r"snomed|2\.16\.840\.1\.113883\.6\.96(?!\d)", re.IGNORECASE)
 _ICD10_CODE = re.compile(r"([A-Z]\d[0-9A-Z])\.?([0-9A-Z]{0,4})(?![0-9A-Z.])")
 _CYRILLIC_LETTERS = str.maketrans("АВЕКМНОРСТУХ", "ABEKMHOPCTYX")  # as typed on a Russian keyboard
@@ -71,15 +73,19 @@ def _by_code(system: str, code: str) -> Tags:
     if _SNOMED_SYSTEM.search(system):
         concept = re.match(r"\s*(\d+)", code)
         return _SNOMED.get(concept[1], NOTHING) if concept else NOTHING
+    if _ICD9_SYSTEM.search(system):
+        found = _ICD9_CODE.match(code.strip().upper())
+        return _climb(found[1] + found[2], _ICD9_CM) if found else NOTHING
     if _ICD10_SYSTEM.search(system):
-        return _climb(code, _ICD10_CM if _CM_SYSTEM.search(system) else _ICD10)
+        found = _ICD10_CODE.match(code.strip().upper().translate(_CYRILLIC_LETTERS))
+        table = _ICD10_CM if _CM_SYSTEM.search(system) else _ICD10
+        return _climb(found[1] + found[2], table) if found else NOTHING
     return NOTHING
 
 
 def _climb(code: str, table: Mapping[str, Tags]) -> Tags:
-    found = _ICD10_CODE.match(code.strip().upper().translate(_CYRILLIC_LETTERS))
-    whole = found[1] + found[2] if found else ""
-    parents = (whole[:length] for length in range(len(whole), 2, -1))
+    """Tags of the code itself or of its nearest listed parent."""
+    parents = (code[:length] for length in range(len(code), 2, -1))
     return next((table[parent] for parent in parents if parent in table), NOTHING)
 
 
@@ -87,8 +93,10 @@ def _listed(codes: str) -> Iterator[str]:
     """Codes without dots; a block of ICD-10 as its categories."""
     for item in codes.replace(".", "").split():
         first, _, last = item.partition("-")
-        numbers = range(int(first[1:3]), int(last[1:3]) + 1) if last else ()
-        yield from (f"{first[0]}{number:02}" for number in numbers) if last else (first,)
+        letter = first[0] if last and first[0].isalpha() else ""
+        begin, end = (item.removeprefix(letter) for item in (first, last))
+        numbers = range(int(begin), int(end) + 1) if last else ()
+        yield from (f"{letter}{number:0{len(begin)}}" for number in numbers) if last else (first,)
 
 
 # ---------------------------------------------------------------- words
@@ -379,6 +387,7 @@ _JOIN, _STOP, _POSSESS, _ASIDE, _REPORT, _PRESENT, _STATE = (
 
 _ICD10 = _codes(_table, "icd10")
 _ICD10_CM = _codes(_table, "icd10", "icd10_cm")
+_ICD9_CM = _codes(_table, "icd9_cm")
 _SNOMED = _codes(_table, "snomed")
 _ALL_PHRASES = [
     *(phrase for cue, listed in _cues.items() for phrase in _phrases(listed, cue, NOTHING)),

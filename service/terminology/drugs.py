@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from service.errors import SettingsError
+from service.terminology.systems import NO_LOCAL_SYSTEMS, CodeSystems
 
 RXNORM: Final = "http://www.nlm.nih.gov/research/umls/rxnorm"
 ATC: Final = "http://www.whocc.no/atc"
@@ -89,6 +90,7 @@ class DrugVocabulary:
     codes: Mapping[tuple[str, str], tuple[Drug, ...]]  # (canonical system, upper-case code); ATC groups by prefix
     index: _NameIndex
     find: Callable[[str], tuple[Drug, ...]]  # remembers what it has read
+    systems: CodeSystems = NO_LOCAL_SYSTEMS
 
     @property
     def ingredients(self) -> tuple[str, ...]:
@@ -97,11 +99,13 @@ class DrugVocabulary:
 
     def by_code(self, system: str, code: str) -> tuple[Drug, ...]:
         """The listed ingredients of a coded drug or product; empty if the code is unknown or acts only locally."""
-        system, code = _key(system, code)
-        found = self.codes.get((system, code))
-        if found is None and system == ATC:
-            found = next((self.codes[key] for n in (5, 4) if (key := (ATC, code[:n])) in self.codes), None)
-        return found or ()
+        own = self.codes.get(_key(system, code))
+        if own is not None:
+            return own
+        system, code = _key(self.systems.standard(system), code)
+        spellings = _ndc_spellings(code) if system == NDC else (code, code[:5], code[:4]) if system == ATC else (code,)
+        found = [self.codes[key] for spelling in spellings if (key := (system, spelling)) in self.codes]
+        return found[0] if found and (system == ATC or len(set(found)) == 1) else ()
 
     def by_name(self, text: str) -> tuple[Drug, ...]:
         """The listed ingredients that a medication's name names, in any of its languages; empty if there are none.
@@ -152,11 +156,18 @@ def _canonical(system: str) -> str:
 
 
 def _ndc11(code: str) -> str:
-    """Eleven digits without dashes: 5-4-2, each part filled with zeros on the left."""
-    parts = code.strip().split("-")
+    """Eleven digits without dashes (5-4-2, parts filled with zeros on the left); undivided digits stay as they are."""
+    parts = code.strip().replace(" ", "").replace("*", "").split("-")
     if len(parts) != 3:
         return "".join(parts)
     return "".join(part.zfill(width) for part, width in zip(parts, (5, 4, 2), strict=True))
+
+
+def _ndc_spellings(code: str) -> tuple[str, ...]:
+    """What an NDC of digits can mean: ten digits lack a zero in the labeler, the product or the package."""
+    if len(code) != 10:
+        return (code,)
+    return (code, f"0{code}", f"{code[:5]}0{code[5:]}", f"{code[:9]}0{code[9:]}")
 
 
 # ---------------------------------------------------------------------------------------------------------- names

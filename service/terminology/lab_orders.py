@@ -51,7 +51,11 @@ def _kinds_of_code(system: str, code: str, codes: LabCodes) -> Iterator[OrderKin
     meaning = codes.by_code(system, code)
     if meaning is not None:
         yield from _kinds_of_analyte(meaning.analyte)
-    elif codes.is_other_analyte(system, code) or codes.panel(system, code) or _is_blood_code(system_of(system), code):
+    elif (
+        codes.is_other_analyte(system, code)
+        or codes.panel(system, code)
+        or _is_blood_code(system_of(codes.systems.standard(system)), code)
+    ):
         yield OrderKind.BLOOD
 
 

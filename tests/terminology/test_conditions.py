@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT.parent / "shared" / "clinical" / "tags.csv"
 ICD10 = "http://hl7.org/fhir/sid/icd-10"
 ICD10_CM = "http://hl7.org/fhir/sid/icd-10-cm"
+ICD9_CM = "http://hl7.org/fhir/sid/icd-9-cm"
 SNOMED = "http://snomed.info/sct"
 
 
@@ -42,6 +43,22 @@ def test_every_row_of_the_reference_table_carries_its_tag() -> None:
         (SNOMED, "707756004", "tubulopathy"),
         (SNOMED, "714749008", "ckrt dialysis"),
         (ICD10, "R34", "oliguria"),
+        (ICD9_CM, "25000", "t2dm"),
+        (ICD9_CM, "250.00", "t2dm"),
+        (ICD9_CM, "25001", ""),
+        (ICD9_CM, "2501", "dka"),
+        (ICD9_CM, "427.31", "atrial_fibrillation"),
+        (ICD9_CM, "4271", "vt"),
+        (ICD9_CM, "42789", "arrhythmia"),
+        (ICD9_CM, "V4511", "dialysis"),
+        (ICD9_CM, "5856", "ckd"),
+        (ICD9_CM, "30303", ""),  # in remission
+        (ICD9_CM, "2752", ""),  # low or high
+        (ICD9_CM, "1749", "cancer"),
+        (ICD9_CM, "037", "tetanus"),
+        (ICD9_CM, "E9421", "digoxin_toxicity"),
+        ("urn:oid:2.16.840.1.113883.6.103", "5849", "aki"),
+        (ICD9_CM, "99999", ""),
         (ICD10, "K92.1", "gi_bleed ppi_indication"),
         (ICD10, "I46.9", "cardiac_arrest hemodynamic_instability"),
         (ICD10_CM, "T46.0X1A", "digoxin_toxicity"),
@@ -134,7 +151,7 @@ def test_no_code_is_listed_that_its_parent_already_implies() -> None:
 
 def test_the_table_has_only_known_fields_and_tags() -> None:
     table = tomllib.loads((ROOT / "service/terminology/conditions.toml").read_text(encoding="utf-8"))
-    known = {"acute", "passing", "also", "icd10", "icd10_cm", "snomed", "en", "ru", "fa", "de", "es"}
+    known = {"acute", "passing", "also", "icd9_cm", "icd10", "icd10_cm", "snomed", "en", "ru", "fa", "de", "es"}
     assert {field for tag, row in table.items() if tag != "cues" for field in row} <= known
     assert {tag for row in table.values() for tag in row.get("also", "").split()} <= TAGS
 
