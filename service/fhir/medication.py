@@ -90,7 +90,7 @@ def read_medication(resource: Prescribed, context: ReadContext) -> MedicationRea
         gap = not none and course.exposure is Exposure.ACTIVE
         return MedicationRead(None, (DataIssue(reference, problem),), gap)
     found = _medication(resource, known, course, dosages, context)
-    issues = [DataIssue(reference, course.doubt)] if course.doubt else []
+    issues = [DataIssue(reference, course.doubt)] if course.doubt and found.exposure is not Exposure.LOCAL else []
     if known.magnesium:
         found = _with_amounts(found, resource, known, dosages, context)
         issues += _ambiguous(found, known)
@@ -121,7 +121,7 @@ def _medication(
         name=known.label,
         ingredients=known.ingredients,
         recognised_by=known.by,
-        exposure=course.exposure,
+        exposure=_systemic(course.exposure, route),
         route=route,
         start=course.start,
         end=course.end,
@@ -131,6 +131,11 @@ def _medication(
         request=_request_of(resource),
         text="; ".join(filter(None, map(dosage_words, dosages))),
     )
+
+
+def _systemic(exposure: Exposure, route: str) -> Exposure:
+    """What acts where it is applied is no exposure that the rules mean, taken or over."""
+    return Exposure.LOCAL if route == "local" and exposure is not Exposure.NOT_TAKEN else exposure
 
 
 def _with_amounts(
@@ -325,10 +330,10 @@ def _label(product: _Product) -> str:
 
 
 def _told_route(product: _Product, vocabulary: DrugVocabulary) -> str:
-    """The route that form or name tells; local products (eye drops, creams) are "other"."""
+    """The route that form or name tells; eye drops, creams and the like are "local"."""
     local = any(local_code(system, code) for system, code, _ in product.codings)
     if local or any(vocabulary.local_name(word) for word in product.names):
-        return "other"
+        return "local"
     told = (*(coded_route(form) for form in product.forms), *(route_in(word) for word in product.names))
     return next((route for route in told if route), "")
 

@@ -58,6 +58,8 @@ def _medication_order(resource: MedicationRequest, selected: bool, context: Read
     issues = [issue for issue in read.issues if issue.problem != NOT_KNOWN]
     if read.medication is None:
         return [*issues]
+    if read.medication.exposure is Exposure.LOCAL:
+        return [DataIssue(name(resource), Message("Acts where it is applied: not judged as an order."))]
     taken = replace(read.medication, exposure=Exposure.UNKNOWN)
     return [Order(taken.reference, selected, medication=taken), *issues]
 

@@ -27,11 +27,21 @@ _ROUTES = (
         ),
     ),
     (
+        "local",  # where it is applied, and nowhere else; not the skin that a patch goes through
+        re.compile(
+            r"\b(?:topical\w*|ophthalm\w*|ocular|conjunctival|eye|eyes|eye ?drops?|otic|auricular|ears?|nasal|intranasal|"
+            r"nostrils?|cutaneous|dermal|cream|ointment|lotion|shampoo|mouthwash|gargle|irrigation|bath|Augen\w*|Ohren\w*|"
+            r"Nasen\w*|Salbe|Creme|6064005|54485002|10547007|46713006|20003000|20049000|20051000|20001000)\b|"
+            r"\bместно|наружн|глазн|\bушн|назальн|\bв нос\b|\bв глаз|\bв ухо\b|\bмазь|\bкрем\b|"
+            r"موضعی|چشمی|(?<!\w)(?:گوش|بینی|پماد|کرم)(?!\w)",
+            re.IGNORECASE,
+        ),
+    ),
+    (
         "other",
         re.compile(
-            r"\b(?:im|i\.m\.?|intramusc\w*|topical|ophthalm\w*|otic|nasal|inhal\w*|rectal|"
-            r"enema|transdermal|subcut\w*|sc|vaginal|cream|ointment|eye drops?|irrigation|"
-            r"78421000|34206005)\b|внутримыш|местно|подкожн|ингаляц|глазн|عضلانی|موضعی",
+            r"\b(?:im|i\.m\.?|intramusc\w*|inhal\w*|rectal|enema|transdermal|subcut\w*|sc|vaginal|78421000|34206005)\b|"
+            r"внутримыш|подкожн|ингаляц|عضلانی",
             re.IGNORECASE,
         ),
     ),
@@ -45,13 +55,13 @@ def stated_route(dosage: Dosage) -> str:
 
 @cached_by_bytes
 def coded_route(raw: bytes) -> str:
-    """oral, iv, other or "" from a coded route or dose form."""
+    """oral, iv, local, other or "" from a coded route or dose form."""
     found = concepts(raw)
     words = [word for said in found for coding in said.codings for word in (coding.code, coding.display)]
     return next((route for word in (*words, *(said.text for said in found)) if (route := route_in(word))), "")
 
 
 def route_in(words: str | None) -> str:
-    """oral, iv, other or "" from words."""
+    """oral, iv, local, other or "" from words."""
     words = primitives.text(words)
     return next((route for route, pattern in _ROUTES if words and pattern.search(words)), "")

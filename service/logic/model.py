@@ -140,6 +140,7 @@ class Exposure(StrEnum):
     ACTIVE = "active"
     ENDED = "ended"
     NOT_TAKEN = "not taken"
+    LOCAL = "local use"  # acts where it is applied: eye, ear, nose, skin
     UNKNOWN = "unknown"
 
 
@@ -170,7 +171,7 @@ class Medication:
     ingredients: tuple[Ingredient, ...]
     recognised_by: str  # "code", "ingredient" or "name"
     exposure: Exposure
-    route: str = ""  # "oral", "iv", "other" or "" when not stated
+    route: str = ""  # "oral", "iv", "local", "other" or "" when not stated
     start: PartialDateTime | None = None
     end: PartialDateTime | None = None
     doses_per_day: Decimal | None = None

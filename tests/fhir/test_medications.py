@@ -421,7 +421,7 @@ def test_an_administration_tells_dose_and_duration() -> None:
         ({"dosageInstruction": [IV]}, "iv"),
         ({"dosageInstruction": [{"route": {"text": "перорально"}}]}, "oral"),
         ({"dosageInstruction": [{"text": "1 tablet by mouth"}]}, "oral"),
-        ({"medicationCodeableConcept": {"text": "Furosemide eye drops"}}, "other"),
+        ({"medicationCodeableConcept": {"text": "Furosemide eye drops"}}, "local"),
         ({"medicationCodeableConcept": {"text": "Furosemide 10 mg/mL injection"}}, "iv"),
         ({}, ""),
     ],
