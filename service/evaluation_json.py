@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from service.cds.cards import Presentation
@@ -28,7 +28,7 @@ Json = dict[str, Any]
 def explain(decision: Decision, knowledge: Knowledge, how: Presentation) -> Json:
     """The whole answer of an evaluation, shaped as the interface fixes it."""
     patient = decision.assessment.patient
-    shown = {rule for card in decision.cards for rule in card.stated}
+    shown = {rule: rule in card.worded for card in decision.cards for rule in card.stated}
     judgements = decision.assessment.judgements
     used = {reference for j in judgements if isinstance(j.outcome, Finding) for reference in j.outcome.evidence}
     return {
@@ -37,11 +37,17 @@ def explain(decision: Decision, knowledge: Knowledge, how: Presentation) -> Json
         "asOf": patient.as_of.isoformat().replace("+00:00", "Z"),
         "language": how.wording.language,
         "knowledge": {"version": VERSION},
-        "findings": [_finding(j, j.rule.id in shown, knowledge, how) for j in judgements],
+        "findings": [_marked(j, shown, knowledge, how) for j in judgements],
         "read": _read(patient, used),
         "issues": [{"reference": i.reference, "problem": how.wording.plain(i.problem)} for i in patient.issues],
         "cards": [card.body for card in decision.cards],
     }
+
+
+def _marked(judgement: RuleResult, shown: Mapping[str, bool], knowledge: Knowledge, how: Presentation) -> Json:
+    """A rule's outcome; `stated` where a card says it in words."""
+    body = _finding(judgement, judgement.rule.id in shown, knowledge, how)
+    return body | ({"stated": True} if shown.get(judgement.rule.id) else {})
 
 
 def _finding(judgement: RuleResult, shown: bool, knowledge: Knowledge, how: Presentation) -> Json:
@@ -69,6 +75,8 @@ def _told(finding: Finding, rule: str, knowledge: Knowledge, how: Presentation) 
         "evidence": [{"reference": reference} for reference in finding.evidence],
         "citations": [citation_body(citation, knowledge) for citation in knowledge.rules[rule].citations],
     }
+    if finding.action:
+        body["action"] = how.wording.plain(finding.action)
     if finding.why:
         body["why"] = how.wording.plain(finding.why)
     if finding.advice or finding.proposals:

@@ -69,7 +69,7 @@ def rule_body(rule: Rule, knowledge: Knowledge, mode: str) -> dict[str, Any]:
         "hooks": sorted(hook.value for hook in rule.hooks),
         "mode": mode,
         "research": rule.research,
-        "repeatDays": rule.repeat_days,
+        "repeatDays": knowledge.rules[rule.id].repeat_days,
         "parameters": [parameter_body(knowledge.parameters[name], knowledge) for name in parameters],
         "citations": [citation_body(citation, knowledge) for citation in entry.citations],
         "statements": list(entry.statements),

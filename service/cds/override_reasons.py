@@ -1,7 +1,8 @@
-"""Override reasons: what a clinician may answer to a card of this kind; codes never change."""
+"""Override reasons: what a clinician may answer to a card; which codes fit a rule stands in its row of rules.toml."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from service.cds.i18n import Wording
@@ -9,7 +10,7 @@ from service.logic.message import Message
 
 SYSTEM = "urn:magnesium-cds:override-reasons"
 
-_TEXTS = {
+TEXTS = {
     "already-treated": Message("Already being treated"),
     "repeat-pending": Message("Repeat already ordered or pending"),
     "known-chronic": Message("Known and stable for this patient"),
@@ -25,32 +26,10 @@ _TEXTS = {
     "not-needed": Message("Not needed for this decision"),
     "other": Message("Other"),
 }
-CODES = frozenset(_TEXTS)
-_TREATED = ("already-treated", "repeat-pending", "known-chronic", "palliative", "not-current")
-_MONITOR = ("measured-elsewhere", "repeat-pending", "not-needed", "palliative")
-_BY_PREFIX = {
-    "R-00": ("repeat-pending", "specimen-known", "not-current"),
-    "R-014": ("protocol", "already-treated", "known-chronic", "not-current"),
-    "R-02": ("known-chronic", "not-needed", "not-current"),
-    "R-03": ("known-chronic", "accepted-risk", "not-current"),
-    "R-041": _MONITOR,
-    "R-044": _MONITOR,
-    "R-05": ("accepted-risk", "already-treated", "will-monitor", "not-current"),
-    "R-054": _MONITOR,
-    "R-06": ("not-needed", "repeat-pending", "measured-elsewhere"),
-    "R-08": ("already-treated", "protocol", "not-current"),
-    "R-090": ("not-needed", "measured-elsewhere"),
-    "R-091": ("measured-elsewhere", "will-monitor", "accepted-risk"),
-    "R-092": ("protocol", "dose-checked", "accepted-risk", "not-current"),
-    "R-093": ("dose-checked", "will-monitor", "accepted-risk"),
-    "R-094": ("doses-separated", "accepted-risk", "not-current"),
-    "R-095": ("already-treated", "measured-elsewhere", "accepted-risk"),
-    "R-10": ("known-chronic", "will-monitor", "not-needed"),
-}
+CODES = frozenset(TEXTS)
 
 
-def override_reasons(rule: str, wording: Wording) -> list[dict[str, Any]]:
-    """The reasons for a card that this rule leads, "other" last."""
-    fitting = (_BY_PREFIX[rule[:length]] for length in (5, 4) if rule[:length] in _BY_PREFIX)
-    codes = (*next(fitting, _TREATED), "other")
-    return [{"system": SYSTEM, "code": code, "display": wording.plain(_TEXTS[code])} for code in codes]
+def override_reasons(codes: Iterable[str], wording: Wording) -> list[dict[str, Any]]:
+    """The reasons for a card that the rule with these codes leads, "other" last."""
+    chosen = (*codes, "other")
+    return [{"system": SYSTEM, "code": code, "display": wording.plain(TEXTS[code])} for code in chosen]

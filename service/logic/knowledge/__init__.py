@@ -84,6 +84,12 @@ class RuleEntry:
 
     `parameters` names what decides the rule or is stated on its card: an id of parameters.toml, "dose:" and an id of
     doses.toml, "profile" (the reference ranges) or "interactions". `statements` are ids of docs/statements.md.
+
+    How the rule appears: `override` are codes of override reasons; of the gravest findings that with the lowest `lead`
+    (not 0) is the headline; `quoted`: an order card quotes it; `doubts`: it replaces the card on the level ("unusable":
+    only where the level cannot be used); `emergency`: it stands beside a doubtful level; `covered_by`: where one of
+    these leads, its headline says this one's already; `repeat_days` is the rule's own interval of the repeat guard,
+    0 for the interval of its level.
     """
 
     id: str
@@ -97,6 +103,13 @@ class RuleEntry:
     guards: str = ""
     limits: str = ""
     statements: tuple[str, ...] = ()
+    override: tuple[str, ...] = ()
+    lead: int = 0
+    quoted: bool = False
+    doubts: str = ""
+    emergency: bool = False
+    covered_by: tuple[str, ...] = ()
+    repeat_days: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +285,13 @@ def _rule(key: str, row: dict[str, Any]) -> RuleEntry:
         guards=row.get("guards", ""),
         limits=row.get("limits", ""),
         statements=tuple(row.get("statements", ())),
+        override=tuple(row.get("override", ())),
+        lead=row.get("lead", 0),
+        quoted=row.get("quoted", False),
+        doubts=row.get("doubts", ""),
+        emergency=row.get("emergency", False),
+        covered_by=tuple(row.get("covered_by", ())),
+        repeat_days=row.get("repeat_days", 0),
     )
 
 

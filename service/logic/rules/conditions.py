@@ -94,14 +94,9 @@ def cause_unknown(case: Case) -> Answer:
         result="cause-unknown",
         indicator=Indicator.INFO,
         text=_nothing_found(case),
-        advice=(
-            Message(
-                "Spot urine magnesium and creatinine with serum magnesium and creatinine (FEMg), or 24-hour urine."
-            ),
-        ),
         tests=(Analyte.URINE_MAGNESIUM, Analyte.URINE_CREATININE),
         evidence=references(case.mg),
-        action=Message("measure urine magnesium and creatinine"),
+        action=Message("measure urine magnesium and creatinine (FEMg), or 24-hour urine"),
     )
 
 
@@ -240,7 +235,7 @@ def migraine(case: Case) -> Answer:
 
 _CHART_OPENS = frozenset({Hook.PATIENT_VIEW})
 RULES = (
-    Rule("R-060", "testing-indicated", testing_indicated, 46, _CHART_OPENS, _CHART_OPENS, repeat_days=365),
+    Rule("R-060", "testing-indicated", testing_indicated, 46, _CHART_OPENS, _CHART_OPENS),
     Rule("R-061", "cause-unknown", cause_unknown, priority=32),
     Rule("R-062", "pregnancy", pregnancy, priority=33),
     Rule("R-063", "alcohol", alcohol, priority=23),

@@ -338,7 +338,6 @@ RULES = (
         priority=35,
         hooks=frozenset({Hook.PATIENT_VIEW, Hook.MEDICATION_REFILL}),
         asked_on=frozenset({Hook.PATIENT_VIEW, Hook.MEDICATION_REFILL}),
-        repeat_days=30,
     ),
     Rule("R-055", "combined-risk", combined_risk, priority=36),
     Rule("R-056", "arrhythmia-risk", arrhythmia_risk, priority=7),

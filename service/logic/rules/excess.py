@@ -13,7 +13,7 @@ from service.logic.message import Message, Value
 from service.logic.model import Analyte, Finding, Indicator, Medication, MissingInputs, NotMet
 from service.logic.rules.intake import elemental_at_most, elemental_per_day
 from service.logic.rules.magnesium import excess_tier
-from service.logic.rules.phrases import GATE, aged, drugs, references, sign_words
+from service.logic.rules.phrases import GATE, aged, drugs, references, sign_words, substances
 from service.logic.rules.rule import Answer, Rule
 from service.logic.units import rounded
 
@@ -34,7 +34,7 @@ def source(case: Case) -> Answer:
     if expected:
         return NotMet(Message("Drawn within hours of intravenous magnesium: an expected level."))
     products = case.magnesium_products
-    names = drugs(products, len(products))
+    names = substances(products)
     if products:
         text = Message("High magnesium with a magnesium product: {drugs}", drugs=names)
     else:
@@ -165,7 +165,7 @@ def product_without_safety_data(case: Case) -> Answer:
     if fresh or not (old or case.gate == "reduced"):
         return NotMet()
     window = case.knowledge.duration("excess-monitor").days
-    text = Message("No magnesium level for {days} days: {drugs}", days=window, drugs=drugs(products, len(products)))
+    text = Message("No magnesium level for {days} days: {drugs}", days=window, drugs=substances(products))
     large = _large_or_long(case, products) and case.gate == "reduced"
     low_egfr = case.egfr is not None and case.egfr < case.knowledge.value("laxative-egfr")
     level = Indicator.WARNING if large and low_egfr else Indicator.INFO
@@ -183,7 +183,7 @@ def _large_or_long(case: Case, products: list[Medication]) -> bool:
 
 def _closed_gate(case: Case, products: list[Medication]) -> Finding:
     """A reason where decision 18 makes it one: at home, or a scale or as-needed product without a level in 72 h."""
-    text = Message("{gate}, and on the list: {drugs}", gate=GATE[case.gate], drugs=drugs(products, len(products)))
+    text = Message("{gate}, and on the list: {drugs}", gate=GATE[case.gate], drugs=substances(products))
     finding = _product("kidney-closed", Indicator.WARNING, text, case, products)
     intake, most = elemental_per_day(case, products), elemental_at_most(case, products)
     if most is not None and intake is not None and most > intake:

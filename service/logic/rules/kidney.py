@@ -22,7 +22,7 @@ from service.logic.model import (
     Order,
     Schedule,
 )
-from service.logic.rules.phrases import GATE, amount, drugs, named_and_dated, references
+from service.logic.rules.phrases import GATE, amount, drugs, named_and_dated, references, substances
 from service.logic.rules.rule import ORDER_HOOKS, Answer, Rule
 from service.logic.units import rounded
 
@@ -146,7 +146,7 @@ def _closed_text(case: Case) -> Message:
         words = Message("{gate}", gate=GATE[case.gate])
     if not case.magnesium_products:
         return words
-    return Message("{gate}, on {drugs}", gate=words, drugs=drugs(case.magnesium_products, 2))
+    return Message("{gate}, on {drugs}", gate=words, drugs=substances(case.magnesium_products))
 
 
 def _closed_why(case: Case) -> Message | None:

@@ -24,6 +24,7 @@ from service.logic.rules.phrases import (
     magnesium_values,
     other_units,
     references,
+    substances,
 )
 from service.logic.rules.rule import Answer, Rule
 from service.logic.units import to_unit
@@ -101,8 +102,8 @@ def _low_calcium(case: Case) -> LabResult | None:
 def _severity_why(case: Case, mg: LabResult) -> Message:
     used = limits(case.range_of(mg))
     if case.graver_severity != case.severity:
-        return Message("({units}; {limits}; graded by the graver scale.)", units=other_units(mg), limits=used)
-    return Message("({units}; {limits}.)", units=other_units(mg), limits=used)
+        return Message("Mg {units}; {limits}; graded by the graver scale.", units=other_units(mg), limits=used)
+    return Message("Mg {units}; {limits}.", units=other_units(mg), limits=used)
 
 
 def _severity_indicator(case: Case) -> Indicator:
@@ -129,6 +130,8 @@ def _severity_action(case: Case) -> Message:
     """What to do, in the order in which it is decided: nothing by number, done already, the kidneys, the partners."""
     if case.pseudo:
         return Message("look for the cause of the low albumin")
+    if case.bolus_open:
+        return Message("bolus first, then by level")
     if case.treatment is not None:
         return _under_treatment(case, case.treatment)
     if case.gate in CLOSED_GATES:
@@ -165,6 +168,8 @@ def _severity_advice(case: Case) -> tuple[Message, ...]:
         if case.current(Analyte.IONISED_MAGNESIUM, case.mg_window) is not None:
             return ()
         return (Message("Measure ionised magnesium where it can be measured."),)
+    if case.phosphate_low and case.phosphate is not None:
+        return (Message("Replace phosphate too: {phosphate}.", phosphate=aged(case, case.phosphate)),)
     if case.idle_scale is not None:
         return (Message("Scale {drug} active, no dose charted since the sample.", drug=drugs([case.idle_scale])),)
     if case.treatment is not None and case.treatment_fails:
@@ -273,7 +278,7 @@ def excess(case: Case) -> Answer:
         tier,
         _excess_indicator(case, tier),
         _excess_text(case, tier, case.mg),
-        Message("({units}; {limits}.)", units=other_units(case.mg), limits=limits(case.range_of(case.mg))),
+        Message("Mg {units}; {limits}.", units=other_units(case.mg), limits=limits(case.range_of(case.mg))),
         _excess_advice(case, tier),
         values=magnesium_values(case.mg),
         evidence=references(case.mg, *(case.iv_magnesium if tier == "protocol-range" else ())),
@@ -382,7 +387,7 @@ def _excess_action(case: Case, tier: str) -> Message:
     if case.newborn:
         return Message("likely from the mother's magnesium, watch breathing and tone")
     if case.magnesium_products:
-        return Message("stop or hold {drugs}", drugs=drugs(case.magnesium_products, len(case.magnesium_products)))
+        return Message("stop or hold {drugs}", drugs=substances(case.magnesium_products))
     if tier == "mild" and not _mild_is_warning(case):
         return Message("ask for a source, repeat")
     return Message("find the source, watch ECG and reflexes")

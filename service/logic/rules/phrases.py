@@ -113,6 +113,20 @@ def _drug(item: Medication) -> Message:
     return Message("{drug}", drug=name) if item.recognised_by != "name" else Message("{drug} (by name)", drug=name)
 
 
+def substances(medications: Iterable[Medication]) -> Message:
+    """All medications by their active ingredients, each once: short enough for a headline; recognised by name: marked."""
+    named = {_substance(item): item.recognised_by == "name" for item in medications}
+    told = (
+        Message("{drug} (by name)", drug=n) if by_name else Message("{drug}", drug=n) for n, by_name in named.items()
+    )
+    return Message("{drugs}", drugs=tuple(told))
+
+
+def _substance(item: Medication) -> str:
+    magnesium = [i.name for i in item.ingredients if i.name.startswith("magnesium")]
+    return (magnesium or [i.name for i in item.ingredients] or [item.name])[0][:40]
+
+
 def magnesium_values(result: LabResult) -> Mapping[str, Decimal]:
     """The three concentrations of serum magnesium for `values`."""
     if result.value is None:

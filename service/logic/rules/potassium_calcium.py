@@ -30,7 +30,7 @@ def low_potassium_low_magnesium(case: Case) -> Answer:
             "Potassium may not correct before magnesium; {limits}.", limits=limits(case.range_of(case.potassium))
         ),
         advice=(Message("Not potassium alone; ECG."),),
-        action=Message("replace both"),
+        action=None if case.gate_closed else Message("replace both"),
         proposals=(
             Proposal(case.knowledge.doses["correct-with"], Message("Correct magnesium together with potassium.")),
         ),
@@ -101,8 +101,14 @@ def low_calcium_low_magnesium(case: Case) -> Answer:
         ),
         tests=_calcium_tests(case),
         evidence=references(case.calcium, case.calcium_albumin, case.mg),
-        action=Message("replace both") if case.calcium_low else Message("measure ionised calcium or albumin"),
+        action=_calcium_action(case),
     )
+
+
+def _calcium_action(case: Case) -> Message | None:
+    if not case.calcium_low:
+        return Message("measure ionised calcium or albumin")
+    return None if case.gate_closed else Message("replace both")
 
 
 _SETTLE_CALCIUM = Message("Ionised calcium or albumin settles whether calcium is low.")

@@ -17,7 +17,7 @@ ORDER_HOOKS = frozenset({Hook.ORDER_SELECT, Hook.ORDER_SIGN})
 class Rule:
     """A rule of the catalogue. `hooks` are the moments at which its finding may appear on a card.
 
-    `priority` orders the lines of a card (lower first); `repeat_days` is how long the same finding is not repeated;
+    `priority` orders the lines of a card (lower first);
     `treatment` marks rules whose finding is a proposal to give magnesium and nothing else.
     """
 
@@ -29,4 +29,3 @@ class Rule:
     asked_on: frozenset[Hook] = frozenset(Hook)
     treatment: bool = False
     research: bool = False
-    repeat_days: int = 0

@@ -221,9 +221,9 @@ def _torsades_why(case: Case) -> Message:
 
 
 def _torsades_advice(case: Case) -> Iterator[Message]:
-    yield Message("Pulseless: as a bolus. Above the label's {rate} mg/min: life in danger.", rate=_label_rate(case))
     if case.gate_closed:
         yield Message("Once; no infusion after it, the kidneys cannot clear it.")
+    yield Message("Pulseless: as a bolus. Above the label's {rate} mg/min: life in danger.", rate=_label_rate(case))
     if "heart_block" in case.tags:
         yield Message("Heart block: pacing; magnesium is still first line.")
     yield Message("Potassium to 4.5-5, stop QT drugs, calcium at hand.")
@@ -307,6 +307,8 @@ def _child_dose(case: Case, weight: LabResult, kg: Decimal) -> Finding:
 def _per_kg(case: Case, dose: Dose, kg: Decimal) -> Message:
     low, high = _span(dose.amount)
     most = rounded(case.knowledge.value("child-dose-maximum") / 1000, 0)
+    if low == high:
+        return Message("{low} mg/kg, at most {most} g; weight {kg} kg.", low=low, most=most, kg=rounded(kg, 1))
     return Message(
         "{low} to {high} mg/kg, at most {most} g; weight {kg} kg.", low=low, high=high, most=most, kg=rounded(kg, 1)
     )

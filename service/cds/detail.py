@@ -1,0 +1,350 @@
+"""The words of a card: a headline with its action, then at most five lines within a budget of words (decision 43).
+
+Sentences are offered in the order of their weight and taken while the budget lasts; what was left out stands on the page
+behind the card. What could not be read, and the line of sources, always stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from service.cds.i18n import Wording
+from service.cds.selection import Selected, finding_of, indicator_of
+from service.logic.evaluate import Assessment, RuleResult
+from service.logic.knowledge import Knowledge, Reference
+from service.logic.message import Message
+from service.logic.model import Analyte, Indicator, Problem, Withheld
+from service.logic.rules.phrases import ANALYTE, dated
+
+MAX_SUMMARY = 139  # CDS Hooks: a summary has fewer than 140 characters
+MAX_WORDS = {Indicator.INFO: 80, Indicator.WARNING: 80, Indicator.CRITICAL: 110}
+MAX_SOURCES = 3
+FAILED = Message("Some magnesium rules could not be evaluated; this is not an all-clear")
+
+
+@dataclass(slots=True)
+class Lines:
+    """The five lines of a detail, filled sentence by sentence while `left` words last; `stated` rules have said one."""
+
+    left: int
+    parts: dict[int, list[str]] = field(default_factory=dict)
+    stated: set[str] = field(default_factory=set)
+    said: set[str] = field(default_factory=set)
+
+    def add(self, line: int, sentence: str, rule: str = "", *, always: bool = False) -> None:
+        """Take a sentence into a line, unless it was said already or is longer than what is left."""
+        cost = len(sentence.split()) + (line not in self.parts)
+        if sentence in self.said:
+            self.stated |= {rule} if rule else set()
+            return
+        if cost > self.left and not always:
+            return
+        self.left -= cost
+        self.said.add(sentence)
+        self.parts.setdefault(line, []).append(sentence)
+        self.stated |= {rule} if rule else set()
+
+    def markdown(self) -> str:
+        """The lines as a list."""
+        return "\n".join(f"- {' '.join(self.parts[line])}" for line in sorted(self.parts))
+
+
+_DO, _ALSO, _WHY, _UNKNOWN, _SOURCES = range(5)
+
+
+def summary(selected: Selected, wording: Wording) -> tuple[str, bool]:
+    """Headline and action in fewer than 140 characters; False if the action found no room."""
+    if selected.lead is None:
+        return wording.plain(FAILED), True
+    finding = finding_of(selected.lead)
+    if finding.action is not None:
+        whole = _fitting(Message("{headline}: {action}", headline=finding.text, action=finding.action), wording)
+        if whole is not None:
+            return whole, True
+    said = _fitting(finding.text, wording)
+    return said or f"{wording.plain(finding.text)[: MAX_SUMMARY - 1]}…", finding.action is None
+
+
+def _fitting(text: Message, wording: Wording) -> str | None:
+    """The sentence without its period; where it is too long, the last items of its list are counted, not named."""
+    shorter: Message | None = text
+    while shorter is not None:
+        said = _bare(wording.plain(shorter)).replace(".:", ":")
+        if len(said) <= MAX_SUMMARY:
+            return _capital(said)
+        shorter = _counted(shorter)
+    return None
+
+
+def _bare(sentence: str) -> str:
+    return sentence.rstrip(".؟ ")
+
+
+def _counted(text: Message) -> Message | None:
+    """The sentence with one more item of a list counted; None when no list has an item to spare."""
+    for name, value in text.values.items():
+        if isinstance(value, Message) and (inner := _counted(value)) is not None:
+            return Message(text.template, **{**text.values, name: inner})
+        if isinstance(value, tuple) and len(value) > 1:
+            counted = text.values.get("count")
+            if isinstance(counted, int):
+                return Message(text.template, **{**text.values, name: value[:-1], "count": counted + 1})
+            rest = Message("{drugs} and {count} more", drugs=value[:-1], count=1)
+            return Message(text.template, **{**text.values, name: rest})
+    return None
+
+
+def detail(
+    selected: Selected, assessment: Assessment, knowledge: Knowledge, wording: Wording, page: str
+) -> tuple[str, frozenset[str]]:
+    """The Markdown below the headline, and the rules that headline or detail state in words."""
+    headline, whole = summary(selected, wording)
+    lines = Lines(MAX_WORDS[indicator_of(selected)], said={headline})
+    lead = {selected.lead.rule.id} if selected.lead else set()
+    lines.stated |= lead | _covered(selected, knowledge)
+    for gap in _gaps(assessment, selected):
+        lines.add(_UNKNOWN, _sentence(wording.markdown(gap)), always=True)
+    sources = _sources(selected, knowledge, wording, page)
+    lines.left -= len(sources.split()) + 1
+    for line, message, rule in _offered(selected, assessment, knowledge, whole=whole):
+        lines.add(line, _sentence(wording.markdown(message)), rule)
+    lines.parts[_SOURCES] = [_sources(_stated(selected, lines.stated), knowledge, wording, page)]
+    return lines.markdown(), frozenset(lines.stated)
+
+
+def _covered(selected: Selected, knowledge: Knowledge) -> set[str]:
+    """Rules whose statement the headline of the lead includes."""
+    if selected.lead is None:
+        return set()
+    return {r.rule.id for r in selected.reasons if selected.lead.rule.id in knowledge.rules[r.rule.id].covered_by}
+
+
+def _stated(selected: Selected, rules: set[str]) -> Selected:
+    """The part of a selection that the card words: only its sources stand on it."""
+    return Selected(
+        tuple(r for r in selected.reasons if r.rule.id in rules),
+        tuple(r for r in selected.context if r.rule.id in rules),
+        selected.failed,
+        selected.lead,
+    )
+
+
+Offer = tuple[int, Message, str]
+
+
+def _offered(selected: Selected, assessment: Assessment, knowledge: Knowledge, *, whole: bool) -> Iterator[Offer]:
+    """Line, sentence and rule, the weightiest first: what to do, the lead's reason, the other reasons, then context."""
+    lead = selected.lead
+    if lead is None:
+        return
+    others = [r for r in selected.reasons if r is not lead]
+    covered = [r for r in others if lead.rule.id in knowledge.rules[r.rule.id].covered_by]
+    if not whole and (action := finding_of(lead).action) is not None:
+        yield _DO, action, lead.rule.id
+    yield from _doses(selected, covered)
+    yield from ((_DO, text, lead.rule.id) for text in finding_of(lead).advice[:1])
+    yield from _withheld(selected, assessment)
+    grave = [r for r in others if finding_of(r).indicator is not Indicator.INFO and not _gives_dose(r)]
+    yield from ((_ALSO, _headline(r), r.rule.id) for r in grave if r not in covered)
+    yield from _reason(lead, knowledge)
+    yield from _context(selected)
+    yield from ((_DO, text, lead.rule.id) for text in finding_of(lead).advice[1:])
+    for result in grave:
+        yield from ((_ALSO, text, result.rule.id) for text in finding_of(result).advice[:1])
+    minor = [r for r in others if r not in grave and r not in covered and not _gives_dose(r)]
+    yield from ((_ALSO, _headline(r), r.rule.id) for r in minor)
+    for result in others:
+        yield from ((_ALSO, text, result.rule.id) for text in finding_of(result).advice)
+    for result in grave:
+        yield from _reason(result, knowledge)
+    yield from _tests(selected, assessment)
+
+
+def _gives_dose(result: RuleResult) -> bool:
+    """A treatment whose sentence is its proposal: it stands in the first line."""
+    return result.rule.treatment and bool(finding_of(result).proposals)
+
+
+def _doses(selected: Selected, covered: Sequence[RuleResult]) -> Iterator[Offer]:
+    """Every proposal with an amount, then those without that the headline does not say already."""
+    said = {r.rule.id for r in covered}
+    proposed = [
+        (r, p) for r in selected.listed for p in finding_of(r).proposals if p.dose.amount or r.rule.id not in said
+    ]
+    lead = finding_of(selected.lead).text if selected.lead else None
+    for amounts in (True, False):
+        for result, proposal in proposed:
+            if (proposal.dose.amount is not None) is amounts and proposal.text != lead:
+                yield _DO, proposal.text, result.rule.id
+
+
+def _headline(result: RuleResult) -> Message:
+    finding = finding_of(result)
+    if finding.action is None:
+        return finding.text
+    return Message("{headline}: {action}", headline=finding.text, action=finding.action)
+
+
+def _reason(result: RuleResult, knowledge: Knowledge) -> Iterator[Offer]:
+    """What a finding rests on, with a word on weak evidence."""
+    if (why := finding_of(result).why) is not None:
+        yield _WHY, why, result.rule.id
+    kinds = [knowledge.references[c.source].kind for c in knowledge.rules[result.rule.id].citations]
+    if kinds and all(kind in _WEAK for kind in kinds):
+        yield _WHY, _WEAK[kinds[0]], result.rule.id
+
+
+_WEAK = {
+    "laboratory brochure": Message("(Source: a laboratory's brochure.)"),
+    "narrative review": Message("(Source: a review of small trials.)"),
+    "review with an open product study": Message("(Source: a product study.)"),
+    "lecture slides": Message("(Source: lecture slides; association only.)"),
+    "engineering choice": Message("(Limit set by this service; approve locally.)"),
+    "cohort study": Message("(Association only.)"),
+}
+# Context that changes what is done, in this order; the rest stands behind the card.
+_CHANGES_WHAT_IS_DONE = ("R-031", "R-074", "R-100", "R-062", "R-004", "R-082")
+
+
+def _context(selected: Selected) -> Iterator[Offer]:
+    by_rule = {r.rule.id: r for r in selected.context}
+    for rule in _CHANGES_WHAT_IS_DONE:
+        if rule in by_rule:
+            yield _WHY, finding_of(by_rule[rule]).text, rule
+            yield from ((_WHY, text, rule) for text in finding_of(by_rule[rule]).advice[:1])
+    quoted = (r for r in selected.context if r.rule.id not in _CHANGES_WHAT_IS_DONE and not finding_of(r).context_only)
+    yield from ((_WHY, finding_of(r).text, r.rule.id) for r in quoted)
+
+
+def _tests(selected: Selected, assessment: Assessment) -> Iterator[Offer]:
+    """The tests on offer in words, where the headline does not ask for any: not every EHR shows suggestions."""
+    if selected.lead is not None and finding_of(selected.lead).action is not None:
+        return
+    if tests := tuple(ANALYTE[test] for test in wanted(selected, assessment)):
+        yield _DO, Message("Measure {tests}.", tests=tests), ""
+
+
+def wanted(selected: Selected, assessment: Assessment) -> list[Analyte]:
+    """The tests worth having that are not already ordered."""
+    tests = dict.fromkeys(test for r in selected.reasons for test in finding_of(r).tests)
+    return [test for test in tests if test not in assessment.patient.pending]
+
+
+_GATES = {
+    "kidney": Message("kidney function"),
+    "age": Message("age"),
+    "pregnancy": Message("pregnancy"),
+    "pseudo-hypomagnesaemia": Message("low protein"),
+}
+
+
+def _withheld(selected: Selected, assessment: Assessment) -> Iterator[Offer]:
+    """Why a low magnesium that is graded on this card comes without a dose."""
+    graded = any(r.rule.id == "R-011" for r in selected.reasons)
+    if not graded or any(p.dose.amount is not None for r in selected.listed for p in finding_of(r).proposals):
+        return
+    gates = dict.fromkeys(r.outcome.gate for r in assessment.judgements if isinstance(r.outcome, Withheld))
+    if reasons := tuple(_GATES[gate] for gate in gates if gate in _GATES):
+        yield _DO, Message("No dose is shown, because of: {reasons}.", reasons=reasons), "R-011"
+
+
+def _gaps(assessment: Assessment, selected: Selected) -> Iterator[Message]:
+    """What could not be read or evaluated, so that silence is not taken for normal."""
+    if missing := _key_words(assessment.patient.unavailable):
+        yield Message("Could not be read, so not judged: {things}.", things=missing)
+    if parts := _key_words(assessment.patient.incomplete):
+        yield Message("Read only in part: {things}.", things=parts)
+    for result in assessment.patient.labs:
+        if result.analyte is Analyte.SERUM_MAGNESIUM and result.problem is Problem.PRELIMINARY and result.taken:
+            yield Message("Preliminary serum magnesium {dated}: shown, not graded.", dated=dated(result))
+    if selected.failed:
+        rules = tuple(r.rule.id for r in selected.failed)
+        yield Message("Rules that failed and were not judged: {rules}; please report it.", rules=rules)
+
+
+def _key_words(keys: Iterable[str]) -> tuple[Message, ...]:
+    return tuple(dict.fromkeys(_KEY_WORDS[key] for key in keys if key in _KEY_WORDS))
+
+
+_KEY_WORDS = {
+    "magnesium": ANALYTE[Analyte.SERUM_MAGNESIUM],
+    "rbcMagnesium": ANALYTE[Analyte.RBC_MAGNESIUM],
+    "ionizedMagnesium": ANALYTE[Analyte.IONISED_MAGNESIUM],
+    "urineMagnesium": ANALYTE[Analyte.URINE_MAGNESIUM],
+    "creatinine": ANALYTE[Analyte.CREATININE],
+    "urineCreatinine": ANALYTE[Analyte.URINE_CREATININE],
+    "potassium": ANALYTE[Analyte.POTASSIUM],
+    "calcium": Message("calcium"),
+    "albumin": ANALYTE[Analyte.ALBUMIN],
+    "bicarbonate": ANALYTE[Analyte.BICARBONATE],
+    "qtc": ANALYTE[Analyte.QTC],
+    "medicationRequests": Message("medication orders"),
+    "medicationStatements": Message("medication statements"),
+    "medicationAdministrations": Message("medication administrations"),
+    "conditions": Message("problem list"),
+    "encounter": Message("encounter"),
+    "patient": Message("patient"),
+}
+
+# The strongest kind of source first; a brochure or slides never stand where a better one carries the same rule.
+_STRENGTH = (
+    "guideline", "regulator", "product label", "diagnostic review", "guideline-like digest", "reference text",
+    "grading scale", "equation", "clinical study", "cohort study", "case-control study", "review", "case series",
+    "reference interval", "laboratory catalogue", "expert opinion", "narrative review",
+    "review with an open product study", "lecture slides", "laboratory brochure", "engineering choice",
+)  # fmt: skip
+
+
+def _sources(selected: Selected, knowledge: Knowledge, wording: Wording, page: str) -> str:
+    """One line: the strongest sources of what is said, a link to the rest, and what a card is."""
+    labels = tuple(_label(reference) for reference in _strongest(selected.reasons, knowledge))
+    link = f" [{_bare(wording.plain(Message('Why, sources')))}]({page})" if page else ""
+    judgement = Message("Supports judgement, does not replace it.")
+    if not labels:
+        return f"{wording.markdown(judgement)}{link}"
+    told = wording.markdown(Message("Sources: {labels}.", labels=labels))
+    return f"{told} {wording.markdown(judgement)}{link}"
+
+
+def _strongest(results: Sequence[RuleResult], knowledge: Knowledge) -> list[Reference]:
+    cited = dict.fromkeys(c.source for r in results for c in knowledge.rules[r.rule.id].citations)
+    references = [knowledge.references[source] for source in cited]
+    better = [r for r in references if r.kind not in {"laboratory brochure", "lecture slides", "engineering choice"}]
+    return sorted(better or references, key=_strength)[:MAX_SOURCES]
+
+
+def _strength(reference: Reference) -> int:
+    return _STRENGTH.index(reference.kind) if reference.kind in _STRENGTH else len(_STRENGTH)
+
+
+# Labels of sources that are words, not names; the rest (authors and years) reads the same in every language.
+_WORDED = {
+    text.template: text
+    for text in (
+        Message("Chromolab brochure"),
+        Message("migraine review"),
+        Message("CKD slides 2013"),
+        Message("MgSO4 label"),
+        Message("EGFR antibody labels"),
+        Message("product labels"),
+        Message("laboratory catalogues"),
+        Message("local engineering choice"),
+    )
+}
+
+
+def _label(reference: Reference) -> Message:
+    label = reference.label or reference.title
+    return _WORDED.get(label, Message("{source}", source=label))
+
+
+def _capital(line: str) -> str:
+    """With a capital, if it starts with a word such as a drug from the chart; "eGFR" and "pH" stay as they are."""
+    return line[0].upper() + line[1:] if line[1:2].islower() else line
+
+
+def _sentence(line: str) -> str:
+    """A sentence with its capital and its period."""
+    whole = _capital(line.replace(".: ", ": "))
+    return whole if whole.endswith((".", ".)", "؟", "?")) else f"{whole}."
