@@ -374,7 +374,7 @@ def test_p_05_a_failed_query_is_known_to_have_failed(client: FlaskClient, key: s
     answer = call(client, having(hook_request(), failed, "prefetch", key))
     assert answer.status_code == status
     if status == 200:
-        assert "calcium" in answer.json["cards"][0]["detail"].partition("**Not known**")[2]
+        assert "calcium" in answer.json["cards"][0]["detail"].partition("Could not be read")[2]
 
 
 def test_p_06_a_warning_among_the_results_means_that_there_are_none(client: FlaskClient):

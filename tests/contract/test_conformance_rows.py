@@ -49,7 +49,7 @@ def house(tmp_path: Path) -> Iterator[RunningApp]:
 
 def gaps(answer: Any) -> str:
     """What the cards say they could not read."""
-    return "\n".join(card["detail"].partition("**Not known**")[2].strip().partition("\n\n")[0] for card in answer)
+    return "\n".join(card["detail"].partition("Could not be read")[2].partition("\n")[0] for card in answer)
 
 
 # --- G, D: endpoints and discovery ---
