@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
@@ -160,15 +160,9 @@ def _load() -> LabCodes:
     table = tomllib.loads(text)
     others, panels, idle, short = (table.pop(key) for key in ("other_specimen", "panels", "idle_words", "symbols"))
     foreign = table.pop("other_analyte")["loinc"].split()
-    codes: dict[tuple[str, str], Meaning] = {}
-    names: dict[str, Analyte] = {}
-    for key, row in table.items():
-        analyte = Analyte(key)
-        for promise, listed in (("mass", "mass"), ("molar", "molar"), ("", "any"), ("", "order")):
-            codes.update({("loinc", code): Meaning(analyte, promise) for code in row.get(listed, ())})
-        for system in ("npu", "snomed", "cpt", "mimic"):
-            codes.update({(system, code): Meaning(analyte) for code in row.get(system, ())})
-        names.update({fold(name): analyte for name in row.get("names", ())})
+    rows = {Analyte(key): row for key, row in table.items()}
+    codes = {coding: meaning for analyte, row in rows.items() for coding, meaning in _codes(analyte, row)}
+    names = {fold(name): analyte for analyte, row in rows.items() for name in row.get("names", ())}
     held = {code: tuple(Analyte(name) for name in listed) for code, listed in panels.items()}
     return LabCodes(
         codes=MappingProxyType(codes),
@@ -179,6 +173,14 @@ def _load() -> LabCodes:
         others=frozenset(others["loinc"]),
         other_analytes=frozenset(foreign),
     )
+
+
+def _codes(analyte: Analyte, row: Mapping[str, list[str]]) -> Iterator[tuple[tuple[str, str], Meaning]]:
+    """(system, code) of one row, with what each code promises."""
+    for listed, promise in (("mass", "mass"), ("molar", "molar"), ("any", ""), ("order", "")):
+        yield from ((("loinc", code), Meaning(analyte, promise)) for code in row.get(listed, ()))
+    for system in ("npu", "snomed", "cpt", "mimic"):
+        yield from (((system, code), Meaning(analyte)) for code in row.get(system, ()))
 
 
 LAB_CODES = _load()

@@ -154,6 +154,18 @@ def _read(text: str) -> Tags:
 
 
 def _asserted(words: Sequence[str]) -> Tags:
+    """The tags of one clause that are true of the patient now.
+
+    "Denies seizures or cramps, no history of migraine but drowsy, tetany ruled out", word by word:
+
+    1. Phrases are found: the cues "denies", "no history of", "ruled out" and the conditions seizures, cramps, migraine,
+       drowsy, tetany. "No history of" wins over the "history of" inside it.
+    2. Forwards: "denies" governs seizures and, joined by "or", cramps; "no history of" governs migraine; "but" ends its
+       reach, so drowsy is free.
+    3. Backwards: "ruled out" governs tetany.
+    4. What "no" or "denies" governs is dropped. What only "history" governs keeps the tags that last: a transplant stays,
+       a seizure does not. Here drowsiness remains.
+    """
     hits = _outermost(_hits(words))
     if not any(hit.tags for hit in hits):
         return NOTHING
@@ -263,14 +275,22 @@ def _reaches(cue: str, words: Sequence[str], last: int, hit: _Hit, *, first: boo
     comma = "," in between
     if _is_cut_off(cue, between, first=first) or (comma and _begins_anew(words, hit)):
         return False
-    state = words[hit.end - 1] in _STATE  # "no cramps, drowsy", "no cramps and drowsy": the patient is drowsy
     if first:
-        listed = not comma or (cue == "no" and not state and not _JOIN.isdisjoint(words[hit.start :]))
-        return (listed or cue == "never") and len(between) <= _FIRST_WITHIN[cue]
+        return len(between) <= _FIRST_WITHIN[cue] and (not comma or cue == "never" or _heads_a_list(cue, words, hit))
     if cue == "never":
-        return not (comma and state)
+        return not (comma and _is_state(words, hit))
     joined = not _JOIN.isdisjoint(between) or (comma and _stands_alone(words, hit.end))
-    return joined and not state and len(between) <= _CHAINED_WITHIN
+    return joined and not _is_state(words, hit) and len(between) <= _CHAINED_WITHIN
+
+
+def _is_state(words: Sequence[str], hit: _Hit) -> bool:
+    """Whether an adjective ends the hit: in "no cramps, drowsy" and "no cramps and drowsy" the patient is drowsy."""
+    return words[hit.end - 1] in _STATE
+
+
+def _heads_a_list(cue: str, words: Sequence[str], hit: _Hit) -> bool:
+    """Whether a "no" reaches over a comma: "no fever, cramps or seizures"."""
+    return cue == "no" and not _is_state(words, hit) and not _JOIN.isdisjoint(words[hit.start :])
 
 
 def _is_cut_off(cue: str, between: Sequence[str], *, first: bool) -> bool:

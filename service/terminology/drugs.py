@@ -404,6 +404,19 @@ def _codes(
 
 
 def _name_index(table: _Table, rows: Iterable[tuple[Drug, _Row]], drugs: Mapping[str, Drug]) -> _NameIndex:
+    names = _names(table, rows, drugs)
+    first: dict[str, list[_Name]] = {}
+    for words in sorted(names, key=len, reverse=True):
+        first.setdefault(words[0], []).append(_Name(list(words[1:]), *names[words]))
+    listed = msgspec.structs.asdict(table.words)
+    del listed["never"]
+    return _NameIndex(first, **{field: frozenset(map(_plain, words)) for field, words in listed.items()})
+
+
+def _names(
+    table: _Table, rows: Iterable[tuple[Drug, _Row]], drugs: Mapping[str, Drug]
+) -> dict[tuple[str, ...], tuple[tuple[Drug, ...], bool]]:
+    """The words of each name -> its drugs, and whether it must stand alone; later rows replace earlier ones."""
     names: dict[tuple[str, ...], tuple[tuple[Drug, ...], bool]] = {}
     for drug in drugs.values():
         names |= {_split(name): ((drug,), False) for name in _romance_forms(drug.name)}
@@ -412,16 +425,7 @@ def _name_index(table: _Table, rows: Iterable[tuple[Drug, _Row]], drugs: Mapping
         names |= {_split(name): ((drug,), True) for name in row.alone}
     for item in table.combination:
         names |= {_split(name): (tuple(drugs[part] for part in item.ingredients), False) for name in item.names}
-    names |= {_split(name): ((), False) for name in table.words.never}
-    first: dict[str, list[_Name]] = {}
-    for words in sorted(names, key=len, reverse=True):
-        first.setdefault(words[0], []).append(_Name(list(words[1:]), *names[words]))
-    listed = {
-        field: frozenset(map(_plain, words))
-        for field, words in msgspec.structs.asdict(table.words).items()
-        if field != "never"
-    }
-    return _NameIndex(first, **listed)
+    return names | {_split(name): ((), False) for name in table.words.never}
 
 
 # How the international name of one word ends in French, Spanish, Italian and Portuguese (WHO INN lists).

@@ -35,18 +35,25 @@ def is_blood(codings: Iterable[tuple[str, str]], texts: Iterable[str]) -> bool |
     """True for blood, serum or plasma, and where nothing is stated; False for another specimen; None if not understood.
 
     `codings` are (system, code), `texts` the words beside them. Words of another specimen go before everything
-    ("pleural fluid in EDTA"), then a known code, then words of blood; what says neither is not understood.
+    ("pleural fluid in EDTA"), then words or a known code of blood, then any other code of the tables; what says neither
+    is not understood.
     """
     listed, words = tuple(codings), tuple(text for text in texts if text)
-    if any(_says_other(word) for word in words):
+    if any(map(_says_other, words)):
         return False
-    if any(code.strip() in _BLOOD_CODES.get(_system(system), ()) for system, code in listed):
-        return True
-    if any(_BLOOD_WORDS.search(fold(word)) for word in words):
+    if any(map(_says_blood, words)) or any(_is_blood_code(system, code) for system, code in listed):
         return True
     if any(_system(system) in _BLOOD_CODES for system, _ in listed):
         return False
-    return None if listed or any(not _IDLE.match(fold(word)) for word in words) else True
+    return None if listed or not all(_IDLE.match(fold(word)) for word in words) else True
+
+
+def _is_blood_code(system: str, code: str) -> bool:
+    return code.strip() in _BLOOD_CODES.get(_system(system), ())
+
+
+def _says_blood(word: str) -> bool:
+    return _BLOOD_WORDS.search(fold(word)) is not None
 
 
 @lru_cache(maxsize=1024)
