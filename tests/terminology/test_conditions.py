@@ -191,6 +191,7 @@ STATED = """
     anuria = anuria oliguria
     oliguric, 20 mL in 4 h = oliguria
     олигурия = oliguria
+    Oliguria and anuria = oliguria
     الیگوری = oliguria
     CRRT with citrate = ckrt citrate_ckrt dialysis
     CVVHDF = ckrt dialysis
@@ -474,6 +475,14 @@ STATED = """
 
 NOT_STATED = """
     tetanus immunisation
+    tetanus up to date
+    floppy mitral valve
+    no urine culture
+    uterine hypotonia
+    cardiac surgery consultation
+    Alcohol abuse, in remission
+    Presence of aortocoronary bypass graft
+    Pneumonitis due to inhalation of food or vomitus
     Alcoholism in father
     alcohol dependence in his father
     epilepsy in sister
