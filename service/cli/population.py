@@ -15,10 +15,11 @@ import msgspec
 from service.cli.setup import progress_bar
 from service.population import journal
 from service.population.bucket import Judge, Task, judge_bucket, result_files
-from service.population.export import export_files
+from service.population.export import chunks_of, export_files
 from service.population.journal import Asked, Journal
 from service.population.local import spread
-from service.population.partition import Partition, bucket_file, partition
+from service.population.partition import Partition, SortTask, bucket_count, bucket_file, partition, sort_chunk
+from service.population.record import Files
 
 _SAID = 10  # skipped lines named on the terminal
 
@@ -118,13 +119,16 @@ def _refuse_if_changed(plan: Plan, earlier: Journal) -> None:
 
 
 def _partition(plan: Plan) -> Partition:
-    """Sort the export by patient; what an interrupted run left of this is made anew."""
-    journal.discard_work(plan.folder)
-    plan.spill.mkdir(parents=True)
-    plan.results.mkdir()
-    size = sum(path.stat().st_size for path in plan.files)
-    with progress_bar("Reading", size) as bar:
-        found = partition(plan.files, plan.spill, plan.folder / "broken.ndjson", bar.update)
+    """Sort the export by patient; parts of files that an interrupted run has sorted are not sorted again."""
+    for folder in (plan.spill, plan.results):
+        folder.mkdir(parents=True, exist_ok=True)
+    buckets = bucket_count(plan.files)
+    tasks = [SortTask(chunk, buckets, plan.spill) for chunk in chunks_of(plan.files)]
+    waiting = [task for task in tasks if not task.done.exists()]
+    with progress_bar("Reading", sum(path.stat().st_size for path in plan.files)) as bar:
+        for size in spread(sort_chunk, waiting, plan.jobs):
+            bar.update(size)
+    found = partition(tasks, plan.folder / "broken.ndjson")
     _say_skipped(found, plan.folder)
     return found
 
@@ -140,8 +144,9 @@ def _say_skipped(found: Partition, folder: Path) -> None:
 def _judge(plan: Plan, found: Partition, numbers: list[int]) -> None:
     """Judge the buckets that are not done yet."""
     waiting = [number for number in numbers if not result_files(plan.results, number)[1].exists()]
-    names = tuple(path.name for path in plan.files)
-    tasks = [Task(number, plan.spill, plan.results, names, plan.judge, plan.options) for number in waiting]
+    before = tuple(tuple(found.lines[str(place)]) for place in range(len(plan.files)))
+    files = Files(tuple(path.name for path in plan.files), before)
+    tasks = [Task(number, plan.spill, plan.results, files, plan.judge, plan.options) for number in waiting]
     share = max(1, round(found.patients * len(waiting) / max(1, len(numbers))))
     with progress_bar(plan.label, share) as bar:
         for patients in spread(judge_bucket, tasks, plan.jobs):

@@ -10,7 +10,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 import msgspec
 
 from service.population.partition import bucket_file, patients_in
-from service.population.record import Chart, chart_of, shared_finder
+from service.population.record import Chart, Files, chart_of, shared_finder
 
 ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 Json = dict[str, Any]
@@ -34,7 +34,7 @@ class Task(Generic[O]):
     number: int
     spill: Path
     results: Path
-    files: tuple[str, ...]
+    files: Files
     judge: Judge[O]
     options: O
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
@@ -19,6 +20,8 @@ READ: Final = SHARED | {
     "Patient", "Observation", "MedicationRequest", "MedicationStatement", "MedicationAdministration",
     "MedicationDispense", "Condition", "Encounter", "ServiceRequest",
 }  # fmt: skip
+CHUNK_BYTES: Final = 128_000_000  # of an uncompressed file, for one process
+_GZIP: Final = b"\x1f\x8b"
 _BOM: Final = b"\xef\xbb\xbf"
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 _LINES_PER_REPORT: Final = 500
@@ -64,50 +67,88 @@ def export_files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.name.endswith((".ndjson", ".ndjson.gz")) and p.is_file())
 
 
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A part of a file that one process reads: the lines that begin from byte `start` until before `end`."""
+
+    file: int  # its place among the files
+    number: int  # among the chunks of the file
+    path: Path
+    start: int = 0
+    end: int = sys.maxsize
+
+
+def chunks_of(files: Sequence[Path]) -> list[Chunk]:
+    """All files in parts of about `CHUNK_BYTES`; a compressed one cannot be entered in its middle and is one part."""
+    return [chunk for place, path in enumerate(files) for chunk in _parts(place, path)]
+
+
+def _parts(place: int, path: Path) -> Iterator[Chunk]:
+    with path.open("rb") as raw:
+        whole = raw.read(2) in {_GZIP, *_UTF16}
+    size = path.stat().st_size
+    starts = [0] if whole or size <= CHUNK_BYTES else range(0, size, CHUNK_BYTES)
+    for number, start in enumerate(starts):
+        yield Chunk(place, number, path, start, start + CHUNK_BYTES if len(starts) > 1 else sys.maxsize)
+
+
 def read_lines(path: Path, advance: Callable[[int], None]) -> Iterator[Line | Broken]:
     """The lines of one file, compressed or not; `advance` is told how many of its bytes were read since last time."""
-    number = told = 0
-    with path.open("rb") as raw:
-        stream = _uncompressed(raw)
+    return (line for line in read_chunk(Chunk(0, 0, path), advance) if isinstance(line, Broken) or line.content)
+
+
+def read_chunk(chunk: Chunk, advance: Callable[[int], None]) -> Iterator[Line | Broken]:
+    """The lines of a part of a file, numbered from its beginning, empty ones included."""
+    number, name = 0, chunk.path.name
+    with chunk.path.open("rb") as raw:
+        told = _seek_line(raw, chunk.start)
+        stream = _uncompressed(raw) if chunk.start == 0 else raw
         try:
-            for content in _bounded(stream):
+            for content in _bounded(stream, chunk.end):
                 number += 1
-                if number == 1 and content.startswith(_UTF16):
-                    yield Broken(path.name, 1, "UTF-16", "the whole file was skipped: FHIR NDJSON is UTF-8")
+                if number == 1 and content.startswith(_UTF16) and chunk.start == 0:
+                    yield Broken(name, 1, "UTF-16", "the whole file was skipped: FHIR NDJSON is UTF-8")
                     break
                 if number % _LINES_PER_REPORT == 0:
                     advance(raw.tell() - told)
                     told = raw.tell()
-                yield from _line(path.name, number, content)
+                yield from _line(name, number, content, first=number == 1 and chunk.start == 0)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            yield Broken(path.name, number + 1, "damaged gzip", f"the rest of the file was lost ({error})")
-        raw.seek(0, 2)
-        advance(raw.tell() - told)
+            yield Broken(name, number + 1, "damaged gzip", f"the rest of the file was lost ({error})")
+        advance(min(chunk.end, raw.seek(0, 2)) - told)
+
+
+def _seek_line(raw: IO[bytes], start: int) -> int:
+    """Go to the first line that begins at `start` or after it; the place."""
+    if start:
+        raw.seek(start - 1)
+        while (part := raw.readline(MAX_LINE)) and not part.endswith(b"\n"):
+            pass
+    return raw.tell()
 
 
 def _uncompressed(raw: IO[bytes]) -> IO[bytes]:
     """By content, not by name: servers differ in what they call a compressed file."""
-    compressed = raw.read(2) == b"\x1f\x8b"
+    compressed = raw.read(2) == _GZIP
     raw.seek(0)
     return gzip.GzipFile(fileobj=raw) if compressed else raw  # type: ignore[return-value]
 
 
-def _bounded(stream: IO[bytes]) -> Iterator[bytes]:
-    """Lines of which never more than MAX_LINE bytes are held; of a longer one only the beginning is given."""
-    while content := stream.readline(MAX_LINE + 1):
+def _bounded(stream: IO[bytes], end: int) -> Iterator[bytes]:
+    """Lines that begin before `end`; of one longer than MAX_LINE bytes only its beginning is held and given."""
+    while stream.tell() < end and (content := stream.readline(MAX_LINE + 1)):
         last = content
         while len(last) > MAX_LINE and not last.endswith(b"\n"):
             last = stream.readline(MAX_LINE + 1)
         yield content
 
 
-def _line(file: str, number: int, content: bytes) -> Iterator[Line | Broken]:
+def _line(file: str, number: int, content: bytes, *, first: bool) -> Iterator[Line | Broken]:
     if len(content) > MAX_LINE:
         yield Broken(file, number, "too long", f"more than {MAX_LINE} bytes")
         return
-    stripped = (content.removeprefix(_BOM) if number == 1 else content).strip()
-    if stripped:
-        yield Line(file, number, stripped)
+    stripped = (content.removeprefix(_BOM) if first else content).strip()
+    yield Line(file, number, stripped)
 
 
 def read_head(line: Line) -> Head | Broken:

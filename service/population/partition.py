@@ -1,11 +1,17 @@
-"""One streaming pass over an export: each line to the bucket of its patient, shared resources to an index on disk."""
+"""An export sorted by patient, file by file in parallel: each line to the bucket of its patient.
+
+Several processes append to the same bucket files, each a buffer at a time. Each line carries its place (file, part,
+line), so that order does not matter, nor that a part which was interrupted is sorted again: of lines with one place the
+whole one counts. Why this and no engine: see docs/adr.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from zlib import crc32
@@ -16,20 +22,22 @@ from service.population.export import (
     READ,
     SHARED,
     Broken,
+    Chunk,
     Head,
     Line,
-    head_of,
     id_of,
     kind_of,
     patient_of,
+    read_chunk,
     read_head,
-    read_lines,
+    shared_references,
 )
 
 FEWEST, MOST = 32, 4096  # buckets
 BUCKET_BYTES: Final = 16_000_000  # of resources, for which buckets are made; a process holds one bucket
-_BUFFER: Final = 32_000_000  # bytes of all buckets kept before they are written
+_BUFFER: Final = 32_000_000  # bytes of all buckets kept by a process before they are written
 _INFLATION: Final = 10  # bytes of FHIR JSON in a byte of gzip, about
+_EXAMPLES: Final = 100
 
 
 class Partition(msgspec.Struct):
@@ -41,6 +49,17 @@ class Partition(msgspec.Struct):
     unused: dict[str, int] = msgspec.field(default_factory=dict)  # by type, the others
     broken: dict[str, int] = msgspec.field(default_factory=dict)  # by reason
     examples: list[Broken] = msgspec.field(default_factory=list)  # the first ones; all are in broken.ndjson
+    lines: dict[str, list[int]] = msgspec.field(default_factory=dict)  # by file: lines before each of its parts
+
+
+class Part(msgspec.Struct):
+    """What was found in one part of a file."""
+
+    lines: int = 0
+    patients: int = 0
+    resources: dict[str, int] = msgspec.field(default_factory=dict)
+    unused: dict[str, int] = msgspec.field(default_factory=dict)
+    broken: list[Broken] = msgspec.field(default_factory=list)  # their lines counted from the beginning of the part
 
 
 def bucket_count(files: Iterable[Path]) -> int:
@@ -55,7 +74,7 @@ def bucket_of(patient: str, count: int) -> int:
 
 
 def bucket_file(folder: Path, number: int) -> Path:
-    """Where the lines of a bucket are kept: `file:line`, a tab, the resource."""
+    """Where the lines of a bucket are kept: a `Label`, a tab, the resource."""
     return folder / f"{number:04}.lines"
 
 
@@ -64,56 +83,85 @@ def shared_file(folder: Path) -> Path:
     return folder / "shared.sqlite"
 
 
-def partition(files: list[Path], folder: Path, broken_file: Path, advance: Callable[[int], None]) -> Partition:
-    """Sort the lines of all files into `folder`; OSError if the disk is full or a file cannot be opened."""
-    found = Partition(buckets=bucket_count(files))
-    spill = _Spill(folder, found.buckets)
-    with closing(sqlite3.connect(shared_file(folder))) as index, broken_file.open("wb") as skipped:
-        index.execute("PRAGMA synchronous=OFF")
-        index.execute("CREATE TABLE shared (name TEXT PRIMARY KEY, place TEXT, line BLOB)")
-        for place, path in enumerate(files):
-            for line in read_lines(path, advance):
-                fault = line if isinstance(line, Broken) else _sort(line, place, found, spill, index)
-                if fault is not None:
-                    _note(fault, found)
-                    skipped.write(msgspec.json.encode(fault) + b"\n")
-        index.commit()
+# ---- one part of a file ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SortTask:
+    """A part to sort; can be sent to another process."""
+
+    chunk: Chunk
+    buckets: int
+    folder: Path
+
+    @property
+    def done(self) -> Path:
+        """There once the part is sorted."""
+        return self.folder / f"{self.chunk.file:05}-{self.chunk.number:05}.sorted"
+
+
+class Label(msgspec.Struct, array_like=True, frozen=True):
+    """What stands before a line in a bucket."""
+
+    file: int
+    part: int
+    line: int
+    owner: str  # the patient; of a shared resource its `Type/id`
+    kind: str
+    references: list[str]  # to shared resources
+
+
+_label = msgspec.json.Decoder(Label)
+
+
+def sort_chunk(task: SortTask) -> int:
+    """Sort the lines of a part into the buckets; how many bytes were read. OSError if the disk is full."""
+    part, spill, read = Part(), _Spill(task.folder, task.buckets), 0
+
+    def advance(size: int) -> None:
+        nonlocal read
+        read += size
+
+    for line in read_chunk(task.chunk, advance):
+        fault = line if isinstance(line, Broken) else _sort(line, task, part, spill)
+        part.broken += [fault] if fault else []
+        part.lines = line.line if isinstance(line, Broken) else line.number
     spill.flush()
-    return found
+    draft = task.done.with_suffix(".draft")
+    draft.write_bytes(msgspec.json.encode(part))
+    draft.replace(task.done)
+    return read
 
 
-def _sort(line: Line, place: int, found: Partition, spill: _Spill, index: sqlite3.Connection) -> Broken | None:
-    """One line to where it belongs, or why it belongs nowhere."""
+def _sort(line: Line, task: SortTask, part: Part, spill: _Spill) -> Broken | None:
+    """One line to where it belongs, or why it belongs nowhere; an empty one is only counted."""
+    if not line.content:
+        return None
     head = read_head(line)
     if isinstance(head, Broken):
         return head
     kind = kind_of(head)
     if kind not in READ:
-        found.unused[kind] = found.unused.get(kind, 0) + 1
+        part.unused[kind] = part.unused.get(kind, 0) + 1
         return None
-    patient = patient_of(head)
-    if patient:
-        spill.add(bucket_of(patient, found.buckets), f"{place}:{line.number}", line.content)
-    elif kind in SHARED and id_of(head):
-        name = f"{kind}/{id_of(head)}"
-        index.execute("INSERT OR REPLACE INTO shared VALUES (?, ?, ?)", (name, f"{place}:{line.number}", line.content))
-    else:
-        return Broken(line.file, line.number, unassigned_reason(head))
-    found.resources[kind] = found.resources.get(kind, 0) + 1
-    found.patients += kind == "Patient"
+    owner = patient_of(head)
+    bucket = bucket_of(owner, task.buckets) if owner else task.buckets
+    if not owner:
+        if kind not in SHARED or not id_of(head):
+            return Broken(line.file, line.number, unassigned_reason(head))
+        owner = f"{kind}/{id_of(head)}"
+    references = list(dict.fromkeys(shared_references(head)))
+    spill.add(bucket, Label(task.chunk.file, task.chunk.number, line.number, owner, kind, references), line.content)
+    part.resources[kind] = part.resources.get(kind, 0) + 1
+    part.patients += kind == "Patient"
     return None
 
 
 def unassigned_reason(head: Head) -> str:
+    """Why a resource belongs to nobody."""
     if head.resource_type in SHARED or head.resource_type == "Patient":
         return "no id"
     return "subject is no patient" if head.subject or head.patient else "names no patient"
-
-
-def _note(fault: Broken, found: Partition) -> None:
-    found.broken[fault.reason] = found.broken.get(fault.reason, 0) + 1
-    if len(found.examples) < 100:
-        found.examples.append(fault)
 
 
 class _Spill:
@@ -121,12 +169,12 @@ class _Spill:
 
     def __init__(self, folder: Path, count: int) -> None:
         self._folder = folder
-        self._buffers = [bytearray() for _ in range(count)]
+        self._buffers = [bytearray() for _ in range(count + 1)]  # the last one is of shared resources
         self._held = 0
 
-    def add(self, bucket: int, place: str, content: bytes) -> None:
+    def add(self, bucket: int, label: Label, content: bytes) -> None:
         """Keep a line; write them all when the buffers are full."""
-        self._buffers[bucket] += b"%s\t%s\n" % (place.encode(), content)
+        self._buffers[bucket] += b"%s\t%s\n" % (msgspec.json.encode(label), content)
         self._held += len(content)
         if self._held > _BUFFER:
             self.flush()
@@ -135,34 +183,105 @@ class _Spill:
         """Write what is held."""
         for number, buffer in enumerate(self._buffers):
             if buffer:
-                with bucket_file(self._folder, number).open("ab") as lines:
-                    lines.write(buffer)
+                _append(bucket_file(self._folder, number), buffer)
                 buffer.clear()
         self._held = 0
 
 
-# ---- reading back ---------------------------------------------------------------------------------------------------
+def _append(path: Path, lines: bytearray) -> None:
+    """Append whole lines, one process at a time; what a process left half written is ended first."""
+    with path.open("ab+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if file.seek(0, 2) and (file.seek(-1, 2), file.read(1))[1] != b"\n":
+            file.write(b"\n")
+        file.write(lines)
+
+
+# ---- all parts -------------------------------------------------------------------------------------------------------
+
+
+def partition(tasks: Sequence[SortTask], broken_file: Path) -> Partition:
+    """What all parts gave, once they are sorted: sums, broken lines with their place in the file, the shared index."""
+    found = Partition(tasks[0].buckets if tasks else FEWEST)
+    with broken_file.open("wb") as skipped:
+        for task in tasks:
+            part = msgspec.json.decode(task.done.read_bytes(), type=Part)
+            before = found.lines.setdefault(str(task.chunk.file), [0])
+            for fault in part.broken:
+                placed = replace(fault, line=fault.line + before[-1])
+                _note(placed, found)
+                skipped.write(msgspec.json.encode(placed) + b"\n")
+            before.append(before[-1] + part.lines)
+            _add(found, part)
+    if tasks:
+        _index_shared(tasks[0].folder, found.buckets)
+    return found
+
+
+def _note(fault: Broken, found: Partition) -> None:
+    found.broken[fault.reason] = found.broken.get(fault.reason, 0) + 1
+    if len(found.examples) < _EXAMPLES:
+        found.examples.append(fault)
+
+
+def _add(found: Partition, part: Part) -> None:
+    found.patients += part.patients
+    for whole, some in ((found.resources, part.resources), (found.unused, part.unused)):
+        for kind, number in some.items():
+            whole[kind] = whole.get(kind, 0) + number
+
+
+def _index_shared(folder: Path, bucket: int) -> None:
+    """Shared resources by name on disk; of several with one name the last one counts."""
+    shared_file(folder).unlink(missing_ok=True)
+    with closing(sqlite3.connect(shared_file(folder))) as index:
+        index.execute("PRAGMA synchronous=OFF")
+        index.execute("CREATE TABLE shared (name TEXT PRIMARY KEY, place INTEGER, line BLOB)")
+        index.executemany(
+            "INSERT INTO shared VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET place = excluded.place, "
+            "line = excluded.line WHERE (excluded.place, length(excluded.line)) >= (place, length(line))",
+            _shared_rows(bucket_file(folder, bucket)),
+        )
+        index.commit()
+
+
+def _shared_rows(path: Path) -> Iterator[tuple[str, int, bytes]]:
+    for label, content in _labelled(path):
+        yield label.owner, (label.file << 42) + (label.part << 32) + label.line, content
+
+
+def _labelled(path: Path) -> Iterator[tuple[Label, bytes]]:
+    """The whole lines of a bucket file; what was left half written before its tab is passed over."""
+    if not path.exists():
+        return
+    with path.open("rb") as lines:
+        for line in lines:
+            label, tab, content = line.rstrip(b"\n").partition(b"\t")
+            if tab:
+                yield _label.decode(label), content
+
+
+# ---- reading back ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A line of a bucket: its place as `number of the file:line`, the head, the resource."""
+    """A line of a bucket: where it came from, what it is, the resource."""
 
-    place: str
-    head: Head
+    label: Label
     content: bytes
 
 
 def patients_in(path: Path) -> Iterator[tuple[str, list[Kept]]]:
-    """The patients of a bucket in the order of their ids, each with its lines as they came."""
-    charts: dict[str, list[Kept]] = {}
-    with path.open("rb") as lines:
-        for line in lines:
-            place, _, content = line.rstrip(b"\n").partition(b"\t")
-            head = head_of(content)
-            charts.setdefault(patient_of(head), []).append(Kept(place.decode(), head, content))
+    """The patients of a bucket in the order of their ids, each with its lines as they came, each once."""
+    charts: dict[str, dict[tuple[int, int, int], Kept]] = {}
+    for label, content in _labelled(path):
+        chart, place = charts.setdefault(label.owner, {}), (label.file, label.part, label.line)
+        if place not in chart or len(chart[place].content) < len(content):
+            chart[place] = Kept(label, content)
     for patient in sorted(charts):
-        yield patient, charts.pop(patient)
+        chart = charts.pop(patient)
+        yield patient, [chart[place] for place in sorted(chart)]
 
 
 def open_shared(folder: Path) -> sqlite3.Connection:

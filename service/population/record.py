@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from service.fhir.decode import read_bundle
 from service.fhir.resources import Resource
 from service.population.export import head_of, shared_name, shared_references
-from service.population.partition import Kept, find_shared, open_shared
+from service.population.partition import Kept, Label, find_shared, open_shared
 
 Find = Callable[[str], bytes | None]
 _DEEPEST: Final = 3  # a product, a mixture, a part: as far as the reader of medications follows
@@ -52,19 +52,28 @@ def shared_finder(folder: Path) -> Iterator[Find]:
         yield lru_cache(maxsize=_KEPT)(lambda name: find_shared(name, index))
 
 
-def chart_of(patient: str, lines: list[Kept], find: Find, files: tuple[str, ...]) -> Chart:
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The names of the files, and of each how many lines stand before each of its parts."""
+
+    names: tuple[str, ...]
+    before: tuple[tuple[int, ...], ...]
+
+    def place(self, label: Label) -> str:
+        """`file:line`."""
+        return f"{self.names[label.file]}:{self.before[label.file][label.part] + label.line}"
+
+
+def chart_of(patient: str, lines: list[Kept], find: Find, files: Files) -> Chart:
     """A patient's resources, and the shared ones down to what they are made of."""
-    own = tuple(Source(_full_url(patient, line, files), line.content) for line in lines)
-    references = (reference for line in lines for reference in shared_references(line.head))
+    own = tuple(Source(_full_url(patient, line.label, files), line.content) for line in lines)
+    references = (reference for line in lines for reference in line.label.references)
     shared = tuple(_shared(list(dict.fromkeys(references)), find))
-    return Chart(patient, own, shared, any(line.head.resource_type == "Patient" for line in lines))
+    return Chart(patient, own, shared, any(line.label.kind == "Patient" for line in lines))
 
 
-def _full_url(patient: str, line: Kept, files: tuple[str, ...]) -> str:
-    if line.head.resource_type == "Patient":
-        return f"urn:uuid:{patient}"
-    file, _, number = line.place.partition(":")
-    return f"{files[int(file)]}:{number}"
+def _full_url(patient: str, label: Label, files: Files) -> str:
+    return f"urn:uuid:{patient}" if label.kind == "Patient" else files.place(label)
 
 
 def _shared(references: list[str], find: Find) -> Iterator[Source]:

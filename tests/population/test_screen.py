@@ -19,7 +19,8 @@ from service.logic.model import Hook
 from service.population import export, outcome
 from service.population.bucket import Task, judge_bucket
 from service.population.journal import exclusive_lock
-from service.population.partition import bucket_of, partition
+from service.population.partition import SortTask, bucket_of, partition, patients_in, sort_chunk
+from service.population.record import Files
 from service.population.screening import Options, screen
 from service.population.setup import Configuration
 from tests.population.records import (
@@ -243,15 +244,63 @@ def test_a_chart_that_breaks_the_service_costs_that_patient_only(tmp_path):
     buckets.mkdir()
     results.mkdir()
     files = sorted(write_export(tmp_path / "export", low_magnesium("p1")).iterdir())
-    found = partition(files, buckets, tmp_path / "broken.ndjson", lambda _: None)
+    found = sorted_into(buckets, files, tmp_path / "broken.ndjson")
     number = bucket_of("p1", found.buckets)
     options = Options(datetime(2025, 6, 15), Hook.PATIENT_VIEW, Configuration(for_worker))  # noqa: DTZ001
-    names = tuple(file.name for file in files)
-    assert judge_bucket(Task(number, buckets, results, names, screen, options)) == 1
+    named = Files(tuple(file.name for file in files), tuple((0,) for _ in files))
+    assert judge_bucket(Task(number, buckets, results, named, screen, options)) == 1
     row = {"patient": "Patient/p1", "outcome": "not-judged"}
     assert rows(results, f"{number:04}.ndjson") == [row]
     told = outcome.summary(outcome.total_of(results, [number]), found, {})
     assert (told["patients"], told["patientsNotJudged"]) == (1, {"TypeError": 1})
+
+
+# ---- sorting by patient ----
+
+
+def sorted_into(folder, files, broken):
+    tasks = [SortTask(chunk, 32, folder) for chunk in export.chunks_of(files)]
+    for task in tasks:
+        sort_chunk(task)
+    return partition(tasks, broken)
+
+
+def charts_in(folder):
+    buckets = sorted(file for file in folder.glob("*.lines") if file.stem != "0032")
+    return {patient: [line.content for line in lines] for file in buckets for patient, lines in patients_in(file)}
+
+
+@pytest.mark.parametrize("size", [1, 700, 5_000])
+def test_files_read_in_parts_are_the_same_lines_in_the_same_order(tmp_path, monkeypatch, size):
+    charts = [resource for number in range(8) for resource in anybody(f"p{number}")]
+    folder = write_export(tmp_path / "export", [*charts, medication("furo", "4603")], compressed=("Patient",))
+    file = folder / "Observation.000.ndjson"
+    lines = file.read_bytes().splitlines()
+    file.write_bytes(b"\n".join([*lines[:9], b"", b"{", *lines[9:], b"42"]))
+    files = sorted(folder.iterdir())
+    told = {}
+    for name, part in (("whole", 10**9), ("parts", size)):
+        monkeypatch.setattr(export, "CHUNK_BYTES", part)
+        (tmp_path / name).mkdir()
+        found = sorted_into(tmp_path / name, files, tmp_path / f"{name}.ndjson")
+        told[name] = (charts_in(tmp_path / name), found.resources, found.examples)
+    assert told["parts"] == told["whole"]
+    assert [(fault.line, fault.reason) for fault in told["whole"][2]] == [
+        (11, "not JSON"),
+        (len(lines) + 3, "no JSON object"),
+    ]
+
+
+def test_a_part_sorted_again_after_an_interruption_counts_once(tmp_path):
+    folder = write_export(tmp_path / "export", low_magnesium("p1") + normal("p2"))
+    files, out = sorted(folder.iterdir()), tmp_path / "out"
+    out.mkdir()
+    found = sorted_into(out, files, tmp_path / "broken.ndjson")
+    expected = charts_in(out)
+    for file in out.glob("*.lines"):
+        file.write_bytes(file.read_bytes()[:-40])  # as if the process had been ended while it wrote
+    assert sorted_into(out, files, tmp_path / "broken.ndjson") == found
+    assert charts_in(out) == expected
 
 
 # ---- stop and go on -------------------------------------------------------------------------------------------------
