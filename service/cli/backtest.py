@@ -92,7 +92,7 @@ def _asked(options: Options, ranges: tuple[str, ...], language: str, tables: lis
     digests = [journal.digest(journal.site_files(path, table)) for path, table in zip(paths, tables, strict=True)]
     return {
         "events": [kind.value for kind in Kind if kind in options.kinds],
-        "repeatGuard": False,
+        "repeatGuard": options.guard,
         "range": list(ranges),
         "language": language,
         "site": digests[0],

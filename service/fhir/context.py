@@ -10,6 +10,7 @@ import msgspec
 
 from service.fhir import primitives
 from service.fhir.decode import contained
+from service.fhir.memory import Comparison, Memory
 from service.fhir.resources import Reference, Resource
 from service.logic.knowledge import Knowledge
 from service.logic.model import PartialDateTime
@@ -35,6 +36,20 @@ class ReadContext:
     sex: str = ""
     finished: frozenset[str] = frozenset()  # ids of encounters that are over
     index: Mapping[str, Resource] = field(default_factory=dict)  # Medication and Specimen by every name they have
+    memory: Memory | None = None  # of readings at other moments
+
+    def is_past(self, stated: datetime) -> bool:
+        """True if a stated time lies before the moment of evaluation."""
+        return self._compared(stated, before=True, outcome=stated < self.as_of)
+
+    def is_ahead(self, stated: datetime) -> bool:
+        """True if a stated time lies after the moment of evaluation."""
+        return self._compared(stated, before=False, outcome=stated > self.as_of)
+
+    def _compared(self, stated: datetime, *, before: bool, outcome: bool) -> bool:
+        if self.memory is not None:
+            self.memory.compared.append(Comparison(stated, before, outcome))
+        return outcome
 
     def find(self, reference: Reference | None, inside: msgspec.Raw) -> Resource | None:
         """The Medication or Specimen that is meant: one of those `inside` the resource, or of the data at hand."""

@@ -51,7 +51,7 @@ def read_course(resource: Prescribed, dosages: list[Dosage], context: ReadContex
     status = primitives.text(resource.status)
     start, end = _times(resource, status, dosages, context)
     exposure = _exposure(resource, status, context, end)
-    if exposure is Exposure.ENDED and status == "completed" and end and end.start > context.as_of:
+    if exposure is Exposure.ENDED and status == "completed" and end and context.is_ahead(end.start):
         return Course(Exposure.ACTIVE, start, end, _GOES_ON)
     return Course(exposure, start, end, NOT_KNOWN if exposure is Exposure.UNKNOWN else None)
 
@@ -88,7 +88,7 @@ def _requested(resource: MedicationRequest, exposure: Exposure) -> Exposure:
 def _dispensed(status: str, context: ReadContext, end: PartialDateTime | None) -> Exposure:
     """A dispense counts as taken while its supply lasts; of one that was broken off nobody knows."""
     if status in {"completed", "in-progress"} and end is not None:
-        return Exposure.ACTIVE if end.end >= context.as_of else Exposure.ENDED
+        return Exposure.ENDED if context.is_past(end.end) else Exposure.ACTIVE
     not_handed_over = {"preparation", "cancelled", "on-hold", "declined"}
     return Exposure.NOT_TAKEN if status in not_handed_over else Exposure.UNKNOWN
 
@@ -136,7 +136,7 @@ def _end_of(dosage: Dosage, at: PartialDateTime | None, zone: tzinfo) -> Partial
 def not_over(dosages: list[Dosage], context: ReadContext) -> list[Dosage]:
     """Dosages without those that are stated to be over, if any is left."""
     ends = [(dosage, _end_of(dosage, None, context.zone)) for dosage in dosages]
-    return [dosage for dosage, end in ends if end is None or end.end >= context.as_of] or dosages
+    return [dosage for dosage, end in ends if end is None or not context.is_past(end.end)] or dosages
 
 
 def _days(duration: Quantity | None) -> Decimal | None:

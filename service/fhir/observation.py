@@ -210,7 +210,7 @@ def _problem(value: _Value, sample: _Sample, context: ReadContext) -> Problem | 
         return Problem.NO_VALUE
     if sample.taken is None or sample.untimed:
         return Problem.NO_TIME
-    return Problem.FUTURE if sample.taken.start > context.as_of else value.problem
+    return Problem.FUTURE if context.is_ahead(sample.taken.start) else value.problem
 
 
 def _implausible(

@@ -11,6 +11,7 @@ from typing import TypeVar
 from service.fhir import primitives, resources
 from service.fhir.context import name
 from service.fhir.decode import decode_member
+from service.fhir.memory import Memory
 from service.fhir.resources import Encounter, Meta, Observation, Patient, Prescribed, Resource, ServiceRequest, Specimen
 from service.logic.model import DataIssue, Hook
 
@@ -34,6 +35,7 @@ class EvaluationInput:
     filled: frozenset[str] = frozenset()  # those under which resources came
     unavailable: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     issues: tuple[DataIssue, ...] = ()
+    memory: Memory | None = None  # of readings of the same resources at other moments
 
 
 @dataclass(slots=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from operator import attrgetter
 from types import MappingProxyType
+from typing import TypeVar
 
 from service.fhir import primitives, resources
 from service.fhir.condition import read_condition
@@ -34,6 +35,9 @@ from service.logic.model import (
 from service.terminology.analytes import LAB_CODES, LabCodes, Meaning
 from service.terminology.drugs import DRUG_VOCABULARY, DrugVocabulary
 from service.terminology.systems import NO_LOCAL_SYSTEMS, CodeSystems
+
+R = TypeVar("R", bound=Resource)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,7 @@ def _context(chart: EvaluationInput, site: Site, index: ResourceIndex) -> ReadCo
         sex=sex(patient),
         finished=finished(index.encounters.values(), chart.as_of, site.zone),
         index=index.named,
+        memory=chart.memory,
     )
 
 
@@ -223,9 +228,20 @@ def _newest(results: Iterable[Observation], earliest: datetime, context: ReadCon
             limit = min(earliest, *usable)
 
 
+def _read_once(resource: R, context: ReadContext, read: Callable[[R, ReadContext], T]) -> T:
+    """What a reader finds, remembered where the same resource is looked at at many moments."""
+    if context.memory is None:
+        return read(resource, context)
+    return context.memory.recall(resource, context.as_of, lambda: read(resource, context))
+
+
+def _read_observation(resource: Observation, context: ReadContext) -> tuple[LabResult | DataIssue, ...]:
+    return tuple(read_observation(resource, context))
+
+
 def _observation(resource: Observation, context: ReadContext, builder: SnapshotBuilder, explain: bool = False) -> None:
     found = False
-    for word in read_observation(resource, context):
+    for word in _read_once(resource, context, _read_observation):
         found = True
         if isinstance(word, DataIssue):
             builder.issues.append(word)
@@ -240,7 +256,7 @@ _NO_ANALYTE = Message("No analyte that the rules use; if it is one, map its code
 
 
 def _medication(resource: Prescribed, context: ReadContext, builder: SnapshotBuilder) -> None:
-    read = read_medication(resource, context)
+    read = _read_once(resource, context, read_medication)
     builder.issues += read.issues
     builder.unrecognised_medications += read.gap
     if read.medication is not None:

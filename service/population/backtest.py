@@ -11,12 +11,14 @@ from typing import Any, Final
 
 from service.cds.cards import Card
 from service.decide import Decision, decide
+from service.fhir.memory import Memory
 from service.fhir.observation import meaning_of
 from service.fhir.ownership import EvaluationInput
 from service.fhir.resources import Observation
 from service.logic.model import Analyte
 from service.population.bucket import Judged
 from service.population.events import Event, Kind, events
+from service.population.guard import Reader
 from service.population.history import Entry, History, history_of
 from service.population.measure import (
     Measured,
@@ -59,11 +61,24 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """What one configuration decided at an event, and the cards of it that are shown: without those said before."""
+
+    decision: Decision
+    held_back: int
+
+    @property
+    def cards(self) -> list[Card]:
+        """The cards that are shown."""
+        return self.decision.cards
+
+
+@dataclass(frozen=True, slots=True)
 class Moment:
-    """An event and what each configuration decided there, in their order."""
+    """An event and what each configuration showed there, in their order."""
 
     event: Event
-    decisions: tuple[Decision, ...]
+    shown: tuple[Shown, ...]
 
 
 def backtest(chart: Chart, options: Options) -> Judged:
@@ -83,9 +98,14 @@ def backtest(chart: Chart, options: Options) -> Judged:
 def replay(history: History, setups: Sequence[Setup], options: Options) -> Iterator[Moment]:
     """Each event in the order of time, judged by each configuration on the same chart."""
     asked = [replace(setup.how, new_id=_no_id) for setup in setups]
+    readers, memories = [Reader() for _ in setups], [Memory() for _ in setups]
     for event in events(history, options.kinds, setups[0].site.codes, options.hour):
-        chart = chart_at(history, event)
-        yield Moment(event, tuple(decide(chart, s.site, how) for s, how in zip(setups, asked, strict=True)))
+        chart, shown = chart_at(history, event), []
+        for setup, how, reader, memory in zip(setups, asked, readers, memories, strict=True):
+            decision = decide(replace(chart, memory=memory), setup.site, how)
+            news = reader.without_repeats(decision, event.at) if options.guard else decision
+            shown.append(Shown(news, len(decision.cards) - len(news.cards)))
+        yield Moment(event, tuple(shown))
 
 
 def _no_id() -> str:
@@ -132,13 +152,13 @@ def _state_range(entry: Entry, setup: Setup, ranges: Sequence[StatedRange]) -> N
 
 def _rows(moment: Moment, history: History, setups: Sequence[Setup], counts: Sequence[Measured]) -> Iterator[Json]:
     """The cards of the first configuration; those that another one gained or lost, with its number."""
-    first, *others = moment.decisions
-    for decision, setup, found in zip(moment.decisions, setups, counts, strict=True):
-        count_event(moment.event, decision, setup.site.knowledge, history, found)
+    first, *others = moment.shown
+    for shown, setup, found in zip(moment.shown, setups, counts, strict=True):
+        count_event(moment.event, shown.decision, shown.held_back, setup.site.knowledge, history, found)
     told = [_row(card, moment.event, history) for card in first.cards]
     yield from told
     for number, other in enumerate(others, start=1):
-        count_changes(moment.event, first, other, counts[number])
+        count_changes(moment.event, first.decision, other.decision, counts[number])
         theirs = [_row(card, moment.event, history) for card in other.cards]
         if [_gist(row) for row in theirs] != [_gist(row) for row in told]:
             yield {"configuration": number} | _where(moment.event, history) | {"was": told, "is": theirs}

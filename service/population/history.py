@@ -23,7 +23,8 @@ _ORDER: Final = (
     "Patient", "Encounter", "Observation", "MedicationRequest", "MedicationAdministration", "MedicationStatement",
     "MedicationDispense", "Condition", "ServiceRequest", "Specimen", "Medication",
 )  # fmt: skip
-_TIMELESS: Final = {"Medication", "Specimen"}
+_TIMELESS: Final = {"Medication"}
+_NEVER_ASKED: Final = {"Specimen"}  # no prefetch query asks for it: a chart of the service has none
 
 
 @dataclass(slots=True)
@@ -134,11 +135,14 @@ def history_of(patient: str, own: Iterable[Source], shared: Iterable[Source], fr
         kind = dates.resource_type or ""
         if kind in _TIMELESS:
             timeless.append(source)
+        elif kind in _NEVER_ASKED:
+            continue
         elif found := phases(dates, frame):
             entries.append(Entry(source, dates, found))
         else:
             unplaced[kind] = unplaced.get(kind, 0) + 1
-    return History(patient, frame, entries, tuple(_decoded([*timeless, *shared])), stays, unplaced)
+    products = (source for source in shared if not source.full_url.partition("/")[0].endswith("Specimen"))
+    return History(patient, frame, entries, tuple(_decoded([*timeless, *products])), stays, unplaced)
 
 
 def _rank(dates: Dates) -> int:

@@ -20,6 +20,7 @@ from service.population.history import History
 Json = dict[str, Any]
 LOUD: Final = {"warning", "critical"}
 CRITICAL_LOW, CRITICAL_HIGH = Decimal("0.40"), Decimal("2.0")  # mmol/L (decision 46)
+HELD_BACK: Final = "said before, and nothing is worse (repeat guard)"
 _AGAIN_AFTER: Final = timedelta(days=30)  # outside a stay
 
 
@@ -68,6 +69,7 @@ def count_event(event: Event, decision: Decision, knowledge: Knowledge, history:
     measured.count("drafts", kind, by=len(event.drafts))
     indicators = {card.body["indicator"] for card in cards}
     loud = bool(indicators & LOUD)
+    measured.count("held_back", kind, by=held_back)
     if cards:
         measured.count("with_card", kind)
         measured.count("levels", kind, _worst(indicators))
@@ -83,7 +85,8 @@ def count_event(event: Event, decision: Decision, knowledge: Knowledge, history:
         if isinstance(result.outcome, Failed):
             measured.count("failed", result.rule.id, result.outcome.error)
     if event.kind is Kind.RESULTS:
-        _count_results(event, decision, knowledge, history, measured)
+        reason = HELD_BACK if held_back else _why_silent(decision)
+        _count_results(event, decision, reason, knowledge, measured)
 
 
 def _worst(indicators: set[str]) -> str:
@@ -172,9 +175,7 @@ def count_changes(event: Event, ours: Decision, theirs: Decision, measured: Meas
 # ---- sensitivity ---------------------------------------------------------------------------------------------------
 
 
-def _count_results(
-    event: Event, decision: Decision, knowledge: Knowledge, history: History, measured: Measured
-) -> None:
+def _count_results(event: Event, decision: Decision, reason: str, knowledge: Knowledge, measured: Measured) -> None:
     """Each new serum magnesium outside its range: did it get a card, and if not, why not."""
     patient = decision.assessment.patient
     case: Case | None = None
@@ -182,7 +183,7 @@ def _count_results(
         if result.reference in event.results and result.analyte is Analyte.SERUM_MAGNESIUM:
             case = case or Case(patient, knowledge)
             if grade := _grade(result, case):
-                _count_result(result, grade, event, decision, history, measured)
+                _count_result(result, grade, event, decision, reason, measured)
 
 
 def _grade(result: LabResult, case: Case) -> str:
@@ -196,19 +197,19 @@ def _grade(result: LabResult, case: Case) -> str:
 
 
 def _count_result(
-    result: LabResult, grade: str, event: Event, decision: Decision, history: History, measured: Measured
+    result: LabResult, grade: str, event: Event, decision: Decision, reason: str, measured: Measured
 ) -> None:
     measured.count("results", grade, "all")
     if decision.cards:
         measured.count("results", grade, "card")
         measured.count("results", grade, "loud", by=int(any(c.body["indicator"] in LOUD for c in decision.cards)))
         return
-    reason = _why_silent(decision)
     measured.count("results", grade, "silent", reason)
     at = event.at.astimezone(UTC).isoformat()
     value = f"{result.reported.value} {result.reported.unit}" if result.reported else ""
-    place = f"{history.patient} {at}" if grade == "critical" else reason
-    measured.example("silent", grade, place, order=(history.patient, at), value=value, reason=reason)
+    patient = decision.assessment.patient.reference
+    place = f"{patient} {at}" if grade == "critical" else reason
+    measured.example("silent", grade, place, order=(patient, at), value=value, reason=reason)
 
 
 def _why_silent(decision: Decision) -> str:

@@ -77,6 +77,7 @@ def _of_kind(kind: str, counts: Json) -> Json:
         "worst": levels,
         "first": cards.get("first", 0),
         "again": cards.get("again", 0),
+        "heldBack": counts.get("held_back", {}).get(kind, 0),
         "words": {"median": median(words) if words else 0, "longest": words[-1] if words else 0, "all": sum(words)},
     }
 

@@ -210,3 +210,15 @@ def test_a_range_that_results_lack_can_be_stated(run, export, tmp_path):
 @pytest.mark.parametrize("words", ["magnesium=1..2 mg/dL", "serum magnesium=2..1 mg/dL", "serum magnesium 1..2", ""])
 def test_a_range_that_is_none_is_refused(run, export, tmp_path, words):
     assert run("backtest", export, "-o", tmp_path / "o", "--range", words).exit_code == 2
+
+
+def test_the_repeat_guard_holds_back_what_was_said_and_nothing_graver(run, export, whole, tmp_path):
+    done = run("backtest", export, "-o", tmp_path / "o", "--no-repeat-guard", "--jobs", 1)
+    assert done.exit_code == 0, done.stderr
+    guarded, open_ = summary(whole)["burden"]["per100"], summary(tmp_path / "o")["burden"]["per100"]
+    assert sum(line["heldBack"] for line in guarded.values()) > 0
+    assert sum(line["heldBack"] for line in open_.values()) == 0
+    shown, all_ = rows(whole), rows(tmp_path / "o")
+    assert len(shown) + sum(line["heldBack"] for line in guarded.values()) == len(all_)
+    assert [row for row in all_ if row in shown] == shown, "what is shown is the same"
+    assert "said before" not in str(summary(tmp_path / "o")["sensitivity"])
