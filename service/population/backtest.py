@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from service.cds.cards import Card
-from service.decide import Decision, decide
+from service.decide import decide
 from service.fhir.memory import Memory
 from service.fhir.observation import meaning_of
 from service.fhir.ownership import EvaluationInput
@@ -22,6 +22,7 @@ from service.population.guard import Reader
 from service.population.history import Entry, History, history_of
 from service.population.measure import (
     Measured,
+    Shown,
     count_changes,
     count_event,
     count_practice,
@@ -58,19 +59,6 @@ class Options:
     ranges: tuple[StatedRange, ...] = ()
     hour: int = 8
     assume: Assumptions = field(default_factory=Assumptions)
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What one configuration decided at an event, and the cards of it that are shown: without those said before."""
-
-    decision: Decision
-    held_back: int
-
-    @property
-    def cards(self) -> list[Card]:
-        """The cards that are shown."""
-        return self.decision.cards
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +142,7 @@ def _rows(moment: Moment, history: History, setups: Sequence[Setup], counts: Seq
     """The cards of the first configuration; those that another one gained or lost, with its number."""
     first, *others = moment.shown
     for shown, setup, found in zip(moment.shown, setups, counts, strict=True):
-        count_event(moment.event, shown.decision, shown.held_back, setup.site.knowledge, history, found)
+        count_event(moment.event, shown, setup.site.knowledge, history, found)
     told = [_row(card, moment.event, history) for card in first.cards]
     yield from told
     for number, other in enumerate(others, start=1):

@@ -24,6 +24,19 @@ HELD_BACK: Final = "said before, and nothing is worse (repeat guard)"
 _AGAIN_AFTER: Final = timedelta(days=30)  # outside a stay
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What one configuration decided at an event, and the cards of it that are shown: without those said before."""
+
+    decision: Decision
+    held_back: int
+
+    @property
+    def cards(self) -> list[Card]:
+        """The cards that are shown."""
+        return self.decision.cards
+
+
 @dataclass(slots=True)
 class Measured:
     """Numbers of one patient under one configuration, and what was already said to those who read the chart."""
@@ -62,14 +75,15 @@ def kind_of_card(card: Card) -> str:
 # ---- burden --------------------------------------------------------------------------------------------------------
 
 
-def count_event(event: Event, decision: Decision, knowledge: Knowledge, history: History, measured: Measured) -> None:
+def count_event(event: Event, shown: Shown, knowledge: Knowledge, history: History, measured: Measured) -> None:
     """One event: was there a card, how loud, about what, first or again; and if there was none, ought there be one?"""
+    decision = shown.decision
     kind, cards = event.kind.value, decision.cards
     measured.count("events", kind)
     measured.count("drafts", kind, by=len(event.drafts))
     indicators = {card.body["indicator"] for card in cards}
     loud = bool(indicators & LOUD)
-    measured.count("held_back", kind, by=held_back)
+    measured.count("held_back", kind, by=shown.held_back)
     if cards:
         measured.count("with_card", kind)
         measured.count("levels", kind, _worst(indicators))
@@ -85,7 +99,7 @@ def count_event(event: Event, decision: Decision, knowledge: Knowledge, history:
         if isinstance(result.outcome, Failed):
             measured.count("failed", result.rule.id, result.outcome.error)
     if event.kind is Kind.RESULTS:
-        reason = HELD_BACK if held_back else _why_silent(decision)
+        reason = HELD_BACK if shown.held_back else _why_silent(decision)
         _count_results(event, decision, reason, knowledge, measured)
 
 
