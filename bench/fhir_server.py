@@ -24,6 +24,8 @@ def answer(chart: list[Resource], target: str) -> bytes:
     kind, _, ident = parts.path.removeprefix("/fhir/").partition("/")
     found = [resource for resource in chart if resource["resourceType"] == kind]
     content = _read(found, ident) if ident else _searchset(found, parse_qs(parts.query))
+    if kind == "metadata":  # asked once in development mode
+        content = {"resourceType": "CapabilityStatement"}
     body = msgspec.json.encode(content)
     head = f"HTTP/1.1 200 OK\r\nContent-Type: application/fhir+json\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body

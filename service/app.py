@@ -23,6 +23,7 @@ from service.api.auth.tokens import Caller, authenticate
 from service.api.dependencies import Dependencies
 from service.api.http import concurrency, error_handlers, responses
 from service.api.http.cors import allow_origins
+from service.api.http.development import answer_this_machine_alone
 from service.api.http.instrumentation import instrument, start_tracing
 from service.api.http.rate_limit import RateLimit
 from service.cds.services import PREFETCH_KEYS
@@ -61,6 +62,8 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = now) -> flask
     concurrency.limit_large_bodies(app)
     responses.security_headers(app)
     allow_origins(app, settings.service.cors_origins, development=settings.mode is Mode.DEVELOPMENT)
+    if not settings.authenticates:
+        answer_this_machine_alone(app, settings.service.cors_origins, settings.service.public_urls)
     app.register_blueprint(hooks.blueprint(deps))
     app.register_blueprint(rest.blueprint(deps))
     app.register_blueprint(operations.blueprint(deps))

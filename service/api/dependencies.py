@@ -28,6 +28,7 @@ class Dependencies:
     rules_off: frozenset[str] = frozenset()
     silent: frozenset[str] = frozenset()
     gate: FairSemaphore = field(default_factory=FairSemaphore)
+    fhir_servers: set[str] = field(default_factory=set)  # in development: those that have said what they are
 
     def mode(self, rule: str) -> str:
         """What the site made of a rule: `on`, `silent` or `off`."""

@@ -13,9 +13,9 @@ import structlog
 from service.api import audit, feedback, hook_request
 from service.api.auth.tokens import Caller
 from service.api.dependencies import Dependencies
-from service.api.fhir_access import fetch_for
+from service.api.fhir_access import fetch_for, fhir_base
 from service.api.http.instrumentation import stopwatch
-from service.api.http.request_body import FEEDBACK_BYTES, HookRequest, as_text, decode, require_json
+from service.api.http.request_body import FEEDBACK_BYTES, HookRequest, decode, require_json
 from service.api.http.responses import json_answer
 from service.api.presentation import presentation
 from service.api.proof import proved_body
@@ -110,7 +110,7 @@ def _as_call(request: HookRequest, service: Service, caller: Caller, deps: Depen
         selections=hook_request.selections(raw, service.hook),
         aliases=caller.tenant.aliases,
         fetch=fetch_for(request, context.get("patientId", ""), caller, deps),
-        fhir_server=as_text(request.fhirServer),
+        fhir_server=fhir_base(request),
     )
 
 

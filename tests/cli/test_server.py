@@ -27,9 +27,11 @@ __all__ = ["port"]
 
 PATH = "/cds-services/magnesium-patient-view"
 BODY = msgspec.json.encode(hook_request())
-HEAD = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(BODY)}\r\n"
+HEAD = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(BODY)}\r\n"
 WHOLE = f"{HEAD}Connection: close\r\n\r\n".encode() + BODY
-CHUNKED = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKED = (
+    f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
 LATE = 4 * READ_SECONDS
 
 
@@ -130,7 +132,7 @@ def test_a_client_that_goes_on_sending_gets_no_more_time_than_one_that_stops(ser
 
 
 def test_clients_that_do_not_take_their_answers_are_left(serving, port):
-    many = b"GET /openapi.yaml HTTP/1.1\r\nHost: x\r\n\r\n" * 500  # 40 MB, more than the system holds for them
+    many = b"GET /openapi.yaml HTTP/1.1\r\nHost: localhost\r\n\r\n" * 500  # 40 MB, more than the system holds for them
     with serving(threads=2), ExitStack() as held:
         for _ in range(2):
             held.enter_context(connected(port)).sendall(many)

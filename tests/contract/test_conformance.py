@@ -155,11 +155,18 @@ def test_g_08_a_doubled_slash_is_not_redirected(client: FlaskClient):
 
 
 @pytest.mark.parametrize(
-    "stated", ["application/json; charset=utf-8", "application/json;charset=UTF-8;v=1", None, "application/fhir+json"]
+    "stated", ["application/json; charset=utf-8", "application/json;charset=UTF-8;v=1", "application/fhir+json"]
 )
 def test_g_09_json_is_read_however_its_type_is_stated(client: FlaskClient, stated: str | None):
     answer = client.post(url(), data=msgspec.json.encode(hook_request()), content_type=stated)
     assert answer.status_code == 200
+
+
+def test_g_09_a_type_need_not_be_stated_where_callers_prove_who_they_are(client: FlaskClient, locked: Locked):
+    """In development mode a page of the web could send a body without a type (7/8, point 4)."""
+    body = msgspec.json.encode(hook_request())
+    assert locked.client.post(url(), data=body, headers=locked.token(f"{BASE}{url()}")).status_code == 200
+    assert client.post(url(), data=body).status_code == 415
 
 
 def test_g_10_an_error_holds_nothing_of_the_patient(client: FlaskClient):

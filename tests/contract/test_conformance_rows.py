@@ -55,11 +55,11 @@ def gaps(answer: Any) -> str:
 # --- G, D: endpoints and discovery ---
 
 FAULTS = {
-    400: {"method": "POST", "path": url(), "data": b"{"},
-    404: {"method": "POST", "path": "/cds-services/none", "data": b"{}"},
+    400: {"method": "POST", "path": url(), "data": b"{", "content_type": "application/json"},
+    404: {"method": "POST", "path": "/cds-services/none", "data": b"{}", "content_type": "application/json"},
     405: {"method": "PUT", "path": url()},
     412: {"method": "POST", "path": url(), "json": hook_request(prefetch={})},
-    413: {"method": "POST", "path": url(), "data": b" " * 5_000_001},
+    413: {"method": "POST", "path": url(), "data": b" " * 5_000_001, "content_type": "application/json"},
     415: {"method": "POST", "path": url(), "data": b"<x/>", "content_type": "text/xml"},
 }
 

@@ -359,7 +359,7 @@ def rehearsed(site: Path, port: int) -> list[Manifest]:
 def test_call_under_way_is_answered_before_the_container_ends(container: Running) -> None:
     """Last, for it stops the container: half of a call, then TERM, then the other half."""
     body = b'{"bundle": {"resourceType": "Bundle"}}'
-    head = f"POST /v1/evaluate HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    head = f"POST /v1/evaluate HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     with socket.create_connection(("127.0.0.1", int(container.base.rsplit(":")[-1])), timeout=10) as client:
         client.sendall(head + body[:5])
         time.sleep(0.5)

@@ -22,6 +22,8 @@ import msgspec
 FHIR_JSON = "application/fhir+json; charset=utf-8"
 EMPTY = b'{"resourceType":"Bundle","type":"searchset","total":0}'
 
+CAPABILITIES = b'{"resourceType":"CapabilityStatement","status":"active","fhirVersion":"4.0.1"}'
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -76,6 +78,9 @@ def _converse(sock: socket.socket, server: Server, answer: Answer, tls: SSLConte
                 sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
                 return
             while request := _read(reader.readline, reader.read):
+                if request.target == "/fhir/metadata":  # in development a server is asked what it is, once
+                    reply(CAPABILITIES)(request, stream)
+                    continue
                 server.seen.append(request)
                 answer(request, stream)
 

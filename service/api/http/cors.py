@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from urllib.parse import urlsplit
 
 import flask
 
+from service.api.http.development import host_of
 from service.net.urls import is_loopback
 
 _METHODS = "GET, POST, OPTIONS"
@@ -18,7 +18,7 @@ def allow_origins(app: flask.Flask, origins: Collection[str], *, development: bo
     """Answer CORS for these origins; in development also for any page on this machine."""
 
     def allowed(origin: str) -> bool:
-        return origin in origins or (development and _here(origin))
+        return origin in origins or (development and is_loopback(host_of(origin)))
 
     @app.after_request
     def add_headers(response: flask.Response) -> flask.Response:
@@ -32,10 +32,3 @@ def allow_origins(app: flask.Flask, origins: Collection[str], *, development: bo
                 response.headers["Access-Control-Allow-Headers"] = _HEADERS
                 response.headers["Access-Control-Max-Age"] = "600"
         return response
-
-
-def _here(origin: str) -> bool:
-    try:
-        return is_loopback(urlsplit(origin).hostname or "")
-    except ValueError:
-        return False

@@ -39,6 +39,7 @@ _STATUS: tuple[tuple[type[MagnesiumCdsError], int, str], ...] = (
 )
 _TYPES = {
     400: "invalid",
+    403: "forbidden",
     404: "not-found",
     405: "not-supported",
     408: "timeout",
@@ -98,7 +99,13 @@ def http(error: HTTPException) -> flask.Response:
     status = error.code or 500
     _refused(error, status)
     headers = {name: value for name, value in error.get_headers() if name in {"Allow", "Retry-After"}}
-    return outcome(status, [issue(_TYPES.get(status, "processing"), _WORDS.get(status, error.name) + ".")], headers)
+    return outcome(status, [issue(_TYPES.get(status, "processing"), _words(error) + ".")], headers)
+
+
+def _words(error: HTTPException) -> str:
+    """Our own words where we raised it with some, else ours for the status: the framework's may quote the request."""
+    ours = error.code in {403, 415} and error.description != type(error).description
+    return str(error.description) if ours else _WORDS.get(error.code or 500, error.name)
 
 
 _WORDS = {
