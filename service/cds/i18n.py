@@ -15,6 +15,7 @@ from babel import Locale
 from babel.dates import get_month_names
 from babel.messages.pofile import read_po
 from babel.numbers import get_decimal_symbol
+from persiantools.jdatetime import JalaliDate
 
 from service.logic.message import Message, Value
 
@@ -37,6 +38,16 @@ _UNITS = {
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>&|~#!])")
 _LINK = re.compile(r"(:|www)([/.])", re.IGNORECASE)  # some renderers make links of bare addresses
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]+")
+# Direction (Unicode UAX #9): isolates keep a line, and the Latin runs within it, in order in a box of either direction.
+_RIGHT_TO_LEFT = frozenset({"fa"})
+_LRI, _RLI, _PDI = "\u2066", "\u2067", "\u2069"
+_WORD = r"[<>≥≤]?[A-Za-z0-9µ](?:[A-Za-z0-9µ²%+]|\\?[./:_×*-](?=[A-Za-z0-9µ]))*"
+_LATIN = re.compile(rf"{_LRI}[^{_PDI}]*{_PDI}|{_WORD}(?: (?:%|{_WORD}))*+")
+_LETTER = re.compile(r"[A-Za-zµ]")
+
+
+def _isolated(words: str) -> str:
+    return words if words.startswith(_LRI) else f"{_LRI}{words}{_PDI}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +64,26 @@ class Wording:
 
     def plain(self, text: Message) -> str:
         """The sentence as plain text (a summary, a description)."""
-        return self._say(text, _inert)
+        return self._directed(self._say(text, _inert))
 
     def markdown(self, text: Message) -> str:
         """The sentence for Markdown: what comes from the chart cannot become markup."""
-        return self._say(text, _escaped)
+        return self._directed(self._say(text, _escaped))
+
+    def line(self, words: str) -> str:
+        """A whole line in the direction of the language, whatever the direction of the page that shows it."""
+        return f"{_RLI}{words}{_PDI}" if self.language in _RIGHT_TO_LEFT and words else words
+
+    def _directed(self, words: str) -> str:
+        """In a right-to-left sentence, Latin words and values with units keep their own order."""
+        if self.language not in _RIGHT_TO_LEFT:
+            return words
+        return _LATIN.sub(lambda run: _isolated(run[0]) if _LETTER.search(run[0]) else run[0], words)
+
+    def _charted(self, words: str) -> str:
+        """Words of the chart in Latin letters stay together, brackets and all."""
+        whole = self.language not in _RIGHT_TO_LEFT or _LATIN.fullmatch(words) or not _LETTER.search(words)
+        return words if whole else _isolated(words)
 
     def translate(self, message: str) -> str:
         """A fixed English message in this language."""
@@ -74,7 +100,7 @@ class Wording:
         if isinstance(value, Message):
             return self._say(value, inert)
         if isinstance(value, str):
-            return self._say(_UNITS[value], inert) if name == "unit" and value in _UNITS else inert(value)
+            return self._say(_UNITS[value], inert) if name == "unit" and value in _UNITS else self._charted(inert(value))
         if isinstance(value, tuple):
             return self._joined([self._value("", item, inert) for item in value])
         if isinstance(value, datetime | date):
@@ -91,8 +117,20 @@ class Wording:
     def moment(self, value: datetime | date) -> str:
         """A day, with the time of day in the reader's zone if there is one."""
         local = value.astimezone(self.zone) if isinstance(value, datetime) else value
-        day = f"{local.day} {_months(self.language)[local.month]} {local.year}"
-        return f"{day} {local:%H:%M}" if isinstance(value, datetime) else day
+        day = self._day(local)
+        if not isinstance(value, datetime):
+            return day
+        return f"{day}{self.translate(', ')}{local:%H:%M}" if self.language == "fa" else f"{day} {local:%H:%M}"
+
+    def _day(self, day: date) -> str:
+        """As charts of the country write it; in Persian the calendar of daily life first, that of the chart beside."""
+        if self.language == "ru":
+            return f"{day:%d.%m.%Y}"
+        named = f"{day.day} {_months(self.language)[day.month]} {day.year}"
+        if self.language != "fa":
+            return named
+        jalali = JalaliDate(date(day.year, day.month, day.day))
+        return f"{jalali.day} {jalali.strftime('%B', locale='fa')} {jalali.year} / {named}"
 
 
 _HARMLESS = re.compile(r"[A-Za-z0-9(),%+-]+(?: [A-Za-z0-9(),%+-]+)*+")  # most drugs and labels
