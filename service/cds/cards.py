@@ -114,6 +114,6 @@ def _suggestions(selected: Selected, assessment: Assessment, how: Presentation, 
     """A laboratory order for each wanted test for which the site has a code; one action each."""
     for test in wanted(selected, assessment):
         if (resource := order(test)) is not None:
-            label = how.wording.plain(Message("Order {test}", test=ANALYTE[test]))
+            label = how.wording.line(how.wording.plain(Message("Order {test}", test=ANALYTE[test])))
             action = {"type": "create", "description": label, "resource": resource}
             yield {"label": label, "uuid": how.new_id(), "actions": [action]}

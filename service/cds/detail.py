@@ -45,9 +45,9 @@ class Lines:
         self.parts.setdefault(line, []).append(sentence)
         self.stated |= {rule} if rule else set()
 
-    def markdown(self) -> str:
+    def markdown(self, wording: Wording) -> str:
         """The lines as a list."""
-        return "\n".join(f"- {' '.join(self.parts[line])}" for line in sorted(self.parts))
+        return "\n".join(f"- {wording.line(' '.join(self.parts[line]))}" for line in sorted(self.parts))
 
 
 _DO, _ALSO, _WHY, _UNKNOWN, _SOURCES = range(5)
@@ -56,29 +56,29 @@ _DO, _ALSO, _WHY, _UNKNOWN, _SOURCES = range(5)
 def summary(selected: Selected, wording: Wording) -> tuple[str, bool]:
     """Headline and action in fewer than 140 characters; False if the action found no room."""
     if selected.lead is None:
-        return wording.plain(FAILED), True
+        return wording.line(wording.plain(FAILED)), True
     finding = finding_of(selected.lead)
     if finding.action is not None:
         whole = _fitting(Message("{headline}: {action}", headline=finding.text, action=finding.action), wording)
         if whole is not None:
             return whole, True
     said = _fitting(finding.text, wording)
-    return said or f"{wording.plain(finding.text)[: MAX_SUMMARY - 1]}…", finding.action is None
+    return said or wording.line(f"{wording.plain(finding.text)[: MAX_SUMMARY - 3]}…"), finding.action is None
 
 
 def _fitting(text: Message, wording: Wording) -> str | None:
     """The sentence without its period; where it is too long, the last items of its list are counted, not named."""
     shorter: Message | None = text
     while shorter is not None:
-        said = _bare(wording.plain(shorter)).replace(".:", ":")
+        said = wording.line(_capital(_bare(wording.plain(shorter)).replace(".:", ":")))
         if len(said) <= MAX_SUMMARY:
-            return _capital(said)
+            return said
         shorter = _counted(shorter)
     return None
 
 
 def _bare(sentence: str) -> str:
-    return sentence.rstrip(".؟ ")
+    return sentence.rstrip(". ")
 
 
 def _counted(text: Message) -> Message | None:
@@ -110,7 +110,7 @@ def detail(
     for line, message, rule in _offered(selected, assessment, knowledge, whole=whole):
         lines.add(line, _sentence(wording.markdown(message)), rule)
     lines.parts[_SOURCES] = [_sources(_stated(selected, lines.stated), knowledge, wording, page)]
-    return lines.markdown(), frozenset(lines.stated)
+    return lines.markdown(wording), frozenset(lines.stated)
 
 
 def _covered(selected: Selected, knowledge: Knowledge) -> set[str]:

@@ -129,7 +129,7 @@ class Wording:
         named = f"{day.day} {_months(self.language)[day.month]} {day.year}"
         if self.language != "fa":
             return named
-        jalali = JalaliDate(date(day.year, day.month, day.day))
+        jalali = JalaliDate.to_jalali(day.year, day.month, day.day)
         return f"{jalali.day} {jalali.strftime('%B', locale='fa')} {jalali.year} / {named}"
 
 

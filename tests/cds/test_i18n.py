@@ -20,6 +20,7 @@ QUOTED = (
     *(Analyte.SERUM_MAGNESIUM, Analyte.RBC_MAGNESIUM, Analyte.IONISED_MAGNESIUM, Analyte.CREATININE, Analyte.EGFR),
     *(Analyte.POTASSIUM, Analyte.CALCIUM, Analyte.ALBUMIN, Analyte.BICARBONATE, Analyte.QTC),
 )
+ISOLATES = "\u2066\u2067\u2069"
 BIDI_CONTROLS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
@@ -40,13 +41,67 @@ def test_digits_stay_and_the_decimal_sign_is_that_of_the_language(number: str, e
 
 
 def test_a_version_or_a_drug_keeps_its_point_in_every_language() -> None:
-    assert {said("KCl 7.45 %", wording) for wording in (ENGLISH, RUSSIAN, PERSIAN)} == {"KCl 7.45 %"}
+    assert [said("KCl 7.45 %", w).strip(ISOLATES) for w in (ENGLISH, RUSSIAN, PERSIAN)] == ["KCl 7.45 %"] * 3
 
 
-@pytest.mark.parametrize(("wording", "month"), [(ENGLISH, "Nov"), (RUSSIAN, "нояб"), (PERSIAN, "نوامبر")])
-def test_a_day_is_named_in_words_so_that_it_cannot_be_misread(wording: Wording, month: str) -> None:
-    day, name, year = said(date(2026, 11, 3), wording).split()
-    assert (day, name.rstrip("."), year) == ("3", month, "2026")
+@pytest.mark.parametrize(
+    ("wording", "day"),
+    [
+        (ENGLISH, "3 Nov 2026"),
+        (RUSSIAN, "03.11.2026"),
+        (PERSIAN, "12 آبان 1405 / 3 نوامبر 2026"),
+    ],
+    ids=LANGUAGES,
+)
+def test_a_day_is_written_as_charts_of_the_language_write_it(wording: Wording, day: str) -> None:
+    assert said(date(2026, 11, 3), wording) == day
+
+
+@pytest.mark.parametrize(
+    ("gregorian", "jalali"),
+    [
+        (date(2024, 3, 19), "29 اسفند 1402"),
+        (date(2024, 3, 20), "1 فروردین 1403"),
+        (date(2025, 3, 20), "30 اسفند 1403"),  # a leap year
+        (date(2026, 3, 10), "19 اسفند 1404"),
+    ],
+)
+def test_a_persian_day_is_that_of_the_jalali_calendar(gregorian: date, jalali: str) -> None:
+    assert said(gregorian, PERSIAN).split(" / ")[0] == jalali
+
+
+def test_the_jalali_day_is_that_of_the_readers_zone() -> None:
+    midnight = datetime(2026, 3, 10, 22, tzinfo=UTC)
+    assert said(midnight, Wording("fa", ZoneInfo("Asia/Tehran"))) == "20 اسفند 1404 / 11 مارس 2026، 01:30"
+
+
+# ---- direction ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "isolated"),
+    [
+        ("منیزیم 0.55 mmol/L (3 ساعت)", "منیزیم [0.55 mmol/L] (3 ساعت)"),
+        ("مقدار <0.4 mg/dL: قطع شود", "مقدار [<0.4 mg/dL]: قطع شود"),
+        ("eGFR 30 mL/min/1.73 m²، QTc", "[eGFR 30 mL/min/1.73 m²]، [QTc]"),
+        ("از 0.70 تا 1.05", "از 0.70 تا 1.05"),
+        ("Hedayati 2024، ESC 2022.", "[Hedayati 2024]، [ESC 2022]."),
+    ],
+)
+def test_a_value_keeps_its_order_in_a_right_to_left_sentence(words: str, isolated: str) -> None:
+    assert PERSIAN.plain(Message(words)) == isolated.replace("[", "\u2066").replace("]", "\u2069")
+    assert RUSSIAN.plain(Message(words)) == words
+
+
+def test_a_drug_of_the_chart_is_one_piece() -> None:
+    assert PERSIAN.plain(Message("دارو: {drug}.", drug="Magne B6 (forte) 5 mg")) == (
+        "دارو: \u2066Magne B6 (forte) 5 mg\u2069."
+    )
+
+
+def test_a_persian_line_is_right_to_left_in_any_box() -> None:
+    assert PERSIAN.line("منیزیم") == "\u2067منیزیم\u2069"
+    assert ENGLISH.line("magnesium") == "magnesium"
 
 
 @pytest.mark.parametrize(
@@ -87,7 +142,7 @@ def test_a_list_is_joined_as_the_language_joins() -> None:
     drugs = ("furosemide", Message("serum magnesium"), Decimal("0.5"))
     assert said(drugs) == "furosemide, serum magnesium, 0.5"
     assert said(drugs, RUSSIAN) == "furosemide, магний сыворотки, 0,5"
-    assert said(drugs, PERSIAN).startswith(f"furosemide{PERSIAN.translate(', ')}")
+    assert said(drugs, PERSIAN).startswith(f"\u2066furosemide\u2069{PERSIAN.translate(', ')}")
 
 
 def test_a_sentence_within_a_sentence_is_translated_too() -> None:
@@ -97,7 +152,8 @@ def test_a_sentence_within_a_sentence_is_translated_too() -> None:
 
 @pytest.mark.parametrize("wording", [RUSSIAN, PERSIAN], ids=["ru", "fa"])
 def test_a_message_without_translation_appears_in_english(wording: Wording) -> None:
-    assert wording.plain(Message("No such message: {what}.", what="x")) == "No such message: x."
+    said = wording.plain(Message("No such message: {what}.", what="x"))
+    assert "".join(sign for sign in said if sign not in ISOLATES) == "No such message: x."
 
 
 # ---- what comes from the chart ----------------------------------------------------------------------------------
