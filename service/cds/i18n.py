@@ -100,7 +100,9 @@ class Wording:
         if isinstance(value, Message):
             return self._say(value, inert)
         if isinstance(value, str):
-            return self._say(_UNITS[value], inert) if name == "unit" and value in _UNITS else self._charted(inert(value))
+            return (
+                self._say(_UNITS[value], inert) if name == "unit" and value in _UNITS else self._charted(inert(value))
+            )
         if isinstance(value, tuple):
             return self._joined([self._value("", item, inert) for item in value])
         if isinstance(value, datetime | date):
