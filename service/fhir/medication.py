@@ -61,6 +61,7 @@ class _Recognised:
 
 
 _NONE_TAKEN = frozenset({"no-known-medications", "787481004"})  # IPS, SNOMED CT
+_DENIED = Message("Says that it is not taken (none, allergy, contraindicated, stopped), or homeopathic: not counted.")
 _NONE = Message("States that no medication is taken.")
 _CODE_UNKNOWN = "Medication not recognised: code {code} is not known, and it has no name."
 _NAMELESS = Message("A medication without code or name: it is not known what is taken.")
@@ -86,7 +87,7 @@ def read_medication(resource: Prescribed, context: ReadContext) -> MedicationRea
     known, dosages = _identify(resource, context), _dosages(resource)
     course = read_course(resource, dosages, context)
     if not known.drugs:
-        problem, none = _unrecognised(known)
+        problem, none = _unrecognised(known, context.vocabulary)
         gap = not none and course.exposure is Exposure.ACTIVE
         return MedicationRead(None, (DataIssue(reference, problem),), gap)
     found = _medication(resource, known, course, dosages, context)
@@ -97,10 +98,12 @@ def read_medication(resource: Prescribed, context: ReadContext) -> MedicationRea
     return MedicationRead(found, tuple(issues))
 
 
-def _unrecognised(known: _Recognised) -> tuple[Message, bool]:
+def _unrecognised(known: _Recognised, vocabulary: DrugVocabulary) -> tuple[Message, bool]:
     """Why no drug is known, and whether the resource says that there is none."""
     if any(coding.code in _NONE_TAKEN for coding in known.product.codings):
         return _NONE, True
+    if any(vocabulary.says_none(word) for word in known.product.names):
+        return _DENIED, True
     if known.label:
         return _NAMED_BUT_UNKNOWN, False
     codes = [coding.code for coding in known.product.codings if coding.code]

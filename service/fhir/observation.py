@@ -24,7 +24,7 @@ from service.logic.model import Analyte, DataIssue, LabResult, PartialDateTime, 
 from service.logic.units import convert, fits
 from service.terminology.analytes import LabCodes, Meaning, names_other_specimen, names_serum
 from service.terminology.number_words import NUMBER, ascii_digits, read_number
-from service.terminology.specimens import is_blood
+from service.terminology.specimens import SpecimenKind, specimen_kind
 
 _USABLE = {"final", "amended", "corrected", "appended"}
 _MOLAR_UNITS = {"mmol/L", "umol/L", "meq/L", "mmol/(24.h)", "meq/(24.h)", "pmol/L"}
@@ -52,6 +52,7 @@ _PLAUSIBLE = {
     Analyte.WEIGHT: "weight-plausible",
     Analyte.HEIGHT: "height-plausible",
 }
+_NOT_BLOOD = {SpecimenKind.OTHER, SpecimenKind.UNCLEAR}
 _CONTRADICTION = Message("Code and specimen contradict each other; not read as serum.")
 _OTHER_ANALYTE = Message("Code and name contradict each other: the code is another test; not used.")
 _UNLISTED = Message("The LOINC code is not known here, and neither name nor specimen says serum or plasma; not used.")
@@ -134,13 +135,13 @@ def read_observation(resource: Observation, context: ReadContext) -> Iterator[La
         return
     specimen = _specimen(resource, context)
     sample = _sample(resource, parts, specimen, context)
-    blood, stated = _is_blood(resource, specimen)
+    kind = _specimen_kind(resource, specimen)
     for value, meaning in wanted:
         if isinstance(meaning, Message):
             yield DataIssue(sample.reference, meaning)
-        elif not blood and meaning.analyte in _SERUM_LIKE:
+        elif kind in _NOT_BLOOD and meaning.analyte in _SERUM_LIKE:
             yield DataIssue(sample.reference, _CONTRADICTION)
-        elif meaning.unlisted and not stated:
+        elif meaning.unlisted and kind is not SpecimenKind.BLOOD:
             yield DataIssue(sample.reference, _UNLISTED)
         else:
             result, doubts = _read(value, meaning.analyte, sample, context)
@@ -153,13 +154,10 @@ def _specimen(resource: Observation, context: ReadContext) -> Specimen | None:
     return found if isinstance(found, Specimen) else None
 
 
-def _is_blood(resource: Observation, specimen: Specimen | None) -> tuple[bool, bool]:
-    """Whether the specimen is blood (nothing said counts, what is not understood does not); whether that is said."""
+def _specimen_kind(resource: Observation, specimen: Specimen | None) -> SpecimenKind:
     kind = concept(specimen.type) if specimen else NO_CONCEPT
     display = primitives.text(resource.specimen.display) if resource.specimen else ""
-    words = tuple(word for word in (display, *kind.texts) if word)
-    blood = bool(is_blood(((system, code) for system, code, _ in kind.codings), words))
-    return blood, blood and bool(words or kind.codings)
+    return specimen_kind(((system, code) for system, code, _ in kind.codings), (display, *kind.texts))
 
 
 def _read(part: Measured, analyte: Analyte, sample: _Sample, context: ReadContext) -> tuple[LabResult, list[Message]]:

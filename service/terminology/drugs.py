@@ -115,6 +115,10 @@ class DrugVocabulary:
         """
         return self.find(text[:_LONGEST_TEXT])
 
+    def says_none(self, text: str) -> bool:
+        """True if a text names drugs of the list only to say that they are not taken ("PPI: none"), or is homeopathy."""
+        return _says_none(self.index, text[:_LONGEST_TEXT])
+
     def local_name(self, text: str) -> bool:
         """True if the name says that the product acts where it is applied: eye, ear, skin, irrigation."""
         return not self.index.local.isdisjoint(_TOKEN.findall(_plain(text[:_LONGEST_TEXT])))
@@ -241,6 +245,14 @@ def _scan(index: _NameIndex, text: str) -> tuple[Drug, ...]:
         if not _denied(index, words, place):
             found.update((drug, None) for drug in place.name.drugs if place.full or drug.name not in _CATIONS)
     return tuple(found)
+
+
+def _says_none(index: _NameIndex, text: str) -> bool:
+    words, starts = _words(text)
+    if not index.nothing.isdisjoint(words) or _DILUTION.search(text):
+        return True
+    named = [place for place in _places(index, words, starts) if place.name.drugs]
+    return bool(named) and all(_denied(index, words, place) for place in named)
 
 
 def _places(index: _NameIndex, words: list[str], starts: list[int]) -> Iterator[_Place]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from enum import StrEnum
 from functools import lru_cache
 
 from service.terminology.analytes import fold, names_other_specimen, system_of
@@ -25,27 +26,43 @@ _BLOOD_WORDS = re.compile(
     r"|(?:red|gold|green|purple|lavender|yellow|blue|gray|grey|royal blue|tiger) top|blut|vollblut|bloed"
     r"|\w*plasma|\w*serum|sangre|suero|sang|sangue|siero|soro|кров\w*|сыворотк\w*|плазм\w*|خون|سرم|پلاسما)\b"
 )
+_LETTERS = re.compile(r"[^\W\d_]{3}")
 # Says nothing: every specimen is one.
 _IDLE = re.compile(
     r"^(?:specimen|sample|laboratory|lab|probe|material|unknown|other|muestra|проба|образец|материал|نمونه| )*$"
 )
 
 
-def is_blood(codings: Iterable[tuple[str, str]], texts: Iterable[str]) -> bool | None:
-    """True for blood, serum or plasma, and where nothing is stated; False for another specimen; None if not understood.
+class SpecimenKind(StrEnum):
+    """What a specimen is, as far as it is told."""
 
-    `codings` are (system, code), `texts` the words beside them. Words of another specimen go before everything
-    ("pleural fluid in EDTA"), then words or a known code of blood, then any other code of the tables; what says neither
-    is not understood.
+    BLOOD = "blood"  # or serum, or plasma
+    OTHER = "other"
+    UNCLEAR = "unclear"  # words that are not understood: not to be read as serum
+    UNSTATED = "unstated"
+
+
+def specimen_kind(codings: Iterable[tuple[str, str]], texts: Iterable[str]) -> SpecimenKind:
+    """What (system, code) pairs and the words beside them say of a specimen.
+
+    Words of another specimen go before everything ("pleural fluid in EDTA"), then words or a known code of blood, then
+    any other code of the tables. A code of an unknown system is read as a word ("Blood", "URINE"); one that is no word
+    ("4711", "X7") says nothing.
     """
-    listed, words = tuple(codings), tuple(text for text in texts if text)
+    listed = tuple(codings)
+    words = [*texts, *(code for system, code in listed if _system(system) not in _BLOOD_CODES)]
     if any(map(_says_other, words)):
-        return False
+        return SpecimenKind.OTHER
     if any(map(_says_blood, words)) or any(_is_blood_code(system, code) for system, code in listed):
-        return True
+        return SpecimenKind.BLOOD
     if any(_system(system) in _BLOOD_CODES for system, _ in listed):
-        return False
-    return None if listed or not all(_IDLE.match(fold(word)) for word in words) else True
+        return SpecimenKind.OTHER
+    return SpecimenKind.UNCLEAR if any(map(_is_unclear, words)) else SpecimenKind.UNSTATED
+
+
+def _is_unclear(word: str) -> bool:
+    folded = fold(word)
+    return bool(_LETTERS.search(folded)) and not _IDLE.match(folded)
 
 
 def _is_blood_code(system: str, code: str) -> bool:

@@ -594,6 +594,22 @@ def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
 _DRUG = st.sampled_from(["furosemide", "Omeprazol", "цисплатин", "magnesium sulfate", "KCl", "امپرازول"])
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("PPI: none", True),
+        ("cisplatin allergy", True),
+        ("Magnesium muriaticum D6", True),
+        ("furosemide 40 mg; PPI: none", False),
+        ("furosemide", False),
+        ("something unknown", False),
+        ("penicillin allergy", False),  # not a drug of the list: not identified
+    ],
+)
+def test_a_text_that_names_drugs_only_to_deny_them(text: str, expected: bool) -> None:
+    assert DRUG_VOCABULARY.says_none(text) is expected
+
+
 @given(st.text(max_size=120))
 def test_no_text_raises(text: str) -> None:
     assert set(DRUG_VOCABULARY.by_name(text)) <= set(DRUG_VOCABULARY.drugs.values())
