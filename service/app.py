@@ -123,8 +123,8 @@ def _identify(settings: Settings, store: Store) -> Callable[[str | None, str, da
     limit = RateLimit(settings.service.rate_limit_per_minute)
 
     def identify(authorization: str | None, path: str, at: datetime) -> Caller:
-        def fresh(issuer: str, jti: str, expires: datetime) -> bool:
-            return not store.seen_jti(issuer, jti, expires, at)
+        def fresh(issuer: str, jti: str, expires: datetime, strict: bool) -> bool:
+            return not store.seen_jti(issuer, jti, expires, at, strict=strict)
 
         caller = authenticate(authorization, path, at, settings, keys, fresh)
         structlog.contextvars.bind_contextvars(tenant=caller.name)

@@ -270,7 +270,7 @@ WRONG_SITES = {
     "symmetric": (TENANT + 'algorithms = ["HS256"]\n', "site.toml:5: tenant.algorithms: input should be 'ES256'"),
     "unsigned": (TENANT + 'algorithms = ["none"]\n', "site.toml:5: tenant.algorithms: input should be"),
     "no algorithm": (TENANT + "algorithms = []\n", "site.toml:5: tenant.algorithms: "),
-    "replay": (TENANT + 'replay = "off"\n', "site.toml:5: tenant.replay: input should be 'enforce' or 'report'"),
+    "replay": (TENANT + 'replay = "off"\n', "site.toml:5: tenant.replay: input should be 'strict', 'enforce' or 'report'"),
     "plain jku": (TENANT.replace("https://a.example/keys", "http://a.example/k"), "site.toml:4: tenant.jku: not a"),
     "FHIR base with user": (TENANT + 'fhir_bases = ["https://u@e.example/r4"]\n', "site.toml:5: tenant.fhir_bases"),
     "network": (TENANT + 'fhir_networks = ["10.0.0.1/8"]\n', "site.toml:5: tenant.fhir_networks: 10.0.0.1/8 has host"),

@@ -52,8 +52,9 @@ class SiteSchema:
 
 
 class Replay(StrEnum):
-    """What happens to a token that has been seen before."""
+    """What happens to a token that has been seen before; `strict` also refuses while the store cannot tell."""
 
+    STRICT = "strict"
     ENFORCE = "enforce"
     REPORT = "report"
 

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from threading import Lock
 from time import monotonic
 from typing import Generic, TypeVar
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.errors import StoreUnavailable
-from service.store.database import statement_deadline, unavailable
+from service.store.database import HeldConnection, statement_deadline, unavailable
 
 Q = TypeVar("Q")
 A = TypeVar("A")
 MOST = 500  # questions of one transaction
+CLOSING = 0.1  # s
 
 
 class SharedTransaction(Generic[Q, A]):
     """While one transaction is under way those who come gather, and the next one answers all of them.
 
-    `work` answers the questions, in order, in one transaction of its own; what it raises all of them get. One thread
-    works, so that nothing is waited for where nothing is under way: a call that comes alone is answered at once.
+    `work` answers the questions, in order, by one statement; what it raises all of them get. One thread works, and a
+    question that comes while it is idle is answered at once.
     """
 
-    def __init__(self, name: str, work: Callable[[list[Q]], list[A]]) -> None:
-        self._work = work
+    def __init__(self, name: str, held: HeldConnection, work: Callable[[Connection, list[Q]], list[A]]) -> None:
+        self._held, self._work = held, work
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._lock = Lock()
         self._waiting: list[tuple[Q, float, Future[A]]] = []
@@ -50,7 +53,9 @@ class SharedTransaction(Generic[Q, A]):
             raise StoreUnavailable("the store is closed") from closed
 
     def close(self) -> None:
-        """Start nothing more and do not wait for what runs."""
+        """Start nothing more; wait for what runs, and for the connection to be closed, no longer than CLOSING."""
+        with suppress(RuntimeError, TimeoutError):
+            self._pool.submit(self._held.let_go).result(CLOSING)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _answer(self) -> None:
@@ -64,7 +69,8 @@ class SharedTransaction(Generic[Q, A]):
             return
         try:
             with statement_deadline(max(ends for _, ends, _ in asked)):
-                answers = self._work([question for question, _, _ in asked])
+                questions = [question for question, _, _ in asked]
+                answers = self._held.run(lambda connection: self._work(connection, questions))
         except BaseException as fault:  # noqa: BLE001  it is the askers' to handle
             for _, _, future in asked:
                 future.set_exception(fault)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +19,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg.abc import PQGen
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from service.errors import SettingsError, StoreUnavailable
@@ -63,6 +65,48 @@ class BoundedConnection(psycopg.Connection[Any]):
             raise
 
 
+class HeldConnection:
+    """One connection for one thread, kept between uses, each statement its own transaction: one way there and back.
+
+    It is renewed when it is old, when its file is no longer where it was, and once when it turns out to be lost.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._held: Connection | None = None
+        self._renew_at = 0.0
+
+    def run(self, work: Callable[[Connection], T]) -> T:
+        """The result of `work`. Raises SQLAlchemyError."""
+        held = self._held
+        if held is not None and (monotonic() >= self._renew_at or _has_moved(held.connection)):
+            self.let_go()
+            held = None
+        try:
+            return work(held or self._open())
+        except DBAPIError as fault:
+            self.let_go()
+            if held is None or not fault.connection_invalidated or not _is_time_left():
+                raise
+            return work(self._open())
+
+    def _open(self) -> Connection:
+        self._held, self._renew_at = self._engine.connect(), monotonic() + LONGEST_USE
+        return self._held
+
+    def let_go(self) -> None:
+        """Close it."""
+        if self._held is not None:
+            with suppress(SQLAlchemyError):
+                self._held.close()
+        self._held = None
+
+
+def _is_time_left() -> bool:
+    ends: float | None = getattr(_patience, "ends", None)
+    return ends is None or monotonic() < ends
+
+
 class DeadlineExecutor:
     """A few worker threads for calls with a deadline: the caller waits no longer, whatever the driver does.
 
@@ -104,13 +148,15 @@ def unavailable(fault: SQLAlchemyError) -> StoreUnavailable:
 
 def open_engine(url: str, connections: int) -> Engine:
     """An engine that opens at most `connections`, each on first use; SettingsError for a URL that cannot serve."""
-    return _engine(url, pool_size=connections, max_overflow=0, pool_pre_ping=True, pool_recycle=LONGEST_USE)
+    asked_first = not url.startswith("sqlite")  # a file does not go away silently, and asking costs each call a little
+    return _engine(url, pool_size=connections, max_overflow=0, pool_pre_ping=asked_first, pool_recycle=LONGEST_USE)
 
 
-def _engine(url: str, **pooling: Any) -> Engine:
+def _engine(url: str, *, create: bool = False, **pooling: Any) -> Engine:
+    """`create`: a SQLite file that is not there is made; else it is a database that does not answer."""
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
-        return _sqlite(parsed, **pooling)
+        return _sqlite(parsed, create, **pooling)
     return _postgresql(parsed, **pooling)
 
 
@@ -128,17 +174,46 @@ def _parse(url: str) -> URL:
     return parsed
 
 
-def _sqlite(url: URL, **pooling: Any) -> Engine:
+def _sqlite(url: URL, create: bool, **pooling: Any) -> Engine:
     with suppress(OSError):  # what is wrong with the folder is said when the file is opened
         Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, hide_parameters=True, connect_args={"timeout": 2}, **pooling)
 
+    @event.listens_for(engine, "do_connect")
+    def find(_dialect: object, _record: object, _args: Any, _options: Any) -> None:
+        file = str(url.database)
+        if not create and not file.startswith("file:") and _inode(file) is None:
+            raise sqlite3.OperationalError("the file of the database is not there")
+
     @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _record: object) -> None:
+    def prepare(connection: Any, record: Any) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")  # acknowledged is durable, also when the power fails
+        record.info[_FILE] = str(url.database), _inode(str(url.database))
+
+    @event.listens_for(engine, "checkout")
+    def check(_connection: object, record: Any, _proxy: object) -> None:
+        if _has_moved(record):
+            raise DisconnectionError("the file of the database is no longer where it was")
 
     return engine
+
+
+_FILE = "magnesium-cds file"
+
+
+def _inode(file: str) -> int | None:
+    """What tells a file from another that takes its place; None if it is not there, or has the form of a URI."""
+    try:
+        return os.stat(file).st_ino
+    except OSError:
+        return None
+
+
+def _has_moved(connection: Any) -> bool:
+    """Was the SQLite file of this connection moved away or replaced? It would be written to and never be read again."""
+    file, inode = connection.info.get(_FILE, ("", None))
+    return bool(inode is not None and _inode(file) != inode)
 
 
 def _postgresql(url: URL, **pooling: Any) -> Engine:
@@ -168,7 +243,7 @@ def upgrade(url: str) -> None:
     A database that is already newer (this process is the older one in a rolling update) is left as it is: migrations
     only ever add, see `migrations/__init__.py`.
     """
-    engine = _engine(url, poolclass=NullPool)
+    engine = _engine(url, create=True, poolclass=NullPool)
     try:
         with _migrating, statement_deadline(monotonic() + MIGRATION_PATIENCE), engine.connect() as connection:
             _lock(connection)

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from threading import Lock
 from time import monotonic
-from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, delete, select
@@ -21,6 +21,7 @@ from sqlalchemy import Connection, delete, select
 from service.errors import StoreUnavailable
 from service.logic.model import Indicator
 from service.logic.repeat_guard import Key, Sighting, Situation
+from service.store.on_the_way import Pair, Row, utc
 from service.store.secret import Secret
 from service.store.tables import SIGHTINGS
 
@@ -29,10 +30,6 @@ NO_ANSWER = "the store does not answer"
 LATELY = 60.0  # s for which this process knows what it has shown before the database does
 MOST_RECENT = 5_000  # pairs of user and patient
 PAUSE = 5.0  # s after a failure in which the database is not asked, so that no card waits for it again
-
-Row = dict[str, Any]
-Pair = tuple[str, str]
-"""The hashes of a patient and of a user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +97,11 @@ class RepeatMemory:
         """What a card says was shown; kept at once in this process, and soon in the database."""
         said = list(shown)
         self._recent.add(pair, {each.key: each.sighting for each in said})
-        self._tell([_row(pair, self.hash("card", card), each) for each in said])
+        hashed, state = (
+            self.hash("card", card),
+            lru_cache(maxsize=1)(_state),
+        )  # of all findings of a card it is the same
+        self._tell([_row(pair, hashed, each, state(each.sighting.situation)) for each in said])
 
 
 class _Recent:
@@ -135,9 +136,12 @@ class _State(msgspec.Struct, frozen=True):
     facts: list[str]
 
 
-def _row(pair: Pair, card: str, shown: Shown) -> Row:
-    seen, now = shown.sighting, shown.sighting.situation
-    state = _State(now.mg, now.side, now.tier, sorted(now.facts))
+def _state(now: Situation) -> str:
+    return msgspec.json.encode(_State(now.mg, now.side, now.tier, sorted(now.facts))).decode()
+
+
+def _row(pair: Pair, card: str, shown: Shown, state: str) -> Row:
+    seen = shown.sighting
     return {
         "patient": pair[0],
         "reader": pair[1],
@@ -149,42 +153,27 @@ def _row(pair: Pair, card: str, shown: Shown) -> Row:
         "overridden_at": None,
         "expires_at": shown.expires.astimezone(UTC),
         "card": card,
-        "state": msgspec.json.encode(state).decode(),
+        "state": state,
     }
 
 
 def _sighting(row: Row) -> Sighting:
     state = msgspec.json.decode(row["state"], type=_State)
     situation = Situation(state.mg, state.side, state.tier, frozenset(state.facts))
-    shown, newest, overridden = (_utc(row[name]) for name in ("shown_at", "newest_result_at", "overridden_at"))
+    shown, newest, overridden = (utc(row[name]) for name in ("shown_at", "newest_result_at", "overridden_at"))
     assert shown is not None  # noqa: S101  the column is never empty
     return Sighting(Indicator(row["level"]), shown, situation, newest, overridden)
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    """SQLite gives times without their zone."""
-    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
-
-
-def read_sightings(connection: Connection, pairs: Sequence[Pair]) -> list[list[Row]]:
-    """The rows of each pair, in one query."""
-    patients, readers = {patient for patient, _ in pairs}, {reader for _, reader in pairs}
-    wanted = SIGHTINGS.c.patient.in_(patients) & SIGHTINGS.c.reader.in_(readers)
-    found: dict[Pair, list[Row]] = {}
-    for row in connection.execute(select(SIGHTINGS).where(wanted)).mappings():
-        found.setdefault((row["patient"], row["reader"]), []).append(dict(row))
-    return [found.get(pair, []) for pair in pairs]
 
 
 def override(connection: Connection, cards: Mapping[str, datetime]) -> None:
     """The findings of these cards (hashes) were overridden at these times: they are kept for their interval again."""
     wanted = select(SIGHTINGS).where(SIGHTINGS.c.card.in_(sorted(cards))).order_by(*SIGHTINGS.primary_key)
     for row in connection.execute(wanted).mappings().all():
-        at, shown = cards[row["card"]], _utc(row["shown_at"])
-        before = _utc(row["overridden_at"])
+        at, shown = cards[row["card"]], utc(row["shown_at"])
+        before = utc(row["overridden_at"])
         if before is not None and before >= at:
             continue
-        expires = max(timedelta(), at - (shown or at)) + (_utc(row["expires_at"]) or at)
+        expires = max(timedelta(), at - (shown or at)) + (utc(row["expires_at"]) or at)
         own = [column == row[column.name] for column in SIGHTINGS.primary_key]
         connection.execute(SIGHTINGS.update().where(*own).values(overridden_at=at, expires_at=expires))
 

@@ -34,3 +34,8 @@ class SeenTokens:
             if len(self._expires) > self._capacity:
                 self._expires.popitem(last=False)
             return True
+
+    def discard(self, key: Key) -> None:
+        """The id was not used after all."""
+        with self._lock:
+            self._expires.pop(key, None)

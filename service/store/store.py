@@ -19,10 +19,18 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 from service.errors import StoreUnavailable
 from service.store.batch import SharedTransaction
 from service.store.card_ids import CardIds
-from service.store.database import DeadlineExecutor, open_engine, statement_deadline, unavailable, upgrade
+from service.store.database import (
+    DeadlineExecutor,
+    HeldConnection,
+    open_engine,
+    statement_deadline,
+    unavailable,
+    upgrade,
+)
 from service.store.feedback import FeedbackItem, storable
-from service.store.repeat import Pair, RepeatMemory, override, read_sightings
-from service.store.repeat import Row as SightingRow
+from service.store.on_the_way import Pair, claim, recall
+from service.store.on_the_way import Row as SightingRow
+from service.store.repeat import RepeatMemory, override
 from service.store.replay import SeenTokens, digest
 from service.store.reported import Reported, feedback_rows
 from service.store.secret import Secret
@@ -30,12 +38,9 @@ from service.store.summary import SummaryRow, summarise
 from service.store.tables import CARDS, FEEDBACK, JTI, SIGHTINGS
 from service.store.writer import Row, Writer
 
-Q = TypeVar("Q")
 T = TypeVar("T")
-Claim = tuple[dict[str, Any], datetime]
-"""A row of `jti`, and the moment at which it is claimed."""
 JTI_DEADLINE = 0.2  # s
-SIGHTINGS_DEADLINE = 0.1  # s
+SIGHTINGS_DEADLINE = 0.2  # s
 FEEDBACK_DEADLINE = 2.0  # s
 SUMMARY_DEADLINE = 5.0  # s
 WRITE_DEADLINE = 2.0  # s, of the writer thread for one batch
@@ -100,8 +105,10 @@ class Store:
         """
         self._url, self._clock, self._on_fault, self._retention = url, clock, on_fault, retention
         self._engine = open_engine(url, SHARED + SLOW_WORKERS + 1)
-        self._claims = SharedTransaction("store-jti", self._transacting(_claim))  # its own: no summary delays a card
-        self._sightings = SharedTransaction("store-repeat", self._transacting(read_sightings))
+        self._claims = SharedTransaction(
+            "store-jti", HeldConnection(self._engine), claim
+        )  # its own: no summary delays a card
+        self._sightings = SharedTransaction("store-repeat", HeldConnection(self._engine), recall)
         self._slow = DeadlineExecutor("store", SLOW_WORKERS)
         self._seen_tokens = SeenTokens(JTI_REMEMBERED)
         self._failing: set[str] = set()
@@ -135,10 +142,11 @@ class Store:
         cards = _overridden(items, own, self.repeats) if self.repeats.keyed else {}
         return self._ask(self._slow, "feedback", FEEDBACK_DEADLINE, lambda at: _record(at, items, reported, cards))
 
-    def seen_jti(self, issuer: str, jti: str, expires: datetime, now: datetime) -> bool:
+    def seen_jti(self, issuer: str, jti: str, expires: datetime, now: datetime, *, strict: bool = False) -> bool:
         """True if this issuer's JWT id was used before and has not expired; remembers it otherwise.
 
-        Asks the database for 200 ms at most, then this process's memory decides and the id is stored later.
+        Asks the database for 200 ms at most. If it does not answer, this process's memory decides and the id is stored
+        later; `strict` raises StoreUnavailable instead, and the same token may be tried again.
         """
         key = (storable(issuer), digest(jti))
         if not self._seen_tokens.add(key, expires, now):
@@ -148,6 +156,9 @@ class Store:
             with self._noting("jti"):
                 return not self._claims.ask((row, now), JTI_DEADLINE)
         except StoreUnavailable:
+            if strict:
+                self._seen_tokens.discard(key)
+                raise
             self._enqueue([(JTI, row)])
             return False
 
@@ -195,9 +206,6 @@ class Store:
     def _recall(self, pair: Pair) -> list[SightingRow]:
         with self._noting("repeat"):
             return self._sightings.ask(pair, SIGHTINGS_DEADLINE)
-
-    def _transacting(self, work: Callable[[Connection, list[Q]], list[T]]) -> Callable[[list[Q]], list[T]]:
-        return lambda questions: self._transact(lambda connection: work(connection, questions))
 
     def _transact(self, work: Callable[[Connection], T]) -> T:
         with self._engine.begin() as connection:
@@ -346,24 +354,3 @@ def _record(
     stored = len(connection.execute(insert, in_order).all())
     override(connection, overridden)
     return FeedbackReport(stored, len(rows) - stored, unknown)
-
-
-def _claim(connection: Connection, claims: list[Claim]) -> list[bool]:
-    """True for those who are the first to store their id, or the first after its expiry; the same id wins once."""
-    now = min(moment for _, moment in claims).astimezone(UTC)
-    rows = {(row["issuer"], row["digest"]): row for row, _ in claims}
-    insert = _new(connection, JTI)
-    claim = insert.on_conflict_do_update(
-        index_elements=[JTI.c.issuer, JTI.c.digest],
-        set_={"expires_at": insert.excluded.expires_at},
-        where=JTI.c.expires_at <= now,
-    )
-    in_order = [rows[key] for key in sorted(rows)]  # so that replicas do not deadlock
-    won = {tuple(row) for row in connection.execute(claim.returning(JTI.c.issuer, JTI.c.digest), in_order)}
-    return [_take(won, (row["issuer"], row["digest"])) for row, _ in claims]
-
-
-def _take(won: set[tuple[Any, ...]], key: tuple[str, str]) -> bool:
-    taken = key in won
-    won.discard(key)
-    return taken

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -400,3 +400,52 @@ def test_a_file_that_cannot_be_written_is_an_unavailable_store(
     if fault in (locked, full_disk):
         settle(store)
         assert store.record_feedback(SERVICE, [accepted("c")], NOW).unknown_cards == 0
+
+
+def test_a_file_that_was_moved_away_or_replaced_is_noticed(tmp_path: Path, open_store: Open) -> None:
+    """The connections that are open would go on writing to what nobody will read again."""
+    file, away = tmp_path / "store.db", tmp_path / "away.db"
+    upgrade(f"sqlite:///{file}")
+    store, _ = open_store(f"sqlite:///{file}")
+    store.remember_cards([card("before")])
+    settle(store)
+    assert store.record_feedback(SERVICE, [accepted("before")], NOW).unknown_cards == 0
+    assert not store.seen_jti("iss", "1", SOON, NOW)
+    file.rename(away)
+    with pytest.raises(StoreUnavailable):
+        store.ping(2)
+    with pytest.raises(StoreUnavailable):
+        store.record_feedback(SERVICE, [accepted("during")], NOW)
+    with pytest.raises(StoreUnavailable):
+        store.seen_jti("iss", "2", SOON, NOW, strict=True)
+    store.remember_cards([card("during")])
+    assert not file.exists()
+    away.rename(file)
+    settle(store)
+    with closing(sqlite3.connect(file)) as found:
+        assert found.execute("SELECT uuid FROM cards ORDER BY uuid").fetchall() == [("before",), ("during",)]
+    file.rename(away)
+    upgrade(f"sqlite:///{file}")
+    store.ping(2)
+
+
+def test_claims_that_come_together_share_a_commit(empty_url: str, open_store: Open) -> None:
+    """A hundred tokens at once, at two replicas: each is taken once, in far fewer transactions."""
+    upgrade(empty_url)
+    here, there = open_store(empty_url)[0], open_store(empty_url)[0]
+    commits: list[int] = []
+    for store in (here, there):
+        inner = store._claims._work
+        store._claims._work = lambda connection, asked, inner=inner: [  # type: ignore[assignment]
+            commits.append(len(asked)),
+            inner(connection, asked),
+        ][1]
+    with ThreadPoolExecutor(100) as callers:
+        calls = [
+            callers.submit(store.seen_jti, "iss", str(number), SOON, NOW)
+            for number in range(50)
+            for store in (here, there)
+        ]
+        assert sum(not call.result() for call in calls) == 50
+    assert sum(commits) == 100
+    assert len(commits) < 60

@@ -28,8 +28,9 @@ FORBIDDEN = frozenset({"b64", "crit", "jwk", "x5c", "x5u"})
 
 log = structlog.get_logger(__name__)
 
-RememberJti = Callable[[str, str, datetime], bool]
-"""(iss, jti, when it may be forgotten) → True the first time. Answers in good time, from its own memory if need be."""
+RememberJti = Callable[[str, str, datetime, bool], bool]
+"""(iss, jti, when it may be forgotten, strict) → True the first time. Answers in good time, from its own memory if need
+be, but where it is to be strict: then StoreUnavailable."""
 
 _TOKEN = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([\w-]+\.[\w-]+\.[\w-]+) *", re.ASCII)
 _Word = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
@@ -186,8 +187,8 @@ def _holds(signed: CompactSignature, key: PublicKey, registry: JWSRegistry) -> b
 
 def _check_replay(claims: _Claims, tenant: Tenant, remember_jti: RememberJti) -> None:
     forget_at = datetime.fromtimestamp(claims.exp, UTC) + timedelta(seconds=LEEWAY_S)
-    if remember_jti(claims.iss, claims.jti, forget_at):
+    if remember_jti(claims.iss, claims.jti, forget_at, tenant.replay is Replay.STRICT):
         return
     log.warning("token_seen_before", tenant=tenant.name, jti=claims.jti)
-    if tenant.replay is Replay.ENFORCE:
+    if tenant.replay is not Replay.REPORT:
         raise Unauthorised("the token has been used before")

@@ -31,7 +31,7 @@ from service.api.auth.jwks_cache import (
     fetcher,
 )
 from service.api.auth.tokens import LEEWAY_S, authenticate
-from service.errors import Unauthorised
+from service.errors import StoreUnavailable, Unauthorised
 from service.net.outbound import session
 from service.settings import load
 from service.settings.site import Algorithm, Replay, Tenant
@@ -121,7 +121,7 @@ class Gate:
         self.out = session(loopback=True)
         self.keys = KeyCache(fetcher(self.out), self.clock)
 
-    def remember(self, issuer, jti, forget_at):
+    def remember(self, issuer, jti, forget_at, _strict):
         assert forget_at > NOW
         first = (issuer, jti) not in self.seen
         self.seen.add((issuer, jti))
@@ -438,7 +438,7 @@ def test_where_replay_is_reported_the_token_passes_and_the_log_says_so(gate):
 def test_a_token_is_remembered_for_as_long_as_it_would_be_accepted(gate):
     moments = []
     gate.knock(gate.token(), remember=lambda *call: bool(moments.append(call)) or True)
-    assert moments == [(gate.tenant.iss, "j-1", NOW + timedelta(seconds=300 + LEEWAY_S))]
+    assert moments == [(gate.tenant.iss, "j-1", NOW + timedelta(seconds=300 + LEEWAY_S), False)]
 
 
 @pytest.fixture
@@ -458,7 +458,7 @@ def stores(tmp_path):
 
 
 def through(store):
-    return lambda issuer, jti, forget_at: not store.seen_jti(issuer, jti, forget_at, NOW)
+    return lambda issuer, jti, forget_at, strict: not store.seen_jti(issuer, jti, forget_at, NOW, strict=strict)
 
 
 def test_a_token_used_at_another_replica_is_known_through_the_store(gate, stores):
@@ -466,6 +466,19 @@ def test_a_token_used_at_another_replica_is_known_through_the_store(gate, stores
     assert gate.knock(token, remember=through(stores())).name == "a"
     assert "before" in refused(gate, token, remember=through(stores()))
     assert stores.faults == []
+
+
+def test_where_the_site_is_strict_a_silent_store_lets_nobody_in_and_the_token_may_be_tried_again(gate, stores):
+    gate.tenant = replace(gate.tenant, replay=Replay.STRICT)
+    with silence() as port, capture_logs():
+        remember, token = through(stores(f"postgresql://u:p@127.0.0.1:{port}/mg")), gate.token()
+        for _ in range(2):
+            begin = time.monotonic()
+            with pytest.raises(StoreUnavailable):
+                gate.knock(token, remember=remember)
+            assert time.monotonic() - begin < 0.5
+    assert gate.knock(token, remember=through(stores())).name == "a"
+    assert "before" in refused(gate, token, remember=through(stores()))
 
 
 def test_a_silent_store_costs_nobody_a_card_is_reported_and_the_process_remembers(gate, stores):
