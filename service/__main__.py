@@ -12,6 +12,7 @@ from service.cli.kept import feedback, repeat_guard
 from service.cli.knowledge import explain, rules
 from service.cli.screen import screen
 from service.cli.setup import Commands, environment
+from service.cli.units import units
 from service.server import Server
 from service.settings import Mode, load
 from service.site import site_of, site_schema
@@ -39,7 +40,19 @@ def serve() -> None:
     Server(settings).run()
 
 
-for _command in (evaluate, screen, backtest, rules, explain, check_site, load_rxnorm, db, repeat_guard, feedback):
+for _command in (
+    evaluate,
+    screen,
+    backtest,
+    units,
+    rules,
+    explain,
+    check_site,
+    load_rxnorm,
+    db,
+    repeat_guard,
+    feedback,
+):
     main.add_command(_command)
 
 

@@ -8,8 +8,9 @@
     moments    a resource -> from when until when it was on the chart, and what it said then (pure)
     history    one patient's resources in time: the chart at any moment
     events     the moments at which somebody would have asked
-    backtest   job: one patient -> cards at each event, by one or more configurations
+    backtest   job: one patient -> cards at each event, by one or more configurations; guard: who has seen what
     measure    what is counted of it; practice: what was done about magnesium; summary: the numbers
+    units      job: how values are spread by site, code and unit; report/: the page of a back-test
     local      the built-in engine: tasks in processes of this machine
     journal    what was asked of which files, so that a later run goes on where this one stopped
 

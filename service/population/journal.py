@@ -19,7 +19,7 @@ from service.population.partition import Partition
 
 _OUTPUTS = (
     "findings.ndjson", "findings.csv", "findings.draft", "summary.json", "broken.ndjson", "manifest.json",
-    "cards.ndjson", "changes.ndjson", "report.html",
+    "cards.ndjson", "changes.ndjson", "report.html", "units.json",
 )  # fmt: skip
 Asked = dict[str, Any]
 """Everything on which the results depend besides the export, as the summary says it: by name of the option."""
