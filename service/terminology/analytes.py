@@ -95,7 +95,7 @@ class LabCodes:
         in Serum or Plasma" are names; "Magnesium sulfate" and "Ferritin" are none. A name with the words of another
         specimen is read only if it is listed whole ("magnesium in urine").
         """
-        folded = fold(_LOINC_PROPERTY.sub(" ", name))
+        folded = fold(_LOINC_PROPERTY.sub(r" \1", name))
         if (whole := self.names.get(folded)) is not None:
             return _unless_whole_blood(whole, name, folded)
         words = [word for word in folded.split() if word not in self.idle_words]
@@ -126,7 +126,10 @@ def system_of(system: str) -> str:
 
 _MARKS = str.maketrans({"\u200c": " "} | dict.fromkeys("™®©℠\xad\u200b\u200d\u200e\u200f\u2060\ufeff"))
 _PERSIAN = str.maketrans({"ي": "ی", "ى": "ی", "ك": "ک", "ة": "ه"})
-_LOINC_PROPERTY = re.compile(r"\[(?:mass|moles|mass or moles|substance|measurement)[^\]]{0,40}\]", re.IGNORECASE)
+# "[Mass/volume] in Serum or Plasma by Electrophoresis": property and method say nothing of the analyte.
+_LOINC_PROPERTY = re.compile(
+    r"\[(?:mass|moles|substance|measurement|volume rate)[^\]]{0,40}\](?:(.*) by .*)?", re.IGNORECASE
+)
 
 
 @lru_cache(maxsize=4096)
