@@ -183,5 +183,7 @@ STRONG, USUAL = ("cisplatin", "cetuximab", "gentamicin", "amphotericin B", "capr
 )
 def test_each_drug_asks_for_a_baseline_of_its_own_age(name: str, days: int | None, how: str) -> None:
     ages = (days, days + 1) if days else (400, 401)
-    said = [urgency("R-091", patient(f"mg 0.85 mmol/L, -{age}d", orders=[name], hook="order-sign")) for age in ages]
-    assert said == ["none", how]
+    low_k = "k 3.4 mmol/L"  # a second risk, without which a diuretic asks for nothing (decision 22)
+    asked = [patient(f"mg 0.85 mmol/L, -{age}d", low_k, orders=[name], hook="order-sign") for age in ages]
+    hydration = "info" if name == "cisplatin" else "none"  # decision 39
+    assert [urgency("R-091", snapshot) for snapshot in asked] == [hydration, how]

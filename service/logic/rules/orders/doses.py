@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 
 from service.logic.case import Case
@@ -44,12 +45,18 @@ def course(case: Case, ordered: list[Medication]) -> Course:
 
 def _running(case: Case, ordered: list[Medication]) -> list[Medication]:
     """Scheduled intravenous magnesium that is active; a charted dose and its request are one."""
-    names = {drug.reference for drug in ordered} | {m.reference for m in case.iv_magnesium}
-    return [
-        m
-        for m in once(case.iv_magnesium)
-        if m.reference not in {drug.reference for drug in ordered} and not (is_administration(m) and m.request in names)
-    ]
+    signed = {drug.reference for drug in ordered}
+    names = signed | {m.reference for m in case.iv_magnesium}
+    others = [m for m in once(case.iv_magnesium) if m.reference not in signed and not _has_run(case, m)]
+    return [m for m in others if not (is_administration(m) and m.request in names)]
+
+
+def _has_run(case: Case, drug: Medication) -> bool:
+    """One infusion without a frequency that ended a day ago, whose order was left active."""
+    if drug.start is None or drug.doses_per_day is not None or drug.duration_min is None:
+        return False
+    ended = drug.start.end + timedelta(minutes=float(drug.duration_min))
+    return case.now - ended > case.duration("once-order")
 
 
 def of_kind(drugs: Iterable[Medication], kind: Schedule) -> list[Medication]:

@@ -115,10 +115,12 @@ def _in_hospital(case: Case) -> Iterator[Analyte]:
 
 
 def _add_magnesium(case: Case) -> Answer:
-    """Blood is drawn anyway and a rule wants a magnesium: one line, one click (decision 23)."""
+    """Blood is drawn anyway and a rule wants a magnesium: one line, one click (decision 23).
+
+    None of these rules wants one while the last is younger than its window, 72 h at least: the 12 h of the decision.
+    """
     draws = [order for order in drafts(case) if order.draws_blood]
-    young = case.newest_mg is not None and case.age_of(case.newest_mg) < case.duration("add-magnesium-young")
-    if not draws or young or Analyte.SERUM_MAGNESIUM in case.patient.pending:
+    if not draws or Analyte.SERUM_MAGNESIUM in case.patient.pending:
         return NotMet()
     found = [answer for rule in _WANTED_BY if isinstance(answer := rule(case), Finding)]
     wanted = sorted((f for f in found if not f.context_only), key=lambda f: -f.indicator.rank)
