@@ -23,6 +23,9 @@ TEXTS = {
     "protocol": Message("Given by an established protocol"),
     "dose-checked": Message("Dose and rate checked"),
     "doses-separated": Message("Doses are already separated"),
+    "new-symptoms": Message("New symptoms"),
+    "new-loss": Message("New loss of magnesium"),
+    "drug-started": Message("A drug was started"),
     "not-needed": Message("Not needed for this decision"),
     "other": Message("Other"),
 }
