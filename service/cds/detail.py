@@ -32,18 +32,21 @@ class Lines:
     stated: set[str] = field(default_factory=set)
     said: set[str] = field(default_factory=set)
 
-    def add(self, line: int, sentence: str, rule: str = "", *, always: bool = False) -> None:
-        """Take a sentence into a line, unless it was said already or is longer than what is left."""
-        cost = len(sentence.split()) + (line not in self.parts)
-        if sentence in self.said:
-            self.stated |= {rule} if rule else set()
-            return
-        if cost > self.left and not always:
-            return
+    def takes(self, line: int, english: str, *, always: bool = False) -> bool:
+        """Whether a sentence finds room; it is counted in English, so that every language says the same."""
+        cost = len(english.split()) + (line not in self.parts)
+        if english in self.said or (cost > self.left and not always):
+            return False
         self.left -= cost
-        self.said.add(sentence)
-        self.parts.setdefault(line, []).append(sentence)
-        self.stated |= {rule} if rule else set()
+        self.said.add(english)
+        return True
+
+    def add(self, line: int, english: str, sentence: str, rule: str = "", *, always: bool = False) -> None:
+        """Put a sentence into its line, unless it was said already or is longer than what is left."""
+        if self.takes(line, english, always=always):
+            self.parts.setdefault(line, []).append(sentence)
+        if rule and english in self.said:
+            self.stated.add(rule)
 
     def markdown(self, wording: Wording) -> str:
         """The lines as a list."""
@@ -99,16 +102,16 @@ def detail(
     selected: Selected, assessment: Assessment, knowledge: Knowledge, wording: Wording, page: str
 ) -> tuple[str, frozenset[str]]:
     """The Markdown below the headline, and the rules that headline or detail state in words."""
-    headline, whole = summary(selected, wording)
-    lines = Lines(MAX_WORDS[indicator_of(selected)], said={headline})
+    english = wording if wording.language == "en" else Wording("en", wording.zone)
+    headline, whole = summary(selected, english)
+    lines = Lines(MAX_WORDS[indicator_of(selected)], said={_sentence(headline)})
     lead = {selected.lead.rule.id} if selected.lead else set()
     lines.stated |= lead | _covered(selected, knowledge)
     for gap in _gaps(assessment, selected):
-        lines.add(_UNKNOWN, _sentence(wording.markdown(gap)), always=True)
-    sources = _sources(selected, knowledge, wording, page)
-    lines.left -= len(sources.split()) + 1
+        lines.add(_UNKNOWN, english.plain(gap), _sentence(wording.markdown(gap)), always=True)
+    lines.left -= len(_sources(selected, knowledge, english, page).split()) + 1
     for line, message, rule in _offered(selected, assessment, knowledge, whole=whole):
-        lines.add(line, _sentence(wording.markdown(message)), rule)
+        lines.add(line, _sentence(english.plain(message)), _sentence(wording.markdown(message)), rule)
     lines.parts[_SOURCES] = [_sources(_stated(selected, lines.stated), knowledge, wording, page)]
     return lines.markdown(wording), frozenset(lines.stated)
 

@@ -41,7 +41,7 @@ def select(assessment: Assessment, knowledge: Knowledge, silent: frozenset[str])
     reasons = [r for r in here if not finding_of(r).context_only]
     if not reasons and not failed:
         return None
-    context = [r for r in here if finding_of(r).context_only]
+    context = [r for r in here if finding_of(r).context_only and not knowledge.rules[r.rule.id].aside]
     if assessment.patient.hook in ORDER_HOOKS:
         context += [r for r in found if knowledge.rules[r.rule.id].quoted and r not in here]
     elif doubtful := _doubtful(assessment, reasons, knowledge):

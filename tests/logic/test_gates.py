@@ -169,7 +169,7 @@ INNOCENT = tuple(rule for rule in RULES if rule.id in {"R-002", "R-010"})  # the
 
 
 def _said(assessment: Assessment) -> set[str]:
-    words = " ".join(card.body["detail"] for card in cards(assessment))
+    words = " ".join(f"{card.body['summary']}. {card.body['detail']}" for card in cards(assessment))
     return set(re.findall(r"row:([\w-]+?)\.", words, re.IGNORECASE))
 
 

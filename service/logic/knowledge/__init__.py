@@ -88,7 +88,7 @@ class RuleEntry:
     How the rule appears: `override` are codes of override reasons; of the gravest findings that with the lowest `lead`
     (not 0) is the headline; `quoted`: an order card quotes it; `doubts`: it replaces the card on the level ("unusable":
     only where the level cannot be used); `emergency`: it stands beside a doubtful level; `covered_by`: where one of
-    these leads, its headline says this one's already; `repeat_days` is the rule's own interval of the repeat guard,
+    these leads, its headline says this one's already; `aside`: as context it stands behind no card; `repeat_days` is the rule's own interval of the repeat guard,
     0 for the interval of its level.
     """
 
@@ -109,6 +109,7 @@ class RuleEntry:
     doubts: str = ""
     emergency: bool = False
     covered_by: tuple[str, ...] = ()
+    aside: bool = False
     repeat_days: int = 0
 
 
@@ -291,6 +292,7 @@ def _rule(key: str, row: dict[str, Any]) -> RuleEntry:
         doubts=row.get("doubts", ""),
         emergency=row.get("emergency", False),
         covered_by=tuple(row.get("covered_by", ())),
+        aside=row.get("aside", False),
         repeat_days=row.get("repeat_days", 0),
     )
 

@@ -158,7 +158,8 @@ def _long_drip(case: Case) -> bool:
 
 def refeeding(case: Case) -> Answer:
     """R-066: refeeding, or its risk: magnesium, potassium and phosphate every 12 h (ASPEN 2020)."""
-    if not case.tags & {"refeeding", "refeeding_risk"}:
+    present = [c for c in case.condition("refeeding", "refeeding_risk") if not c.of_finished_encounter]
+    if not present:
         return NotMet()
     span = case.duration("refeeding-interval")
     wanted = (Analyte.SERUM_MAGNESIUM, Analyte.POTASSIUM, Analyte.PHOSPHATE)
@@ -172,7 +173,7 @@ def refeeding(case: Case) -> Answer:
         text=Message("Refeeding: {tests} older than {hours} h", tests=tuple(ANALYTE[a] for a in due), hours=hours),
         why=Message("High risk: magnesium, potassium and phosphate every {hours} h for 3 days.", hours=hours),
         tests=due,
-        evidence=_of(case, "refeeding", "refeeding_risk"),
+        evidence=tuple(c.reference for c in present),
         action=Message("measure now and every {hours} h", hours=hours),
     )
 

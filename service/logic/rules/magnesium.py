@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from service.logic.case import Case
-from service.logic.case.drugs import magnesium_route
+from service.logic.case.drugs import ONCOLOGY, magnesium_route
 from service.logic.case.kidney import CLOSED_GATES
 from service.logic.case.person import ARRHYTHMIA, NEONATAL_SIGNS, NEUROPSYCHIATRIC, OBSTETRIC
 from service.logic.case.results import above, at_least, below
@@ -152,14 +152,14 @@ def _severity_action(case: Case) -> Message:
 def _under_treatment(case: Case, treatment: Treatment) -> Message:
     """What runs, and when to measure."""
     if case.treatment_fails:
-        return Message("treatment does not hold, review {drugs}", drugs=drugs(case.modifiable_causes, 2))
+        return Message("treatment does not hold, review {drugs}", drugs=substances(case.modifiable_causes[:2]))
     if treatment.dose is not None:
         due = treatment.dose.ended + case.duration("after-iv")
         return Message("{dose} given since, measure again from {due}", dose=grams(treatment.drug), due=due)
     if treatment.kind == "ordered":
         return Message("{dose} IV ordered since, measure again after it", dose=grams(treatment.drug))
     if treatment.kind == "oral":
-        return Message("{drug} begun, repeat the level in 1 to 2 weeks", drug=drugs([treatment.drug]))
+        return Message("{drug} begun, repeat the level in 1 to 2 weeks", drug=substances([treatment.drug]))
     return Message("scale active, no dose charted: give")
 
 
@@ -194,7 +194,7 @@ def ctcae(case: Case) -> Answer:
         why=None if grade == other else _other_scale(other, other_scale),
         values={f"ctcae_{side}_grade": Decimal(grade)},
         evidence=references(case.mg),
-        context_only=True,
+        context_only=not (case.exposed(ONCOLOGY, "platinum-exposure") or "cancer" in case.tags),
     )
 
 

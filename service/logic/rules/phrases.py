@@ -198,7 +198,7 @@ def aged(case: Case, result: LabResult) -> Message:
 def grams(drug: Medication) -> Message:
     """A dose of intravenous magnesium in grams where it is known, else the drug as the chart names it."""
     amounts = [i.mg_per_dose for i in drug.ingredients if i.name == "magnesium sulfate" and i.mg_per_dose is not None]
-    return Message("{grams} g", grams=rounded(amounts[0] / 1000, 1).normalize()) if amounts else drugs([drug])
+    return Message("{grams} g", grams=rounded(amounts[0] / 1000, 1).normalize()) if amounts else substances([drug])
 
 
 def sign_words(sign: Condition) -> Message:
