@@ -88,8 +88,8 @@ class RuleEntry:
     How the rule appears: `override` are codes of override reasons; of the gravest findings that with the lowest `lead`
     (not 0) is the headline; `quoted`: an order card quotes it; `doubts`: it replaces the card on the level ("unusable":
     only where the level cannot be used); `emergency`: it stands beside a doubtful level; `covered_by`: where one of
-    these leads, its headline says this one's already; `aside`: as context it stands behind no card; `repeat_days` is the rule's own interval of the repeat guard,
-    0 for the interval of its level.
+    these leads, its headline says this one's already; `aside`: as context it stands behind no card;
+    `repeat_days` is the rule's own interval of the repeat guard, 0 for the interval of its level.
     """
 
     id: str
