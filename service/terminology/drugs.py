@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from importlib import resources
-from itertools import islice
 from typing import Final, NamedTuple
 
 import msgspec
@@ -315,22 +314,23 @@ _DILUTION: Final = re.compile(
 
 def _denied(index: _NameIndex, words: Sequence[str], place: _Place) -> bool:
     """True if a word before or behind a name says that it is not taken."""
-    before = next(_beyond(words[place.at - 1 :: -1] if place.at else (), index.denied_link), "")
-    idle = index.skip | index.denied_link
-    after = list(_beyond(words[place.end :], idle))[:1]
-    no_more = after == ["no"] and words[-1] != "no"  # "no 30": a number, not a denial
-    return before in index.denied_before or (bool(after) and after[0] in index.denied_after and not no_more)
+    before = reversed(words[max(0, place.at - _DENIED_WITHIN) : place.at])
+    if _next_to(before, index.denied_link) in index.denied_before:
+        return True
+    after = _next_to(words[place.end : place.end + _DENIED_WITHIN], index.skip, index.denied_link)
+    return after in index.denied_after and (after != "no" or words[-1] == "no")  # "no 30" is a number, not a denial
 
 
-def _beyond(words: Iterable[str], idle: frozenset[str]) -> Iterator[str]:
-    """The words next to a name without numbers, colons and idle words, as far as a denial may stand from it."""
-    near = islice(words, _DENIED_WITHIN)
-    return (word for word in near if word != ":" and word not in idle and not word[0].isdigit())
+def _next_to(near: Iterable[str], *idle: frozenset[str]) -> str:
+    """The first word that is no number, no colon and not idle; "" if there is none."""
+    for word in near:
+        if word != ":" and not word[0].isdigit() and not any(word in listed for listed in idle):
+            return word
+    return ""
 
 
 def _plain_word(index: _NameIndex, word: str) -> bool:
-    known = index.skip | index.join | index.minerals
-    return word[0].isalpha() and word not in known
+    return word[0].isalpha() and not any(word in listed for listed in (index.skip, index.join, index.minerals))
 
 
 # ---------------------------------------------------------------------------------------------------------- table
