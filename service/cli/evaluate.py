@@ -89,6 +89,8 @@ def _bundle(file: str) -> BundleContents:
         raise click.ClickException(f"{name}: {error}{_reason(error)}") from error
     if not sheaf.is_bundle and not sheaf.resources and not sheaf.outcomes:
         raise click.ClickException(f"{name}: a FHIR Bundle is expected")
+    if sheaf.outcomes and not sheaf.resources:
+        raise click.ClickException(f"{name}: an OperationOutcome came instead of data: reading it had failed")
     return sheaf
 
 

@@ -35,6 +35,7 @@ class ReadContext:
     birth: PartialDateTime | None = None
     sex: str = ""
     finished: frozenset[str] = frozenset()  # ids of encounters that are over
+    panels: Mapping[str, bool] = field(default_factory=dict)  # results of a panel of another specimen: stated of it?
     index: Mapping[str, Resource] = field(default_factory=dict)  # Medication and Specimen by every name they have
     memory: Memory | None = None  # of readings at other moments
 
@@ -60,6 +61,8 @@ class ReadContext:
 
 
 def name(resource: Resource) -> str:
-    """How a resource is quoted: `Type/id`, else the type and its place in the Bundle."""
+    """How a resource is quoted: `Type/id`, `Type/id#id` inside another, else the type and its place in the Bundle."""
     ident = primitives.text(resource.id)
+    if "#" in resource.full_url and ":" not in resource.full_url:  # contained in another
+        return resource.full_url
     return f"{resource.resourceType}/{ident}" if ident else f"{resource.resourceType} ({resource.full_url})"

@@ -5,7 +5,8 @@ A Bundle is decoded in one pass; only where something in it is odd are its parts
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json  # noqa: TID251  msgspec keeps the last of two members and says nothing
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
@@ -21,8 +22,14 @@ from service.fhir.resources import (
     AnyResource,
     Bundle,
     CodeableConcept,
+    Condition,
+    DiagnosticReport,
     Entry,
+    Observation,
     OperationOutcome,
+    Parameter,
+    Prescribed,
+    RefusedResource,
     Resource,
     UnknownResource,
 )
@@ -242,7 +249,10 @@ class BundleContents:
 
 
 def read_bundle(raw: bytes | Raw, where: str = "$", most: int | None = None) -> BundleContents:
-    """Read a Bundle, a lone resource or null; entries that are no resources are named in `odd`.
+    """Read a Bundle, a lone resource or null; entries that are no resources are named in `invalid_entries`.
+
+    Resources inside others (contained in a report or a List, in Parameters) are read too. One in which a member stands
+    twice is refused: it comes as a RefusedResource.
 
     Raises BadRequest only if the bytes are not JSON, and TooLarge for a Bundle with more than `most` entries.
     """
@@ -256,12 +266,13 @@ def read_bundle(raw: bytes | Raw, where: str = "$", most: int | None = None) -> 
 
 def _contents(raw: bytes | Raw, where: str, most: int | None) -> BundleContents:
     found, contents = _read(raw, most), BundleContents()
+    twice = has_duplicate_members(raw)
     if isinstance(found, Bundle):
         contents.is_bundle = True
         contents.next_url = next((link.url for link in found.link or () if link.relation == "next" and link.url), "")
-        _file(contents, found, where, most)
+        _file(contents, found, where, most, _refused_entries(raw, where) if twice else frozenset())
     elif found is not None:
-        _put(contents, found, where)
+        _put(contents, _refuse(found) if twice else found, where)
     elif bytes(raw).strip() != b"null":
         contents.invalid_entries.append(where)
     return contents
@@ -291,7 +302,9 @@ def _count(entries: int, most: int | None) -> None:
         raise _TooManyError
 
 
-def _file(contents: BundleContents, bundle: Bundle, where: str, most: int | None) -> None:
+def _file(
+    contents: BundleContents, bundle: Bundle, where: str, most: int | None, refused: frozenset[int] = frozenset()
+) -> None:
     """File each entry; a Bundle within a Bundle (a batch response) is opened, and its entries count as well."""
     contents.entries += len(bundle.entry or ())
     _count(contents.entries, most)
@@ -300,6 +313,8 @@ def _file(contents: BundleContents, bundle: Bundle, where: str, most: int | None
         resource = entry.resource if entry else None
         if entry is None or resource is None:
             contents.invalid_entries.append(f"{where}.entry[{number}]")
+        elif number in refused:
+            _put(contents, _refuse(resource), entry.fullUrl or f"{where}.entry[{number}]")
         elif isinstance(resource, Bundle):
             _file(contents, resource, f"{where}.entry[{number}]", most)
         else:
@@ -310,5 +325,76 @@ def _put(contents: BundleContents, resource: Resource, where: str) -> None:
     resource.full_url = where
     if isinstance(resource, OperationOutcome):
         contents.outcomes.append(resource)
-    else:
-        contents.resources.append(resource)
+        return
+    contents.resources.append(resource)
+    for held in _inside(resource):
+        contents.resources.append(held)
+    if isinstance(resource, UnknownResource) and resource.parameter:
+        _put_parameters(contents, decode_member(resource.parameter, list[Parameter]) or [], where)
+
+
+def _inside(resource: Resource) -> Iterator[Resource]:
+    """The results, medications and conditions that stand in another resource; whose they are, that one may say."""
+    if not isinstance(resource, UnknownResource | DiagnosticReport | Observation) or not resource.contained:
+        return
+    if isinstance(resource, Observation) and b'"Observation"' not in bytes(resource.contained):
+        return  # specimens
+    for held in contained(resource.contained):
+        if isinstance(held, Observation | Prescribed | Condition):
+            held.full_url = f"{resource.resourceType}/{resource.id or ''}#{(held.id or '').removeprefix('#')}"
+            held.subject = held.subject or resource.subject
+            held.patient = held.patient or resource.patient
+            yield held
+
+
+def _put_parameters(contents: BundleContents, parameters: list[Parameter], where: str) -> None:
+    for number, parameter in enumerate(parameters):
+        place = f"{where}.parameter[{number}]"
+        if isinstance(parameter.resource, Bundle):
+            _file(contents, parameter.resource, place, None)
+        elif parameter.resource is not None:
+            _put(contents, parameter.resource, place)
+        _put_parameters(contents, parameter.part or [], place)
+
+
+# ---- members that stand twice ----------------------------------------------------------------------------------------
+
+
+class _TwiceError(Exception):
+    """A member stands twice in an object."""
+
+
+def _single(members: list[tuple[str, Any]]) -> None:
+    if len(members) != len(dict(members)):
+        raise _TwiceError
+
+
+def has_duplicate_members(raw: bytes | Raw) -> bool:
+    """True if a member stands twice in an object: which value is meant, nobody knows (JSON leaves it open).
+
+    >>> has_duplicate_members(b'{"value": 0.4, "value": 0.9}'), has_duplicate_members(b'[{"a": 1}, {"a": 1}]')
+    (True, False)
+    """
+    try:
+        json.loads(bytes(raw), object_pairs_hook=_single, parse_int=str, parse_float=str)
+    except _TwiceError:
+        return True
+    except (ValueError, RecursionError):
+        return False  # not JSON to this reader: the other one says so
+    return False
+
+
+def _refused_entries(raw: bytes | Raw, where: str) -> frozenset[int]:
+    """The numbers of the entries in which a member stands twice; BadRequest if that is so of the Bundle itself."""
+    entries = getattr(_decoded(raw, _Entries), "entry", None) or ()
+    refused = frozenset(number for number, entry in enumerate(entries) if has_duplicate_members(entry))
+    if not refused:
+        raise BadRequest("a member stands twice in the Bundle", where)
+    return refused
+
+
+def _refuse(resource: Resource) -> RefusedResource:
+    """What is left of a refused resource: which one it is, and whose."""
+    return RefusedResource(
+        id=resource.id, subject=resource.subject, patient=resource.patient, kind=resource.resourceType
+    )

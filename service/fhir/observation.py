@@ -56,6 +56,7 @@ _NOT_BLOOD = {SpecimenKind.OTHER, SpecimenKind.UNCLEAR}
 _CONTRADICTION = Message("Code and specimen contradict each other; not read as serum.")
 _OTHER_ANALYTE = Message("Code and name contradict each other: the code is another test; not used.")
 _UNLISTED = Message("The LOINC code is not known here, and neither name nor specimen says serum or plasma; not used.")
+_OTHER_PANEL = Message("Part of a panel of another specimen; not read as serum.")
 _OTHER_SPECIMEN = Message("A specimen or quantity other than the one the rules use; not read as serum.")
 
 
@@ -141,12 +142,22 @@ def read_observation(resource: Observation, context: ReadContext) -> Iterator[La
             yield DataIssue(sample.reference, meaning)
         elif kind in _NOT_BLOOD and meaning.analyte in _SERUM_LIKE:
             yield DataIssue(sample.reference, _CONTRADICTION)
+        elif meaning.analyte in _SERUM_LIKE and _of_other_panel(resource, value, context):
+            yield DataIssue(sample.reference, _OTHER_PANEL)
         elif meaning.unlisted and kind is not SpecimenKind.BLOOD:
             yield DataIssue(sample.reference, _UNLISTED)
         else:
             result, doubts = _read(value, meaning.analyte, sample, context)
             yield result
             yield from [DataIssue(sample.reference, note) for note in _notes(result, doubts, meaning, sample)]
+
+
+def _of_other_panel(resource: Observation, value: Measured, context: ReadContext) -> bool:
+    """True if a panel that holds this value is of another specimen; a code of its own says more than the panel's name."""
+    told = context.panels.get(name(resource), context.panels.get(resource.full_url))
+    if told is None and value is not resource and any(map(names_other_specimen, concept(resource.code).texts)):
+        told = False
+    return told is True or (told is False and _coded(concept(value.code).codings, context.codes) is None)
 
 
 def _specimen(resource: Observation, context: ReadContext) -> Specimen | None:

@@ -12,7 +12,18 @@ from service.fhir import primitives, resources
 from service.fhir.context import name
 from service.fhir.decode import decode_member
 from service.fhir.memory import Memory
-from service.fhir.resources import Encounter, Meta, Observation, Patient, Prescribed, Resource, ServiceRequest, Specimen
+from service.fhir.resources import (
+    DiagnosticReport,
+    Encounter,
+    Meta,
+    Observation,
+    Patient,
+    Prescribed,
+    RefusedResource,
+    Resource,
+    ServiceRequest,
+    Specimen,
+)
 from service.logic.model import DataIssue, Hook
 
 R = TypeVar("R", bound=Resource)
@@ -49,6 +60,8 @@ class ResourceIndex:
     conditions: dict[object, resources.Condition] = field(default_factory=dict)
     requests: dict[object, ServiceRequest] = field(default_factory=dict)
     named: dict[str, Resource] = field(default_factory=dict)  # Medication and Specimen by every name they have
+    reports: list[DiagnosticReport] = field(default_factory=list)
+    refused: list[RefusedResource] = field(default_factory=list)
     other_patient: list[Resource] = field(default_factory=list)
 
 
@@ -109,16 +122,42 @@ def _put(index: ResourceIndex, resource: Resource) -> None:
         _keep(index.patients, resource)
     elif isinstance(resource, Encounter):
         _keep(index.encounters, resource)
+    elif isinstance(resource, DiagnosticReport):
+        index.reports.append(resource)
+    elif isinstance(resource, RefusedResource):
+        index.refused.append(resource)
     elif isinstance(resource, _INDEXED):
         index.named |= {name(resource): resource, resource.full_url: resource}
 
 
 def _keep(held: dict[object, R], resource: R) -> None:
-    """Each resource once, in its latest version, although several prefetch keys may hold it; ones without id all."""
-    key = (type(resource), resource.id) if resource.id else id(resource)
+    """Each resource once, in its latest version, although several prefetch keys may hold it; ones without id all.
+
+    The same id on two servers, or inside two resources, is not the same resource: there the full URL tells them apart.
+    """
+    key = _key(held, resource)
     known = held.setdefault(key, resource)
     if known is not resource and _version(resource) > _version(known):
         held[key] = resource
+
+
+def _key(held: dict[object, R], resource: R) -> object:
+    if not resource.id:
+        return id(resource)
+    plain, server = (type(resource), resource.id), _server(resource)
+    first = held.get(plain)
+    if first is None or not server or _server(first) in {"", server}:
+        return plain
+    return (*plain, server)
+
+
+def _server(resource: Resource) -> str:
+    """Where a resource is at home, as its full URL says: the base of a server, the resource that holds it, or ""."""
+    url = resource.full_url
+    if "#" in url:
+        return url.partition("#")[0]
+    base = url.removesuffix(f"/{resource.resourceType}/{resource.id}")
+    return base if base != url and "://" in base else ""
 
 
 def _version(resource: Resource) -> tuple[float, int, bool]:

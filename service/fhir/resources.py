@@ -126,11 +126,17 @@ class UnknownResource(Resource):
     """A resource of a kind that no reader knows; whose it is matters all the same."""
 
     kind: str = msgspec.field(default="", name="resourceType")
+    contained: Raw = ABSENT
+    parameter: Raw = ABSENT  # of Parameters
 
     @property
     def resourceType(self) -> str:
         """The kind, as it says itself."""
         return self.kind
+
+
+class RefusedResource(UnknownResource):
+    """One in which a member stands twice: which of the two is meant, nobody knows."""
 
 
 class Measured(Resource):
@@ -171,6 +177,22 @@ class ReferenceRange(Range):
     appliesTo: Raw = ABSENT
     age: Range | None = None
     text: str | None = None
+
+
+class DiagnosticReport(Resource, tag_field="resourceType", tag=True):
+    """A report: its results may stand in it, and its specimen and meaning are theirs."""
+
+    code: Raw = ABSENT
+    specimen: list[Reference] | None = None
+    result: list[Reference] | None = None
+    contained: Raw = ABSENT
+
+
+class Parameter(Element):
+    """A part of Parameters."""
+
+    resource: AnyResource | None = None
+    part: list[Parameter] | None = None
 
 
 class Specimen(Resource, tag_field="resourceType", tag=True):
@@ -418,6 +440,7 @@ class Bundle(Resource, tag_field="resourceType", tag=True):
 AnyResource: TypeAlias = (
     Observation
     | Specimen
+    | DiagnosticReport
     | MedicationRequest
     | MedicationOrder
     | MedicationStatement

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
@@ -16,6 +17,7 @@ from service.fhir.medication import read_medication
 from service.fhir.observation import is_panel, meaning_of, read_observation
 from service.fhir.order import pending_tests, read_order
 from service.fhir.ownership import EvaluationInput, ResourceIndex, index_resources
+from service.fhir.panels import of_another_specimen
 from service.fhir.patient import birth, finished, inpatient, sex
 from service.fhir.resources import Observation, Prescribed, Resource
 from service.logic.case.results import LOOKS_BACK, LOOKS_BACK_USUALLY
@@ -71,9 +73,11 @@ def read_snapshot(chart: EvaluationInput, site: Site, explain: bool = False) -> 
     """The patient in the words of the logic; with `explain`, resources without meaning for the rules are named too."""
     index = index_resources(chart)
     context = _context(chart, site, index)
+    context = replace(context, panels=of_another_specimen(index.observations.values(), index.reports, context))
     builder = SnapshotBuilder(
         issues=[*chart.issues, *(DataIssue(name(resource), _OTHER_PATIENT) for resource in index.other_patient)]
     )
+    _refused(index, builder)
     _read(index, context, builder, explain)
     _read_drafts(chart, context, builder)
     unavailable, incomplete = _unanswered(chart, index, builder.labs, context)
@@ -96,6 +100,15 @@ def read_snapshot(chart: EvaluationInput, site: Site, explain: bool = False) -> 
         profile=site.profile,
         research=site.research,
     )
+
+
+def _refused(index: ResourceIndex, builder: SnapshotBuilder) -> None:
+    """Named, and a medication among them is one that was not recognised."""
+    builder.issues += [DataIssue(name(resource), _TWICE) for resource in index.refused]
+    builder.unrecognised_medications += sum(each.kind.startswith("Medication") for each in index.refused)
+
+
+_TWICE = Message("A member stands twice in it: refused, since nobody knows which is meant.")
 
 
 def _read(index: ResourceIndex, context: ReadContext, builder: SnapshotBuilder, explain: bool) -> None:
@@ -196,6 +209,9 @@ _OTHER_PATIENT = Message("Belongs to another patient: dropped.")
 # ---- one reader per kind --------------------------------------------------------------------------------------------
 
 
+_SORTABLE = re.compile(r"\d{4}-\d\d-\d\d")  # a day at least, in the order of the alphabet
+
+
 def _recent(observations: Iterable[Observation], context: ReadContext, builder: SnapshotBuilder) -> None:
     """Of each analyte the results as far back as the rules look, and at least one that can be used; newest first.
 
@@ -204,7 +220,7 @@ def _recent(observations: Iterable[Observation], context: ReadContext, builder: 
     index: dict[Analyte, list[Observation]] = {}
     for resource in observations:
         meaning, day = meaning_of(resource.code, context.codes), resource.effectiveDateTime
-        if resource.component or (meaning and (day is None or len(day) < 10)):
+        if resource.component or (meaning and (day is None or not _SORTABLE.match(day))):
             _observation(resource, context, builder)  # undated, or with components: read it
         elif isinstance(meaning, Meaning):
             index.setdefault(meaning.analyte, []).append(resource)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from io import BytesIO
 from typing import Any
 
@@ -135,6 +136,30 @@ def test_a_bundle_of_many_entries_is_read(house):
 
 
 # --- how deep, how odd ---
+
+
+def test_a_byte_order_mark_before_the_body_is_passed_over(house):
+    body = codecs.BOM_UTF8 + msgspec.json.encode({"bundle": bundle(PATIENT, LOW)})
+    answer = house.client.post("/v1/evaluate", data=body, content_type="application/json")
+    assert (answer.status_code, len(answer.json["read"]["labs"])) == (200, 1)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_an_outcome_instead_of_data_is_refused(house, wrapped):
+    failed = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "timeout"}]}
+    answer = house.post("/v1/evaluate", {"bundle": bundle(failed) if wrapped else failed})
+    assert (answer.status_code, answer.json["issue"][0]["expression"]) == (400, ["$.bundle"])
+    assert "OperationOutcome" in answer.text
+
+
+def test_a_resource_with_a_member_twice_is_named(house):
+    twice = msgspec.json.encode({"bundle": bundle(PATIENT, LOW)}).replace(
+        b'"status":', b'"status":"final","status":', 1
+    )
+    answer = house.client.post("/v1/evaluate", data=twice, content_type="application/json")
+    assert answer.json["read"]["labs"] == []
+    assert "stands twice" in answer.text
+
 
 BODY = msgspec.json.encode(hook_request())
 DEEP = b"[" * 100_000 + b"]" * 100_000

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
@@ -111,7 +112,8 @@ def read_bytes(limit: int | None = None, prove: Callable[[], object] = bool) -> 
     Raises TooLarge beyond the limit, RequestTimeout (408) if it is too slow, Overloaded, else BadRequest.
     """
     try:
-        return _whole(limit or int(flask.current_app.config["MAX_CONTENT_LENGTH"]), prove)
+        data = _whole(limit or int(flask.current_app.config["MAX_CONTENT_LENGTH"]), prove)
+        return data.removeprefix(codecs.BOM_UTF8)  # .NET and PowerShell send one; a reader may ignore it (RFC 8259)
     except TimeoutError as error:
         raise RequestTimeout from error
     except (OSError, ParseException) as error:
