@@ -302,7 +302,8 @@ _STRENGTH = (
 def _sources(selected: Selected, knowledge: Knowledge, wording: Wording, page: str) -> str:
     """One line: the strongest sources of what is said, a link to the rest, and what a card is."""
     labels = tuple(_label(reference) for reference in _strongest(selected.reasons, knowledge))
-    link = f" [{_bare(wording.plain(Message('Why, sources')))}]({page})" if page else ""
+    why = Message("Why, sources")
+    link = f" [{_bare(wording.plain(why))}]({page})" if page else ""
     judgement = Message("Supports judgement, does not replace it.")
     if not labels:
         return f"{wording.markdown(judgement)}{link}"

@@ -42,7 +42,10 @@ def _without_emergency(case: Case, ordered: list[Medication], whole: Course) -> 
     elif not case.mg_is_current:
         text = Message("IV magnesium ordered, no current magnesium on file")
         yield Issue(
-            "no-magnesium", level, text, Message("measure it with the next draw" if small else "measure it first")
+            "no-magnesium",
+            level,
+            text,
+            Message("measure it with the next draw") if small else Message("measure it first"),
         )
     elif case.pseudo and case.mg is not None:
         text = Message("{mg}, probably low only by low protein", mg=brief(case.mg))
