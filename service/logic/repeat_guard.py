@@ -9,7 +9,7 @@ finding when something in `Situation` is worse than it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -24,7 +24,6 @@ Key = tuple[str, str]
 
 HOUR = timedelta(hours=1)
 WARNING_DAYS, WARNING_DAYS_AMBULATORY, INFO_DAYS = 1, 30, 7
-REPEAT_DAYS = {"R-054": 30, "R-060": 365, "R-022": 365}  # of rules with an interval of their own, unless critical
 MG_SHIFT = Decimal("0.10")  # mmol/L, decision 25
 CLOCKS = timedelta(minutes=5)  # by which those of two replicas may differ
 ALWAYS_EMERGENCY = "R-081"
@@ -71,14 +70,17 @@ class Sighting:
 # ---- what a card states ---------------------------------------------------------------------------------------------
 
 
-def statements(stated: Iterable[str], assessment: Assessment) -> list[Statement]:
+def statements(stated: Collection[str], assessment: Assessment) -> list[Statement]:
     """The reasons among the rules that a card states; none if one of them failed, for that is never old news."""
-    outcomes = {rule: assessment.outcome(rule) for rule in stated}
-    if any(isinstance(outcome, Failed) for outcome in outcomes.values()):
+    results = [result for result in assessment.judgements if result.rule.id in stated]
+    if any(isinstance(result.outcome, Failed) for result in results):
         return []
-    found = {rule: outcome for rule, outcome in outcomes.items() if isinstance(outcome, Finding)}
-    reasons = {rule: finding for rule, finding in found.items() if not finding.context_only} or found
-    return [_statement(rule, finding, assessment.case) for rule, finding in reasons.items()]
+    return [
+        _statement(result.rule.id, result.outcome, assessment.case)
+        for result in results
+        if isinstance(result.outcome, Finding) and not result.outcome.context_only
+        if assessment.patient.hook in result.rule.hooks
+    ]
 
 
 def _statement(rule: str, finding: Finding, case: Case) -> Statement:
@@ -103,8 +105,8 @@ def interval(rule: str, level: Indicator, case: Case) -> timedelta:
     """How long the same finding is not shown again."""
     if level is Indicator.CRITICAL:
         return HOUR
-    if rule in REPEAT_DAYS:
-        return timedelta(days=REPEAT_DAYS[rule])
+    if own := case.knowledge.rules[rule].repeat_days:
+        return timedelta(days=own)
     if level is Indicator.WARNING:
         return timedelta(days=WARNING_DAYS_AMBULATORY if case.ambulatory else WARNING_DAYS)
     return timedelta(days=INFO_DAYS)

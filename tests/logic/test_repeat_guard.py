@@ -16,6 +16,7 @@ from service.logic.repeat_guard import (
     Sighting,
     Situation,
     Statement,
+    interval,
     is_news,
     is_repeat,
     is_worse,
@@ -181,3 +182,39 @@ def test_what_a_chart_holds_that_may_get_worse() -> None:
     assert {"low potassium", "drug furosemide"} <= found.facts
     spoken = [rule for rule in ("R-011", "R-040") if assessed.outcome(rule)]
     assert {one.key[0] for one in statements(spoken, assessed)} == {"R-011", "R-040"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "level", "setting", "hours"),
+    [
+        ("R-011", CRITICAL, "ward", 1),
+        ("R-011", WARNING, "ward", 24),
+        ("R-011", WARNING, "clinic", 30 * 24),
+        ("R-011", INFO, "ward", 7 * 24),
+        ("R-054", INFO, "ward", 30 * 24),
+        ("R-054", WARNING, "ward", 30 * 24),
+        ("R-054", CRITICAL, "ward", 1),
+        ("R-060", INFO, "clinic", 365 * 24),
+        ("R-022", INFO, "clinic", 365 * 24),
+    ],
+)
+def test_the_intervals_of_decision_25(rule: str, level: Indicator, setting: str, hours: int) -> None:
+    assert interval(rule, level, judged(patient("mg 0.60 mmol/L", setting=setting)).case) == hours * HOUR
+
+
+def test_another_order_and_its_signature_are_news() -> None:
+    def of(hook: str, order: str) -> Situation:
+        return situation(judged(patient("mg 0.80 mmol/L", orders=[order], hook=hook)).case)
+
+    small, large = "magnesium sulfate, iv, 2000 mg, once", "magnesium sulfate, iv, 6000 mg, once"
+    assert not is_worse(of("order-select", small), of("order-select", small))
+    assert is_worse(of("order-select", large), of("order-select", small))
+    assert is_worse(of("order-sign", small), of("order-select", small))
+
+
+def test_an_emergency_in_the_chart_is_one_in_what_is_said() -> None:
+    assessed = judged(patient("mg 0.60 mmol/L", conditions=["torsades"], setting="ward"))
+    emergencies = {
+        one.key[0] for one in statements([r.rule.id for r in assessed.judgements], assessed) if one.emergency
+    }
+    assert "R-072" in emergencies
