@@ -21,7 +21,7 @@ COMMENT_LIMIT = 1000  # characters
 MAX_ITEMS = 1000
 MAX_SUGGESTIONS = 50
 ID_LIMIT = 100  # characters of a card or suggestion id, and of a reason's code
-OLDEST = timedelta(days=400)  # of an outcome: as long as cards are kept
+OLDEST = datetime(2020, 1, 1, tzinfo=UTC)  # of an outcome: no card is older (`card_ids`)
 CLOCKS = timedelta(hours=1)  # by which a client's clock may be ahead of ours
 OTHER = "other"
 EPIC = "com.epic.cdshooks.feedback.overrideReason"
@@ -98,10 +98,8 @@ def _untimely(at: datetime, card: str, offered: Offered) -> str:
     """What is wrong with the time of an outcome, "" if nothing is."""
     if at > offered.now + CLOCKS:
         return "outcomeTimestamp lies in the future"
-    if at < offered.now - OLDEST:
-        return f"outcomeTimestamp is more than {OLDEST.days} days ago"
     issued = offered.issued_on(card)
-    if issued is not None and at.date() < issued - timedelta(days=1):
+    if at < OLDEST or (issued is not None and at.date() < issued - timedelta(days=1)):
         return "outcomeTimestamp lies before the card was answered"
     return ""
 

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from bench.bodies import PATIENT, body, large, small
+from bench.calls import SIGNED
 from bench.fhir_server import answer, chart_of
 from bench.report import Figure, of_rounds
 from bench.servers import ROOT, family
@@ -25,7 +26,10 @@ BOTH = [
     ("p50", "x echo"),
     ("p99", "x echo"),
 ]
-LINES = {"1 connection": [*BOTH, ("CPU with a signed token", "x echo"), ("p99", "x p50")], "4 connections": BOTH}
+LINES = {
+    "1 connection": [*BOTH, *((f"CPU with {how}", "x echo") for how in SIGNED), ("p99", "x p50")],
+    "4 connections": BOTH,
+}
 
 
 @pytest.mark.parametrize(("make", "resources"), [(small, 60), (large, 1210)])
