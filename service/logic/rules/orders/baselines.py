@@ -19,13 +19,14 @@ from service.logic.case.drugs import (
 )
 from service.logic.case.results import below
 from service.logic.message import Message
-from service.logic.model import Analyte, Finding, Indicator, LabResult, Medication, NotMet, Proposal
+from service.logic.model import Analyte, Finding, Indicator, LabResult, Medication, NotMet
 from service.logic.rules.drugs import ppi_duration, taken_at
-from service.logic.rules.orders.drafts import drafts, magnesium_products, ordered_drugs
+from service.logic.rules.orders.drafts import drafts, magnesium_products, ordered_drugs, to_correct
 from service.logic.rules.orders.indication import potassium_low
 from service.logic.rules.phrases import aged, drugs, last_magnesium, references
 from service.logic.rules.rule import Answer
 
+_CORRECT = Message("correct it first")
 _RHYTHM = QT_ANTIARRHYTHMIC | {"cardiac_glycoside"}
 
 
@@ -81,16 +82,14 @@ def _low_before(case: Case, baselines: list[_Baseline]) -> Finding | None:
         return None
     severe = below(case.mg, case.limit("mg-severe", case.mg))
     slight = Indicator.INFO if case.marginally_low else Indicator.WARNING
-    first = Message("Correct magnesium first.")
     return Finding(
         "correct-first",
         Indicator.CRITICAL if severe else slight,
         text=Message("{mg} low before {drugs}", mg=aged(case, case.mg), drugs=drugs(low, 2)),
         why=Message("The drug lowers magnesium further."),
-        proposals=(Proposal(case.knowledge.doses["correct-with"], first),),
         tests=() if case.mg_is_current else (Analyte.SERUM_MAGNESIUM,),
         evidence=references(case.mg, *low),
-        action=Message("correct it first"),
+        action=to_correct(case, _CORRECT),
     )
 
 
@@ -192,16 +191,14 @@ def _unknown(case: Case) -> Iterator[Analyte]:
 
 
 def _low_before_rhythm(case: Case, ordered: list[Medication], low: list[LabResult]) -> Finding:
-    correct = Proposal(case.knowledge.doses["correct-with"], Message("Correct it first."))
     return Finding(
         "rhythm-drug-low",
         Indicator.WARNING,
         text=Message("{drugs} with {results}", drugs=drugs(ordered), results=tuple(aged(case, r) for r in low)),
         why=Message("A low magnesium or potassium makes its arrhythmias likelier."),
-        proposals=(correct,) if case.mg in low else (),
         tests=tuple(a for a in _unknown(case) if a not in case.patient.pending),
         evidence=references(*low, *ordered),
-        action=Message("correct it first"),
+        action=to_correct(case, _CORRECT) if case.mg in low else _CORRECT,
     )
 
 

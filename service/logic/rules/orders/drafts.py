@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from service.logic.case import Case
 from service.logic.case.drugs import MAGNESIUM_PRODUCT, is_fluid, magnesium_route
+from service.logic.gates import closed_gate
+from service.logic.message import Message
 from service.logic.model import Hook, Medication, Order
 
 
@@ -22,6 +24,15 @@ def ordered_drugs(case: Case, classes: frozenset[str]) -> list[Medication]:
 def magnesium_products(case: Case) -> list[Medication]:
     """Draft magnesium products; nutrition and dialysis fluids are none."""
     return [m for m in ordered_drugs(case, MAGNESIUM_PRODUCT) if not is_fluid(m)]
+
+
+_GATED = {"kidney": Message("kidney function first"), "unusable-value": Message("measure it again first")}
+
+
+def to_correct(case: Case, action: Message) -> Message:
+    """The action for a low magnesium, or what comes before it where the gate for giving magnesium is closed."""
+    closed = closed_gate(case, case.knowledge.doses["correct-with"])
+    return _GATED.get(closed or "", action)
 
 
 def is_parenteral(drug: Medication) -> bool:

@@ -17,7 +17,7 @@ from service.logic.rules.orders.indication import emergency_coded, emergency_tol
 from service.logic.rules.orders.issue import Issue, gravest_first
 from service.logic.rules.orders.kidney import kidney_issues
 from service.logic.rules.orders.level import level_issues
-from service.logic.rules.phrases import dated, drugs, references, sign_words
+from service.logic.rules.phrases import aged, drugs, references, sign_words
 from service.logic.rules.rule import Answer
 from service.logic.units import rounded
 
@@ -146,12 +146,13 @@ def _notes(case: Case, ordered: list[Medication]) -> Iterator[Message]:
 
 
 def _monitoring(case: Case, issues: list[Issue]) -> Iterator[Message]:
-    if case.age_group == "child":
-        yield Message("Monitor reflexes, breathing, urine and potassium; level 6 to 12 h after the dose.")
-    else:
-        yield Message("Monitor reflexes, breathing, urine and potassium; level 6 to 12 h after.")
-    grave = any(issue.indicator is Indicator.CRITICAL for issue in issues) or emergency_told(case)
-    if grave:
+    """What to watch, where the order is a warning or an emergency; a question needs none of it."""
+    ranks = {issue.indicator for issue in issues}
+    if not ranks - {Indicator.INFO} and not emergency_told(case):
+        return
+    hours = int(case.duration("after-iv").total_seconds() // 3600)
+    yield Message("Monitor reflexes, breathing, urine and potassium; level from {hours} h after.", hours=hours)
+    if Indicator.CRITICAL in ranks or emergency_told(case):
         yield Message("Antidote at hand: {antidote}", antidote=antidote_dose(case))
 
 
@@ -164,13 +165,10 @@ def _tests(case: Case) -> Iterator[Analyte]:
 
 
 def _level_and_kidney(case: Case) -> Message:
-    mg = (
-        Message("magnesium {dated}", dated=dated(case.mg)) if case.mg else Message("no interpretable magnesium on file")
-    )
+    mg = aged(case, case.mg) if case.mg else Message("no interpretable magnesium on file")
     if case.creatinine is None:
         return Message("Rests on: {mg}; no current creatinine.", mg=mg)
     if case.egfr is None:
-        return Message("Rests on: {mg}; creatinine {cr}.", mg=mg, cr=dated(case.creatinine))
-    return Message(
-        "Rests on: {mg}; creatinine {cr}, eGFR {egfr}.", mg=mg, cr=dated(case.creatinine), egfr=rounded(case.egfr, 0)
-    )
+        return Message("Rests on: {mg}; {cr}.", mg=mg, cr=aged(case, case.creatinine))
+    values = {"mg": mg, "cr": aged(case, case.creatinine)}
+    return Message("Rests on: {mg}; {cr}, eGFR {egfr}.", egfr=rounded(case.egfr, 0), **values)

@@ -20,6 +20,8 @@ class Issue:
     @property
     def line(self) -> Message:
         """The issue as a line below another headline."""
+        if self.action.template.endswith("?"):
+            return Message("{issue}: {action}", issue=self.text, action=self.action)
         return Message("{issue}: {action}.", issue=self.text, action=self.action)
 
 

@@ -23,7 +23,7 @@ def level_issues(case: Case, ordered: list[Medication], whole: Course) -> Iterat
         yield Issue("magnesium-high", Indicator.CRITICAL, text, Message("stop IV magnesium"))
     elif not emergency_told(case):
         yield from _without_emergency(case, ordered, whole)
-    if potassium_low(case) and not emergency_told(case) and not _potassium_given(case):
+    if potassium_low(case) and not (emergency_told(case) or case.gate_closed or _potassium_given(case)):
         assert case.potassium is not None  # noqa: S101  a low potassium is one
         text = Message("{k} is low and no potassium is ordered", k=aged(case, case.potassium))
         yield Issue("potassium-alone", Indicator.INFO, text, Message("replace both"))

@@ -6,8 +6,8 @@ from service.logic.case import Case
 from service.logic.case.drugs import LOOP_OR_THIAZIDE, is_fluid
 from service.logic.case.results import below
 from service.logic.message import Message
-from service.logic.model import Analyte, Finding, Indicator, NotMet, Proposal
-from service.logic.rules.orders.drafts import magnesium_products, ordered_drugs
+from service.logic.model import Analyte, Finding, Indicator, NotMet
+from service.logic.rules.orders.drafts import magnesium_products, ordered_drugs, to_correct
 from service.logic.rules.orders.indication import potassium_low
 from service.logic.rules.phrases import aged, drugs, last_magnesium, references
 from service.logic.rules.rule import Answer
@@ -58,9 +58,8 @@ def _low(case: Case, evidence: tuple[str, ...]) -> Answer:
         case.low_level,
         text=Message("Potassium ordered, {mg} low", mg=aged(case, case.mg)),
         why=Message("Low magnesium keeps potassium low by renal loss."),
-        proposals=(Proposal(case.knowledge.doses["correct-with"], Message("Correct both together.")),),
         evidence=evidence,
-        action=Message("replace both"),
+        action=to_correct(case, Message("replace both")),
     )
 
 

@@ -68,8 +68,7 @@ def _beside(case: Case, selected: tuple[str, ...]) -> Finding:
         "add-companion-tests" if tests else "complete",
         Indicator.INFO,
         text if tests else Message("Magnesium test selected; its companion tests are current or ordered"),
-        Message("Magnesium is read together with kidney function, potassium, calcium and albumin."),
-        (
+        advice=(
             Message("Sample: no haemolysis or EDTA carry-over, not soon after IV magnesium or exercise."),
             *_sodium(case),
         ),
