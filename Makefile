@@ -7,7 +7,14 @@ PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: help run test check bench soak format messages docs image lock clean
+# Tests that start servers, fill disks or measure memory run one after the other; the rest on all cores.
+SERIAL := tests/api tests/bench tests/cli tests/deploy tests/integration tests/population tests/soak tests/store
+# What the inner loop leaves out: thousands of drawn charts, real servers.
+SLOW   := %/test_properties.py %/test_public_vignettes.py %/test_any_chart.py %/test_client.py %/test_crowd.py
+QUICK  := service/logic/units.py service/logic/formulas.py tests/terminology tests/cds tests/contract/test_openapi.py \
+          $(filter-out $(SLOW),$(wildcard tests/logic/test_*.py tests/fhir/test_*.py))
+
+.PHONY: help run test quick check bench soak format messages docs image lock clean
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -27,8 +34,12 @@ $(DEV_STAMP): $(RUN_STAMP) requirements-dev.lock
 run: $(RUN_STAMP)  ## serve on http://127.0.0.1:8000 (PORT=…) in development mode
 	@PORT=$(PORT) $(BIN)/python -m service serve
 
+quick: $(DEV_STAMP)  ## the inner loop: vignettes, boundaries, gates, readers, terminology, the contract
+	@$(BIN)/python -m pytest -n auto $(QUICK)
+
 test: $(DEV_STAMP)  ## run the whole test suite
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --dist loadfile $(addprefix --ignore=,$(SERIAL))
+	@$(BIN)/python -m pytest $(SERIAL)
 
 check: $(DEV_STAMP)  ## format, lint, types, import contracts, contract validity
 	@$(BIN)/python -m ruff format --check .

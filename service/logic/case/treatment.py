@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import cached_property
 
 from service.logic.case.drugs import GivenDose, is_administration, is_fluid, magnesium_route
-from service.logic.case.emergency import Emergency
+from service.logic.case.excess import Excess
 from service.logic.case.person import ARRHYTHMIA
 from service.logic.case.results import below, canonical
 from service.logic.model import Analyte, Indicator, LabResult, Medication
@@ -25,7 +25,7 @@ class Treatment:
     dose: GivenDose | None = None
 
 
-class Treated(Emergency):
+class Treated(Excess):
     """A low magnesium and what is done about it."""
 
     @cached_property

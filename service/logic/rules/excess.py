@@ -12,7 +12,6 @@ from service.logic.case.results import above
 from service.logic.message import Message, Value
 from service.logic.model import Analyte, Finding, Indicator, Medication, MissingInputs, NotMet
 from service.logic.rules.intake import elemental_at_most, elemental_per_day
-from service.logic.rules.magnesium import excess_tier
 from service.logic.rules.phrases import GATE, aged, drugs, references, sign_words, substances
 from service.logic.rules.rule import Answer, Rule
 from service.logic.units import rounded
@@ -27,8 +26,8 @@ def source(case: Case) -> Answer:
         return NotMet() if case.toxic_signs else _suspected(case)
     if case.mg is None or not case.mg_is_current:
         return MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
-    tier = excess_tier(case)
-    if tier in {None, "protocol-range"} or (case.newborn and case.mg_class == "unclassified"):
+    tier = case.excess_tier
+    if tier in {None, "protocol-range"} or (case.unranged_newborn):
         return NotMet()
     expected = tier == "mild" and case.after_iv is not None and not case.excess_signs
     if expected:
@@ -86,10 +85,10 @@ def antidote(case: Case) -> Answer:
 
 def _toxic(case: Case) -> bool:
     """A measured magnesium, with its tier and signs, that calls for calcium."""
-    tier = excess_tier(case)
+    tier = case.excess_tier
     if case.mg is None or tier is None or tier == "protocol-range":
         return False
-    if case.newborn and case.mg_class == "unclassified":
+    if case.unranged_newborn:
         return bool(case.tags & NEONATAL_SIGNS)
     ceiling = case.tags & OBSTETRIC and above(case.mg, case.limit("mg-eclampsia-ceiling", case.mg))
     in_protocol = case.tags & OBSTETRIC and bool(case.toxic_signs)

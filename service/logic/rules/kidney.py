@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from service.logic import formulas
 from service.logic.case import Case
-from service.logic.case.drugs import LOOP_OR_THIAZIDE, MAGNESIUM_PRODUCT, is_fluid, magnesium_route
+from service.logic.case.drugs import LOOP_OR_THIAZIDE, magnesium_route
 from service.logic.case.results import above, below
 from service.logic.message import Message, Value
 from service.logic.model import (
@@ -19,8 +19,6 @@ from service.logic.model import (
     Medication,
     MissingInputs,
     NotMet,
-    Order,
-    Schedule,
 )
 from service.logic.rules.phrases import GATE, amount, drugs, named_and_dated, references, substances
 from service.logic.rules.rule import ORDER_HOOKS, Answer, Rule
@@ -76,7 +74,7 @@ def _egfr_lacks(case: Case) -> tuple[str, ...]:
 
 def gate(case: Case) -> Answer:
     """R-031: magnesium must not be given as usual when the kidneys cannot clear it, or when nobody knows."""
-    ordered = magnesium_orders(case)
+    ordered = case.magnesium_drafts
     if not (case.mg_low or case.magnesium_products or ordered):
         return NotMet(_refuted(case))
     if case.gate_closed:
@@ -113,13 +111,13 @@ def gate_unknown(case: Case) -> Message:
 
 def _closed(case: Case) -> Finding:
     rise = case.aki or ()
-    news = _gate_news(case)
+    news = "" if case.patient.hook in ORDER_HOOKS else case.closed_gate_news
     return Finding(
         result=case.gate,
         indicator=Indicator.WARNING if news != "measure-first" else Indicator.INFO,
         text=_closed_text(case),
         why=_closed_why(case),
-        advice=(_INDIVIDUAL,) if case.mg_low or magnesium_orders(case) else (),
+        advice=(_INDIVIDUAL,) if case.mg_low or case.magnesium_drafts else (),
         tests=(Analyte.SERUM_MAGNESIUM,) if news and case.mg_measured is None else (),
         evidence=references(case.creatinine, case.reported_egfr, *rise, *case.magnesium_products)
         + tuple(c.reference for c in case.condition("dialysis", "aki")),
@@ -129,6 +127,9 @@ def _closed(case: Case) -> Finding:
 
 
 _CLOSED_ACTION = Message("magnesium accumulates, review it, level first")
+
+
+_INDIVIDUAL = Message("Magnesium only by individual decision, with a level before each dose.")
 
 
 def _closed_text(case: Case) -> Message:
@@ -153,44 +154,6 @@ def _closed_why(case: Case) -> Message | None:
     if case.egfr is None or case.gate != "unstable":
         return None
     return Message("eGFR {value} mL/min/1.73 m², unreliable while creatinine moves.", value=rounded(case.egfr, 0))
-
-
-def _gate_news(case: Case) -> str:
-    """Why a closed gate is a reason for a card at a chart hook (decision 18), or ""."""
-    if case.patient.hook in ORDER_HOOKS or not case.magnesium_products:
-        return ""
-    if _closed_after_source(case):
-        return "newly-closed"
-    if case.mg_high and case.after_iv is None:
-        return "high"
-    if case.ambulatory and case.gate in {"severe", "failure"} and _swallowed(case):
-        return "ambulatory"
-    unscheduled = [m for m in case.magnesium_products if m.schedule in {Schedule.SCALE, Schedule.AS_NEEDED}]
-    measured = case.mg is not None and case.age_of(case.mg) <= case.duration("mg-current-inpatient")
-    return "measure-first" if unscheduled and not measured else ""
-
-
-def _swallowed(case: Case) -> bool:
-    return any(magnesium_route(m) != "iv" for m in case.magnesium_products)
-
-
-def _closed_after_source(case: Case) -> bool:
-    """The first closed result is newer than a scheduled product's start or than a dose of the last 48 h."""
-    first = case.closed_since
-    if first is None or first.taken is None:
-        return False
-    starts = [m.start.start for m in case.scheduled_magnesium if m.start is not None]
-    doses = [d.ended for d in case.magnesium_doses if case.now - d.ended <= case.duration("iv-mg-recent")]
-    return any(first.taken.end > moment for moment in (*starts, *doses))
-
-
-_INDIVIDUAL = Message("Magnesium only by individual decision, with a level before each dose.")
-
-
-def magnesium_orders(case: Case) -> list[Order]:
-    """Draft orders of a magnesium product."""
-    drugs_ordered = [o for o in case.patient.orders if o.medication and o.medication.classes & MAGNESIUM_PRODUCT]
-    return [o for o in drugs_ordered if o.medication and not is_fluid(o.medication)]
 
 
 def fractional_excretion(case: Case) -> Answer:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from decimal import Decimal
 
 from service.logic.case import Case
-from service.logic.case.drugs import ONCOLOGY, magnesium_route
+from service.logic.case.drugs import ONCOLOGY
 from service.logic.case.kidney import CLOSED_GATES
-from service.logic.case.person import ARRHYTHMIA, NEONATAL_SIGNS, NEUROPSYCHIATRIC, OBSTETRIC
-from service.logic.case.results import above, at_least, below
+from service.logic.case.person import ARRHYTHMIA, NEONATAL_SIGNS, NEUROPSYCHIATRIC
+from service.logic.case.results import above, below
 from service.logic.case.treatment import Treatment
 from service.logic.message import Message
 from service.logic.model import Analyte, Finding, Indicator, LabResult, MissingInputs, NotMet
-from service.logic.rules.kidney import magnesium_orders
 from service.logic.rules.phrases import (
     aged,
     amount,
@@ -271,7 +270,7 @@ def excess(case: Case) -> Answer:
     """R-014: tier of hypermagnesaemia; independent of eGFR; a running eclampsia protocol has its own ceiling."""
     if case.mg is None or not case.mg_is_current:
         return _NEEDS_MG
-    tier = excess_tier(case)
+    tier = case.excess_tier
     if tier is None:
         return NotMet()
     return Finding(
@@ -283,90 +282,19 @@ def excess(case: Case) -> Answer:
         values=magnesium_values(case.mg),
         evidence=references(case.mg, *(case.iv_magnesium if tier == "protocol-range" else ())),
         action=_excess_action(case, tier),
-        context_only=_excess_is_context(case, tier),
+        context_only=not case.excess_is_news,
     )
-
-
-def excess_tier(case: Case) -> str | None:
-    """The tier of R-014, or None when magnesium is not reliably high; a newborn has limits of their own (31)."""
-    if case.mg is None or not case.mg_reliable:
-        return None
-    if case.mg_class == "unclassified" and case.newborn:
-        return _graver_tier(case, case.mg) if at_least(case.mg, case.limit("newborn-noted", case.mg)) else None
-    if not case.mg_high:
-        return None
-    ceiling = case.limit("mg-eclampsia-ceiling", case.mg)
-    if obstetric_protocol(case) and not above(case.mg, ceiling) and not case.toxic_signs:
-        return "protocol-range"
-    return _graver_tier(case, case.mg)
-
-
-def _graver_tier(case: Case, mg: LabResult) -> str:
-    """The tier in the unit reported."""
-    return next((t for t in TIERS if at_least(mg, case.limit(f"mg-high-{t}", mg))), "mild")
-
-
-TIERS = ("life-threatening", "severe", "moderate")
-
-
-def obstetric_protocol(case: Case) -> bool:
-    """Magnesium sulfate is running for (pre)eclampsia, or is about to be continued."""
-    continued = any(o.medication and magnesium_route(o.medication) == "iv" for o in magnesium_orders(case))
-    return case.coded(*OBSTETRIC) and (bool(case.iv_magnesium) or continued)
 
 
 def _excess_indicator(case: Case, tier: str) -> Indicator:
-    if case.newborn and case.mg_class == "unclassified":
-        return _newborn_indicator(case)
+    if case.unranged_newborn and case.mg is not None:
+        loud = above(case.mg, case.limit("newborn-high", case.mg))
+        return Indicator.CRITICAL if case.newborn_is_toxic else Indicator.WARNING if loud else Indicator.INFO
     if tier == "protocol-range":
         return Indicator.WARNING if case.gate_closed or case.excess_signs or "oliguria" in case.tags else Indicator.INFO
-    if tier != "mild" or case.mg_at_least("mg-high-moderate") or _moderate_in_other_unit(case):
+    if case.excess_is_critical:
         return Indicator.CRITICAL
-    return Indicator.WARNING if _mild_is_warning(case) else Indicator.INFO
-
-
-def _moderate_in_other_unit(case: Case) -> bool:
-    """The other printed scale calls it moderate: the graver sets the indicator (decision 33)."""
-    if case.mg is None:
-        return False
-    value = case.mg.value or Decimal(0)
-    units = ("mmol/L", "mg/dL")
-    return any(
-        to_unit(value, unit, case.mg.analyte) >= case.knowledge.limit("mg-high-moderate", unit, case.mg.analyte)
-        for unit in units
-    )
-
-
-def _newborn_indicator(case: Case) -> Indicator:
-    assert case.mg is not None  # noqa: S101  the caller looked
-    if at_least(case.mg, case.limit("newborn-very-high", case.mg)) or case.tags & NEONATAL_SIGNS:
-        return Indicator.CRITICAL
-    return Indicator.WARNING if above(case.mg, case.limit("newborn-high", case.mg)) else Indicator.INFO
-
-
-def _mild_is_warning(case: Case) -> bool:
-    """Below 2.0 mmol/L: with symptoms, from 1.5, or with a source that the kidneys cannot clear (decision 20)."""
-    if case.excess_signs:
-        return True
-    if case.younger_than("neonate-age") or case.after_iv is not None:
-        return False
-    return case.mg_at_least("mg-high-warning") or _fed_by_source(case)
-
-
-def _fed_by_source(case: Case) -> bool:
-    """A scheduled source with kidneys not known to be normal, or any active source with a closed gate."""
-    scheduled = case.scheduled_magnesium and case.gate != "normal"
-    return bool(scheduled) or bool(case.magnesium_products and case.gate_closed)
-
-
-def _excess_is_context(case: Case, tier: str) -> bool:
-    """A slight excess is a reason for a card on first sight or when it rose, else context (decision 20)."""
-    if tier != "mild" or case.newborn or _mild_is_warning(case) or _moderate_in_other_unit(case):
-        return False
-    if case.after_iv is not None:
-        return True
-    first = case.mg_before is None or case.classify(case.mg_before) != "high"
-    return not (first or case.mg_rose)
+    return Indicator.WARNING if case.mild_excess_is_loud else Indicator.INFO
 
 
 def _excess_text(case: Case, tier: str, mg: LabResult) -> Message:
@@ -388,7 +316,7 @@ def _excess_action(case: Case, tier: str) -> Message:
         return Message("likely from the mother's magnesium, watch breathing and tone")
     if case.magnesium_products:
         return Message("stop or hold {drugs}", drugs=substances(case.magnesium_products))
-    if tier == "mild" and not _mild_is_warning(case):
+    if tier == "mild" and not case.mild_excess_is_loud:
         return Message("ask for a source, repeat")
     return Message("find the source, watch ECG and reflexes")
 
@@ -404,14 +332,14 @@ def _protocol_action(case: Case) -> Message:
 def _excess_advice(case: Case, tier: str) -> tuple[Message, ...]:
     if tier == "protocol-range" and "oliguria" in case.tags:
         return (Message("Oliguria: halve or stop the drip."),)
-    if case.newborn and case.mg_class == "unclassified":
+    if case.unranged_newborn:
         return (Message("Maternal magnesium is a likely source, charted or not."),)
     return ()
 
 
 def newborn_low(case: Case) -> Finding | None:
     """A newborn's low total magnesium by the limits of the first two days (decision 31); None outside them."""
-    if case.mg is None or not case.newborn or case.mg_class != "unclassified" or not case.mg_reliable:
+    if case.mg is None or not case.unranged_newborn or not case.mg_reliable:
         return None
     if not below(case.mg, case.limit("newborn-low", case.mg)):
         return None

@@ -7,7 +7,6 @@ The text of a finding here is that of its first proposal, and falls with it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
 from decimal import Decimal
 
 from service.logic.case import Case
@@ -493,50 +492,19 @@ _CONTINUE = Message("continue the dose for 3 to 5 days more")
 
 
 def _calcium_stays_low(case: Case) -> Message | None:
-    """Calcium that is low although magnesium is normal again after treatment."""
-    treated = any(case.now - d.ended <= case.duration("mg-current-inpatient") for d in case.magnesium_doses)
-    if not (treated or case.iv_magnesium) or not case.mg_normal or not case.calcium_low or case.calcium is None:
-        return None
-    week = case.duration("dose-row")
-    earlier = (r for r in case.usable(Analyte.SERUM_MAGNESIUM) if r is not case.mg and case.age_of(r) <= week)
-    if not any(case.classify(r) == "low" for r in earlier):
+    if not case.calcium_stays_low or case.calcium is None:
         return None
     return Message("{ca} still low, magnesium normal again", ca=aged(case, case.calcium))
 
 
 def _overdue(case: Case) -> Message | None:
-    """The level that is missing after the last dose, or after an oral product was begun; None if none is."""
-    if Analyte.SERUM_MAGNESIUM in case.patient.pending:
+    missing = case.overdue_level
+    if missing is None:
         return None
-    return _overdue_after_dose(case) or _overdue_at_home(case)
-
-
-def _overdue_after_dose(case: Case) -> Message | None:
-    doses = case.magnesium_doses if case.gate_closed else case.iv_doses
-    if not doses or (case.ambulatory and not case.gate_closed):
-        return None
-    last = doses[0]
-    wait = case.duration("level-after-dose-closed" if case.gate_closed else "level-after-iv")
-    since = last.ended + (wait if case.gate_closed else timedelta(0))
-    if not wait <= case.now - last.ended <= case.duration("level-forgotten") or _measured_since(case, since):
-        return None
-    return Message("No magnesium level since {dose} {ago}", dose=grams(last.drug), ago=elapsed(case.now - last.ended))
-
-
-def _overdue_at_home(case: Case) -> Message | None:
-    if case.in_hospital:
-        return None
-    wait = case.duration("level-after-oral")
-    starts = ((m, m.start.start) for m in case.regular_oral_magnesium if m.start and "mg_preparation" in m.classes)
-    for drug, start in starts:
-        if case.now - start >= wait and not _measured_since(case, start):
-            ago = elapsed(case.now - start)
-            return Message("No magnesium level since {drug} was begun {ago}", drug=drugs([drug]), ago=ago)
-    return None
-
-
-def _measured_since(case: Case, moment: datetime) -> bool:
-    return case.newest_mg is not None and case.newest_mg.taken is not None and case.newest_mg.taken.end >= moment
+    ago = elapsed(case.now - missing.since)
+    if missing.given:
+        return Message("No magnesium level since {dose} {ago}", dose=grams(missing.drug), ago=ago)
+    return Message("No magnesium level since {drug} was begun {ago}", drug=drugs([missing.drug]), ago=ago)
 
 
 def _when_to_measure(case: Case, infused: bool, swallowed: bool) -> Iterator[Message]:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from service.logic.case import Case
 from service.logic.message import Message
 from service.logic.model import Indicator, Medication
-from service.logic.rules.magnesium import excess_tier
 from service.logic.rules.orders.doses import Course, is_it_needed
 from service.logic.rules.orders.drafts import ordered_drugs
 from service.logic.rules.orders.indication import emergency_told, indicated, potassium_low
@@ -18,7 +17,7 @@ from service.logic.rules.phrases import aged, brief
 
 def level_issues(case: Case, ordered: list[Medication], whole: Course) -> Iterator[Issue]:
     """Magnesium high, in range, not known, doubtful; and a low potassium that nobody replaces."""
-    if case.mg_high and case.mg is not None and excess_tier(case) != "protocol-range" and not case.bolus_indicated:
+    if case.mg_high and case.mg is not None and case.excess_tier != "protocol-range" and not case.bolus_indicated:
         text = Message("{mg} is already high", mg=aged(case, case.mg))
         yield Issue("magnesium-high", Indicator.CRITICAL, text, Message("stop IV magnesium"))
     elif not emergency_told(case):
