@@ -51,6 +51,10 @@ check: $(DEV_STAMP)  ## format, lint, types, import contracts, contract validity
 bench: $(DEV_STAMP)  ## CPU, latency, growth, fallback and replicas as ratios in one run (2 min)
 	@$(BIN)/python -m bench.run
 
+spark: $(DEV_STAMP)  ## install PySpark (460 MB, needs Java 17) and compare its engine with the built-in one
+	@$(PIP) install -q --no-deps 'pyspark>=4.1' 'py4j>=0.10.9' 'universal-pathlib>=0.3' 'fsspec' 'pathlib-abc'
+	@$(BIN)/python -m pytest tests/population/test_spark.py
+
 soak: $(DEV_STAMP)  ## faults of every dependency, restarts under load, then MINUTES=2 of mixed load (8 min)
 	@$(BIN)/python -m soak.run --minutes $(or $(MINUTES),2)
 

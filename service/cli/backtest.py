@@ -27,7 +27,7 @@ from service.population.summary import summary
 
 
 @click.command()
-@click.argument("export", metavar="EXPORT_DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("export", metavar="EXPORT_DIR")
 @click.option(
     "--output",
     "-o",
@@ -51,17 +51,25 @@ from service.population.summary import summary
     "--range", "ranges", multiple=True, help="A laboratory range that results lack: 'ANALYTE=LOW..HIGH UNIT'."
 )
 @click.option("--jobs", "-j", type=click.IntRange(min=1), help="Processes.  [default: one for each core]")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "spark"]),
+    default="local",
+    show_default=True,
+    help="Processes of this machine, or Apache Spark.",
+)
 @click.option("--restart", is_flag=True, help="Throw away what an earlier run left in the output folder.")
 @language_option
 @site_option
 def backtest(
-    export: Path,
+    export: str,
     output: Path,
     versus: Path | None,
     kinds: tuple[str, ...],
     guard: bool,
     ranges: tuple[str, ...],
     jobs: int | None,
+    engine: str,
     restart: bool,
     language: str | None,
     site: Path | None,
@@ -83,7 +91,9 @@ def backtest(
     tables = [setup.settings.service.rxnorm_table for setup in setups]
     asked = _asked(options, ranges, setups[0].how.wording.language, [str(table or "") for table in tables])
     with run_in(output, restart) as earlier:
-        plan = Plan(files, output, replay_patient, options, asked, jobs or os.cpu_count() or 1, "Replaying patients")
+        plan = Plan(
+            files, output, replay_patient, options, asked, jobs or os.cpu_count() or 1, "Replaying patients", engine
+        )
         run(plan, earlier, _finish)
 
 

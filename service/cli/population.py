@@ -7,13 +7,13 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 import msgspec
 
 from service.cli.setup import progress_bar
-from service.population import journal
+from service.population import journal, spark
 from service.population.bucket import Judge, Task, judge_bucket, result_files
 from service.population.export import chunks_of, export_files
 from service.population.journal import Asked, Journal
@@ -35,6 +35,7 @@ class Plan:
     asked: Asked
     jobs: int
     label: str = "Judging patients"
+    engine: str = "local"
 
     @property
     def spill(self) -> Path:
@@ -71,14 +72,29 @@ def run_in(output: Path, restart: bool) -> Iterator[Journal | None]:
         raise click.ClickException(f"{error.filename or output}: {error.strerror}; the same command goes on") from error
 
 
-def files_of(export: Path, output: Path) -> list[Path]:
-    """The files of an export; ClickException if there are none."""
-    files = export_files(export)
+def files_of(export: str, output: Path) -> list[Path]:
+    """The files of an export: a folder, or the address of one in an object store; ClickException if there are none."""
+    folder = _folder(export)
+    files = export_files(folder)
     if not files:
         raise click.ClickException(f"{export}: no *.ndjson or *.ndjson.gz files")
-    if output.resolve() == export.resolve():
+    if output.resolve() == folder.resolve():
         raise click.BadParameter("must not be the export itself", param_hint="--output")
     return files
+
+
+def _folder(export: str) -> Path:
+    if "://" not in export:
+        folder = Path(export)
+    else:
+        try:
+            from upath import UPath
+        except ImportError as error:
+            raise click.ClickException("an object store needs: pip install 'magnesium-cds[spark]'") from error
+        folder = cast("Path", UPath(export))
+    if not folder.is_dir():
+        raise click.BadParameter(f"Directory '{export}' does not exist.", param_hint="'EXPORT_DIR'")
+    return folder
 
 
 def _earlier(output: Path) -> Journal | None:
@@ -98,15 +114,33 @@ def run(plan: Plan, earlier: Journal | None, finish: Finish) -> None:
             return
     state = earlier or Journal(plan.asked, journal.inputs_of(plan.files))
     journal.write(state, plan.folder)
+    found, numbers = (_by_spark if plan.engine == "spark" else _locally)(plan, state)
+    finish(plan, found, numbers)
+    state.finished = True
+    journal.write(state, plan.folder)
+    journal.discard_work(plan.folder)
+
+
+def _locally(plan: Plan, state: Journal) -> tuple[Partition, list[int]]:
+    """By processes of this machine, with the lines sorted into files."""
     if state.partition is None:
         state.partition = _partition(plan)
         journal.write(state, plan.folder)
     numbers = list(_buckets(plan, state.partition))
     _judge(plan, state.partition, numbers)
-    finish(plan, state.partition, numbers)
-    state.finished = True
-    journal.write(state, plan.folder)
-    journal.discard_work(plan.folder)
+    return state.partition, numbers
+
+
+def _by_spark(plan: Plan, _state: Journal) -> tuple[Partition, list[int]]:
+    """By Apache Spark; what an interrupted run has judged stays."""
+    plan.results.mkdir(parents=True, exist_ok=True)
+    work = spark.Work(chunks_of(plan.files), bucket_count(plan.files), plan.results.resolve(), plan.judge, plan.options)
+    try:
+        found = spark.run(work, plan.folder / "broken.ndjson", plan.jobs)
+    except ImportError as error:
+        raise click.ClickException("--engine spark needs: pip install 'magnesium-cds[spark]', and Java") from error
+    _say_skipped(found, plan.folder)
+    return found, [number for number in range(found.buckets) if result_files(plan.results, number)[1].exists()]
 
 
 def _refuse_if_changed(plan: Plan, earlier: Journal) -> None:

@@ -23,7 +23,7 @@ from service.population.setup import Configuration
 
 
 @click.command()
-@click.argument("export", metavar="EXPORT_DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("export", metavar="EXPORT_DIR")
 @click.option(
     "--output",
     "-o",
@@ -34,14 +34,22 @@ from service.population.setup import Configuration
 )
 @click.option("--format", "format_", type=click.Choice(outcome.FORMATS), default="ndjson", show_default=True)
 @click.option("--jobs", "-j", type=click.IntRange(min=1), help="Processes.  [default: one for each core]")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "spark"]),
+    default="local",
+    show_default=True,
+    help="Processes of this machine, or Apache Spark.",
+)
 @click.option("--restart", is_flag=True, help="Throw away what an earlier run left in the output folder.")
 @judging_options
 @site_option
 def screen(
-    export: Path,
+    export: str,
     output: Path,
     format_: str,
     jobs: int | None,
+    engine: str,
     restart: bool,
     hook: str,
     as_of: str | None,
@@ -60,9 +68,8 @@ def screen(
         at = moment(as_of, setup.site) if as_of or not earlier else datetime.fromisoformat(str(earlier.asked["asOf"]))
         configuration = Configuration(for_worker, site, setup.site.profile, setup.site.research)
         options = Options(at, Hook(hook), configuration)
-        plan = Plan(
-            files, output, screen_patient, options, _asked(options, format_, setup), jobs or os.cpu_count() or 1
-        )
+        asked = _asked(options, format_, setup)
+        plan = Plan(files, output, screen_patient, options, asked, jobs or os.cpu_count() or 1, engine=engine)
         run(plan, earlier, _finish)
 
 

@@ -19,7 +19,7 @@ from service.population.units import Options, Spread, audit, spreads
 
 
 @click.command()
-@click.argument("export", metavar="EXPORT_DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("export", metavar="EXPORT_DIR")
 @click.option(
     "--output",
     "-o",
@@ -31,7 +31,7 @@ from service.population.units import Options, Spread, audit, spreads
 @click.option("--jobs", "-j", type=click.IntRange(min=1), help="Processes.  [default: one for each core]")
 @click.option("--restart", is_flag=True, help="Throw away what an earlier run left in the output folder.")
 @site_option
-def units(export: Path, output: Path, jobs: int | None, restart: bool, site: Path | None) -> None:
+def units(export: str, output: Path, jobs: int | None, restart: bool, site: Path | None) -> None:
     """Audit the units of a FHIR Bulk Data export: by site, code and unit, are these values possible?
 
     Prints each place where they are not, and writes all of them to units.json. Exit status: 0 if every unit fits, 1 if

@@ -12,6 +12,7 @@
     measure    what is counted of it; practice: what was done about magnesium; summary: the numbers
     units      job: how values are spread by site, code and unit; report/: the page of a back-test
     local      the built-in engine: tasks in processes of this machine
+    spark      the engine for more than one machine, by Apache Spark: the same functions, the same bytes
     journal    what was asked of which files, so that a later run goes on where this one stopped
 
 Memory holds one bucket for each process, whatever the size of the export.

@@ -45,7 +45,14 @@ class Journal(msgspec.Struct):
 
 def inputs_of(files: Iterable[Path]) -> list[Input]:
     """The fingerprints of the files."""
-    return [Input(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return [_input(path) for path in files]
+
+
+def _input(path: Path) -> Input:
+    """An object store may tell the time of a change in seconds, or not at all."""
+    found = path.stat()
+    changed = getattr(found, "st_mtime_ns", None) or round((getattr(found, "st_mtime", 0) or 0) * 1e9)
+    return Input(path.name, found.st_size, changed)
 
 
 def digest(files: Iterable[Path]) -> str:

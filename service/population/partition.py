@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -122,10 +122,8 @@ def sort_chunk(task: SortTask) -> int:
         nonlocal read
         read += size
 
-    for line in read_chunk(task.chunk, advance):
-        fault = line if isinstance(line, Broken) else _sort(line, task, part, spill)
-        part.broken += [fault] if fault else []
-        part.lines = line.line if isinstance(line, Broken) else line.number
+    for bucket, label, content in read_labelled(task.chunk, task.buckets, part, advance):
+        spill.add(bucket, label, content)
     spill.flush()
     draft = task.done.with_suffix(".draft")
     draft.write_bytes(msgspec.json.encode(part))
@@ -133,28 +131,39 @@ def sort_chunk(task: SortTask) -> int:
     return read
 
 
-def _sort(line: Line, task: SortTask, part: Part, spill: _Spill) -> Broken | None:
-    """One line to where it belongs, or why it belongs nowhere; an empty one is only counted."""
+def read_labelled(
+    chunk: Chunk, buckets: int, part: Part, advance: Callable[[int], None] = lambda _: None
+) -> Iterator[tuple[int, Label, bytes]]:
+    """The lines of a part that somebody reads, each with its bucket; `part` is told the rest. The last bucket is shared."""
+    for line in read_chunk(chunk, advance):
+        part.lines = line.line if isinstance(line, Broken) else line.number
+        found = line if isinstance(line, Broken) else _labelled_line(line, chunk, buckets, part)
+        if isinstance(found, Broken):
+            part.broken.append(found)
+        elif found is not None and not isinstance(line, Broken):
+            yield (*found, line.content)
+
+
+def _labelled_line(line: Line, chunk: Chunk, buckets: int, part: Part) -> tuple[int, Label] | Broken | None:
+    """Where one line belongs, or why it belongs nowhere; None for an empty one and for one that nobody reads."""
     if not line.content:
         return None
     head = read_head(line)
     if isinstance(head, Broken):
         return head
-    kind = kind_of(head)
+    kind, owner = kind_of(head), patient_of(head)
     if kind not in READ:
         part.unused[kind] = part.unused.get(kind, 0) + 1
         return None
-    owner = patient_of(head)
-    bucket = bucket_of(owner, task.buckets) if owner else task.buckets
+    bucket = bucket_of(owner, buckets) if owner else buckets
     if not owner:
         if kind not in SHARED or not id_of(head):
             return Broken(line.file, line.number, unassigned_reason(head))
         owner = f"{kind}/{id_of(head)}"
     references = list(dict.fromkeys(shared_references(head)))
-    spill.add(bucket, Label(task.chunk.file, task.chunk.number, line.number, owner, kind, references), line.content)
     part.resources[kind] = part.resources.get(kind, 0) + 1
     part.patients += kind == "Patient"
-    return None
+    return bucket, Label(chunk.file, chunk.number, line.number, owner, kind, references)
 
 
 def unassigned_reason(head: Head) -> str:
@@ -202,19 +211,26 @@ def _append(path: Path, lines: bytearray) -> None:
 
 def partition(tasks: Sequence[SortTask], broken_file: Path) -> Partition:
     """What all parts gave, once they are sorted: sums, broken lines with their place in the file, the shared index."""
-    found = Partition(tasks[0].buckets if tasks else FEWEST)
+    buckets = tasks[0].buckets if tasks else FEWEST
+    parts = ((task.chunk.file, msgspec.json.decode(task.done.read_bytes(), type=Part)) for task in tasks)
+    found = join_parts(buckets, parts, broken_file)
+    if tasks:
+        _index_shared(tasks[0].folder, buckets)
+    return found
+
+
+def join_parts(buckets: int, parts: Iterable[tuple[int, Part]], broken_file: Path) -> Partition:
+    """The parts of all files, in order: sums, and broken lines with their place in the file."""
+    found = Partition(buckets)
     with broken_file.open("wb") as skipped:
-        for task in tasks:
-            part = msgspec.json.decode(task.done.read_bytes(), type=Part)
-            before = found.lines.setdefault(str(task.chunk.file), [0])
+        for file, part in parts:
+            before = found.lines.setdefault(str(file), [0])
             for fault in part.broken:
                 placed = replace(fault, line=fault.line + before[-1])
                 _note(placed, found)
                 skipped.write(msgspec.json.encode(placed) + b"\n")
             before.append(before[-1] + part.lines)
             _add(found, part)
-    if tasks:
-        _index_shared(tasks[0].folder, found.buckets)
     return found
 
 
