@@ -6,6 +6,7 @@ import http.client
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -86,18 +87,29 @@ class Ledger:
 
     cards: set[str] = field(default_factory=set)
     feedback: set[str] = field(default_factory=set)
+    unreported: deque[str] = field(default_factory=deque)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def shown(self, found: Answer) -> Answer:
         """Note the cards of an answer."""
         with self._lock:
-            self.cards.update(str(card.get("uuid")) for card in cards_of(found))
+            shown = [str(card.get("uuid")) for card in cards_of(found)]
+            self.cards.update(shown)
+            self.unreported.extend(shown)
         return found
 
-    def acknowledged(self, card: str) -> None:
-        """Note that feedback to this card was accepted."""
+    def to_report(self) -> str:
+        """A card of which nothing was reported; some other id where there is none: then only the answer counts."""
         with self._lock:
-            self.feedback.add(card)
+            return self.unreported.popleft() if self.unreported else str(uuid4())
+
+    def acknowledged(self, card: str, *, accepted: bool) -> None:
+        """Note that feedback to this card was accepted, or that it has still to be reported."""
+        with self._lock:
+            if card in self.cards and accepted:
+                self.feedback.add(card)
+            elif card in self.cards:
+                self.unreported.append(card)
 
     def missing(self, url: str) -> tuple[int, int]:
         """How many cards, and how many acknowledged feedback items, the database at `url` does not hold."""
@@ -158,11 +170,10 @@ class Ehr:
 
     def feedback(self, port: int, **more: Any) -> Answer:
         """Feedback to a card, with a fresh token; noted if it was acknowledged."""
-        card, now = str(uuid4()), datetime.now(UTC).isoformat()
+        card, now = self.ledger.to_report(), datetime.now(UTC).isoformat()
         item = {"card": card, "outcome": "overridden", "outcomeTimestamp": now}
         found = send(port, FEEDBACK, msgspec.json.encode({"feedback": [item]}), self.token(FEEDBACK), **more)
-        if found.status == 200:
-            self.ledger.acknowledged(card)
+        self.ledger.acknowledged(card, accepted=found.status == 200)
         return found
 
     def learn(self, port: int) -> None:

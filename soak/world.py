@@ -28,6 +28,7 @@ from soak.chart import BORN, MARK, Json, chart
 from soak.faults import LATENCY, Fault, Proxy
 
 ISSUER = "https://ehr.soak.example"
+SECRET = "the same at every replica of a soak"
 SERVE = [sys.executable, "-m", "service", "serve"]
 UPGRADE = [sys.executable, "-m", "service", "db", "upgrade"]
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -125,7 +126,7 @@ class World:
         file.write_text(site or self.hospital(), encoding="utf-8")
         settings = {
             "PORT": str(port), "MAGNESIUM_CDS_MODE": mode, "MAGNESIUM_CDS_SITE": str(file),
-            "DATABASE_URL": self.proxied_url(), **environment,
+            "DATABASE_URL": self.proxied_url(), "MAGNESIUM_CDS_SECRET": SECRET, **environment,
         }  # fmt: skip
         life, log = ExitStack(), log or self.folder / f"{name}.log"
         self.life.push(life)

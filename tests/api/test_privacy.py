@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -194,12 +195,15 @@ def houses(tmp_path_factory) -> Iterator[dict[str, RunningApp]]:
     here, gone = tmp_path_factory.mktemp("here"), tmp_path_factory.mktemp("gone")
     lost = "sqlite:////proc/none/store.sqlite3"
     limit = "max_body_bytes = 100000"
-    with locked_app(here, service=limit) as one, locked_app(gone, service=limit, DATABASE_URL=lost) as other:
+    secret = {"MAGNESIUM_CDS_SECRET": "the repeat guard remembers under it"}
+    with locked_app(here, service=limit, **secret) as one, locked_app(gone, service=limit, DATABASE_URL=lost) as other:
         for house in (one, other):
             house.app.add_url_rule("/fault", view_func=fault)
         yield {"here": one, "gone": other}
         other.app.extensions["dependencies"].store.close(0)
     stored_nothing(here)
+    with closing(sqlite3.connect(here / "store.sqlite3")) as found:  # and it had something to look at
+        assert found.execute("SELECT count(*) FROM sightings").fetchone() != (0,)
 
 
 def silent(heard: Heard, house: RunningApp, capsys: pytest.CaptureFixture[str]) -> None:

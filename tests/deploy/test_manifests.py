@@ -195,7 +195,12 @@ def settings_of(manifests: list[Manifest], folder: Path) -> Settings:
     name, _, pod = next(pods(of_kind(manifests, "Deployment")))
     environ = dict(maps[pod["containers"][0]["envFrom"][0]["configMapRef"]["name"]])
     mounts = {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
-    for variable, content in (("MAGNESIUM_CDS_SITE", _site(maps, pod)), ("DATABASE_URL_FILE", DATABASE)):
+    files = (
+        ("MAGNESIUM_CDS_SITE", _site(maps, pod)),
+        ("DATABASE_URL_FILE", DATABASE),
+        ("MAGNESIUM_CDS_SECRET_FILE", "s" * 32),
+    )
+    for variable, content in files:
         path = Path(environ[variable])
         assert str(path.parent) in mounts, f"{name}: nothing is mounted where {variable} points"
         (folder / path.name).write_text(content, encoding="utf-8")

@@ -263,7 +263,11 @@ def test_what_was_promised_and_is_not_in_the_database_is_missing(tmp_path: Path)
     upgrade(url)
     assert ledger.missing(url) == (0, 0)
     ledger.shown(RIGHT)
-    ledger.acknowledged("c1")
+    card = ledger.to_report()
+    ledger.acknowledged(card, accepted=False)
+    assert ledger.missing(url) == (1, 0)
+    assert ledger.to_report() == card  # it has still to be reported
+    ledger.acknowledged(card, accepted=True)
     assert ledger.missing(url) == (1, 1)
 
 
