@@ -15,7 +15,7 @@ import msgspec
 from service.cli.setup import progress_bar
 from service.population import journal, spark
 from service.population.bucket import Judge, Task, judge_bucket, result_files
-from service.population.export import chunks_of, export_files
+from service.population.export import chunks_of, export_files, unread_files
 from service.population.journal import Asked, Journal
 from service.population.local import spread
 from service.population.partition import Partition, SortTask, bucket_count, bucket_file, partition, sort_chunk
@@ -80,6 +80,8 @@ def files_of(export: str, output: Path) -> list[Path]:
         raise click.ClickException(f"{export}: no *.ndjson or *.ndjson.gz files")
     if output.resolve() == folder.resolve():
         raise click.BadParameter("must not be the export itself", param_hint="--output")
+    for name in unread_files(folder):
+        click.echo(f"{name}: not read, only *.ndjson and *.ndjson.gz are", err=True)
     return files
 
 

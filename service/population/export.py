@@ -67,6 +67,12 @@ def export_files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.name.endswith((".ndjson", ".ndjson.gz")) and p.is_file())
 
 
+def unread_files(folder: Path) -> list[str]:
+    """The names of what lies in an export and is not read: another format, or a folder."""
+    read = set(export_files(folder))
+    return sorted(path.name for path in folder.iterdir() if path not in read and not path.name.startswith("."))
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """A part of a file that one process reads: the lines that begin from byte `start` until before `end`."""

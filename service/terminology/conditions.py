@@ -12,6 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from service.terminology.number_words import NUMBER, read_number
+
 Tags = frozenset[str]
 NOTHING: Tags = frozenset()
 
@@ -47,7 +49,9 @@ def dialysate_magnesium(text: str) -> Decimal | None:
     found = next((match for pattern in _DIALYSATE if (match := pattern.search(plain))), None)
     if found is None:
         return None
-    value = Decimal(found["number"].replace(",", "."))
+    value = read_number(found["number"], text)
+    if value is None:
+        return None
     value = value / 2 if found["meq"] else value
     return value if value <= _HIGHEST_DIALYSATE else None
 
@@ -344,7 +348,7 @@ _FLUID = (
 )
 _METAL = r"\b(?:mg(?: ?2\+| ?\+\+)?|magnesium|магни\w+|منیزیم)"
 _AMOUNT = (
-    r"(?<![\d.,])(?P<number>\d{1,3}(?:[.,]\d{1,3})?) ?(?:mmol ?/ ?l|mm\b|ммоль ?/ ?л|میلی ?مول (?:در|بر) لیتر"
+    rf"(?P<number>{NUMBER}) ?(?:mmol ?/ ?l|mm\b|ммоль ?/ ?л|میلی ?مول (?:در|بر) لیتر"
     r"|(?P<meq>meq ?/ ?l|мэкв ?/ ?л|میلی ?اکی ?والان (?:در|بر) لیتر))"
 )
 _NOT_BLOOD = r"(?:(?!serum|plasma|blood|сыворот|плазм|кров|سرم|خون|;)[^;]){0,80}?"

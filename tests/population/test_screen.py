@@ -224,6 +224,16 @@ def test_foreign_line_ends_and_byte_order_marks_are_read_and_utf_16_is_named(run
     assert rows(tmp_path / "out") == alone(run, low_magnesium("p1"))
 
 
+def test_files_that_are_not_read_are_named(run, tmp_path):
+    folder = write_export(tmp_path / "export", low_magnesium("p1"))
+    for name in ("Bundle.json", "labs.csv", ".hidden"):
+        (folder / name).write_text("{}")
+    (folder / "older").mkdir()
+    result = run("screen", folder, "-o", tmp_path / "out", "--as-of", AS_OF, "--jobs", 1)
+    named = [line.partition(":")[0] for line in result.stderr.splitlines() if "not read" in line]
+    assert (result.exit_code, named) == (0, ["Bundle.json", "labs.csv", "older"])
+
+
 def test_of_a_damaged_archive_what_can_be_read_is_read(run, tmp_path):
     folder = write_export(tmp_path / "export", low_magnesium("p1"))
     lines = b"".join(msgspec.json.encode(patient(f"q{number}")) + b"\n" for number in range(5000))
