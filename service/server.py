@@ -21,6 +21,7 @@ from time import monotonic, sleep
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.http.errors import InvalidHeader, UnsupportedTransferCoding
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from service.api.auth.tokens import MAX_TOKEN
@@ -130,6 +131,11 @@ class Worker(ThreadWorker):
         if not keep:
             link.half_close(LINGER_SECONDS)
         return keep
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """A transfer coding that nobody knows is the client's fault, 400 (gunicorn: 501, as if we lacked something)."""
+        unknown = isinstance(exc, UnsupportedTransferCoding)
+        super().handle_error(req, client, addr, InvalidHeader("TRANSFER-ENCODING", req=req) if unknown else exc)
 
     def accept(self, listener: Any) -> None:
         """Where the process may open no more files, callers wait in the queue (gunicorn: the worker dies)."""

@@ -20,6 +20,9 @@ EPIC_TRIGGER = "com.epic.cdshooks.request.bpa-trigger-action"
 _EPIC_HOOKS = {"26": Hook.ENCOUNTER_START, "27": Hook.ENCOUNTER_DISCHARGE}
 
 
+_PATH_SEGMENTS = {".", ".."}  # fit FHIR's rule for ids, and would lead a query elsewhere
+
+
 class _Extension(msgspec.Struct):
     action: str | int | None = msgspec.field(name=EPIC_TRIGGER, default=None)
 
@@ -40,6 +43,9 @@ def check(request: HookRequest, service: Service, *, use_id_not_hook: bool) -> N
 def context(raw: Mapping[str, msgspec.Raw], service: Service) -> dict[str, str]:
     """The string members of the context; BadRequest for a required one that is missing or of another type."""
     found = {name: value for name in CONTEXT_TOKENS if (value := string(raw, name))}
+    for name, value in found.items():
+        if _PATH_SEGMENTS & set(value.split("/")):
+            raise BadRequest(f"{name} is a path, not an id", f"$.context.{name}")
     for name, kind in service.context.items():
         if kind is str and name not in found:
             raise BadRequest(f"{name} is required and must be a string", f"$.context.{name}")

@@ -135,6 +135,7 @@ class Wording:
         return f"{jalali.day} {jalali.strftime('%B', locale='fa')} {jalali.year} / {named}"
 
 
+_ADDRESS = re.compile(r"@(?=\S)")  # renderers make links of e-mail addresses, and escaped signs do not stop them
 _HARMLESS = re.compile(r"[A-Za-z0-9(),%+-]+(?: [A-Za-z0-9(),%+-]+)*+")  # most drugs and labels
 
 
@@ -149,7 +150,7 @@ def _escaped(words: str) -> str:
     if _HARMLESS.fullmatch(words):
         return words
     words = _inert(words)
-    return words if words.isalnum() else _LINK.sub(r"\1\\\2", _MARKDOWN.sub(r"\\\1", words))
+    return words if words.isalnum() else _LINK.sub(r"\1\\\2", _MARKDOWN.sub(r"\\\1", _ADDRESS.sub("@ ", words)))
 
 
 @cache

@@ -12,7 +12,8 @@ from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError
+from urllib3.util.connection import allowed_gai_family
 
 AddressFilter = Callable[[str], bool]
 """Is asked about an IP address."""
@@ -42,21 +43,21 @@ def pools(
 ) -> dict[str, type[HTTPConnectionPool]]:
     """Pool classes by scheme for urllib3's `pool_classes_by_scheme`; `answers` is the class that reads answers.
 
-    The address is that of the connected socket, so a name that resolves to something else a moment later gains
-    nothing; it is checked before a byte is sent.
+    A name is looked up once, and only the addresses that may be asked are connected to: one that resolves to something
+    else a moment later gains nothing, and what is forbidden does not even see a connection.
     """
 
     class Plain(MaxIdleConnection):
         response_class = answers
 
         def _new_conn(self) -> socket.socket:
-            return _checked(self, super()._new_conn(), address_filter)
+            return _connected(self, super()._new_conn, address_filter)
 
     class Secure(MaxIdleConnection, HTTPSConnection):
         response_class = answers
 
         def _new_conn(self) -> socket.socket:
-            return _checked(self, super()._new_conn(), address_filter)
+            return _connected(self, super()._new_conn, address_filter)
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = Plain
@@ -81,8 +82,24 @@ class MaxIdleConnection(HTTPConnection):
         return not _fresh_only.get() and monotonic() - self._asked < MAX_IDLE_SECONDS and super().is_connected
 
 
-def _checked(connection: HTTPConnection, link: socket.socket, address_filter: AddressFilter) -> socket.socket:
-    if address_filter(link.getpeername()[0]):
-        return link
-    link.close()
-    raise ForbiddenPeerError(connection, "the name leads to an address that is not allowed")
+def _connected(
+    connection: HTTPConnection, connect: Callable[[], socket.socket], address_filter: AddressFilter
+) -> socket.socket:
+    """A socket to the first of the name's addresses that may be asked and answers."""
+    name = connection._dns_host
+    try:
+        found = socket.getaddrinfo(name.strip("[]"), connection.port, allowed_gai_family(), socket.SOCK_STREAM)
+    except OSError as error:
+        raise NameResolutionError(connection.host, connection, socket.gaierror(*error.args)) from error
+    failure: HTTPError = ForbiddenPeerError(connection, "the name leads to an address that is not allowed")
+    for address in dict.fromkeys(str(place[0]) for *_, place in found):
+        if not address_filter(address):
+            continue
+        connection._dns_host = address
+        try:
+            return connect()
+        except (NewConnectionError, ConnectTimeoutError) as error:
+            failure = error
+        finally:
+            connection._dns_host = name
+    raise failure

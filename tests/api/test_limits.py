@@ -333,3 +333,22 @@ def test_members_that_are_not_known_change_nothing(house, where, value):
 @pytest.mark.parametrize("value", [1, "x", [], [{}], True])
 def test_an_extension_of_another_shape_is_let_be(house, value):
     assert said(house.post(VIEW, hook_request(extension=value))) == said(house.post(VIEW, hook_request()))
+
+
+@pytest.mark.parametrize("name", ["patientId", "encounterId", "userId"])
+@pytest.mark.parametrize("value", [".", "..", "Patient/..", "../Patient/1", "a/./b"])
+def test_an_id_that_is_a_path_is_400(house, name, value):
+    answer = house.post(VIEW, having(hook_request(), value, "context", name))
+    assert (answer.status_code, answer.json["issue"][0]["expression"]) == (400, [f"$.context.{name}"])
+
+
+def test_an_id_may_hold_dots(house):
+    assert house.post(VIEW, having(hook_request(), "enc.1..2", "context", "encounterId")).status_code == 200
+
+
+@pytest.mark.parametrize("member", ["prefetch", "context"])
+@pytest.mark.parametrize(("number", "status"), [(190, 200), (450, 400)])
+def test_more_keys_than_any_ehr_sends_are_400(house, member, number, status):
+    body = hook_request()
+    body[member] = body[member] | {f"k{n}": None for n in range(number)}
+    assert house.post(VIEW, body).status_code == status

@@ -165,6 +165,8 @@ def test_a_message_without_translation_appears_in_english(wording: Wording) -> N
         ("Magne B6 **forte**", r"Magne B6 \*\*forte\*\*"),
         ("[free](https://evil.example)", r"\[free\](https:\//evil.example)"),
         ("![x](https://evil.example/x.png)", r"\!\[x\](https:\//evil.example/x.png)"),
+        ("write to a.b@evil.example", "write to a.b@ evil.example"),
+        ("mailto:a@evil.example", "mailto:a@ evil.example"),
         ("see www.evil.example", r"see www\.evil.example"),
         ("<script>alert(1)</script>", r"\<script\>alert(1)\</script\>"),
         ("&lt;b&gt;", r"\&lt;b\&gt;"),

@@ -208,6 +208,17 @@ def test_chunks_that_are_none_are_400_and_no_fault_of_ours(serving, port, chunks
         assert set(faults) == {b"0.0"}
 
 
+CODINGS = ["gzip, chunked", "gzip", "identity, chunked", "chunked, chunked", "foo", "chunked, foo", "xchunked", ""]
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_a_transfer_coding_that_is_not_known_is_400(serving, port, coding):
+    head = CHUNKED.replace("Encoding: chunked", f"Encoding: {coding}\r\nConnection: close").encode()
+    with serving(threads=2):
+        assert say(port, head + b"0\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+        assert call(port).startswith(b"HTTP/1.1 200")
+
+
 def test_callers_who_wait_for_a_fhir_server_leave_room_for_those_who_need_none(serving, port):
     """Three times as many as may be worked on at one time."""
     patient = "[service]\ndeadline_ms = 5000\n"

@@ -26,6 +26,7 @@ from service.fhir.failure import FailureKind
 from service.logic.rules import RULES
 from service.observability import logging as logs
 from service.observability import metrics
+from service.observability.logging import digest
 from service.observability.timing import Stopwatch
 from service.store.repeat import NO_SECRET
 from tests.api.apps import VIEW, locked_app, open_app
@@ -119,7 +120,7 @@ def test_a_decision_is_one_line_of_json_that_says_who_asked_what_and_how_long_ea
         "event", "level", "time", "request_id", "trace_id", "tenant", "issuer", "service", "hook", "cards", "rules",
         "indicators", "failed", "states", "withheld", "repeated", "knowledge", "ms",
     }  # fmt: skip
-    assert (line["event"], line["request_id"], line["trace_id"]) == ("decision", "r-1", TRACE)
+    assert (line["event"], line["request_id"], line["trace_id"]) == ("decision", digest("r-1"), TRACE)
     assert (line["service"], line["hook"]) == ("magnesium-patient-view", "patient-view")
     assert len(line["cards"]) == len(line["indicators"]) == 1
     assert "R-011" in line["rules"]

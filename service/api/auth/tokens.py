@@ -17,6 +17,7 @@ from joserfc.jws import CompactSignature, JWSRegistry
 from service.api.auth.jwks_cache import KeyCache, Source
 from service.errors import Unauthorised
 from service.net.jwks import PublicKey
+from service.observability.logging import digest
 from service.settings import Settings
 from service.settings.site import Replay, Tenant
 
@@ -189,6 +190,6 @@ def _check_replay(claims: _Claims, tenant: Tenant, remember_jti: RememberJti) ->
     forget_at = datetime.fromtimestamp(claims.exp, UTC) + timedelta(seconds=LEEWAY_S)
     if remember_jti(claims.iss, claims.jti, forget_at, tenant.replay is Replay.STRICT):
         return
-    log.warning("token_seen_before", tenant=tenant.name, jti=claims.jti)
+    log.warning("token_seen_before", tenant=tenant.name, jti=digest(claims.jti))
     if tenant.replay is not Replay.REPORT:
         raise Unauthorised("the token has been used before")

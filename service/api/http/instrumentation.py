@@ -11,6 +11,7 @@ import structlog
 
 from service.cds.services import BY_ID
 from service.observability import metrics
+from service.observability.logging import digest
 from service.observability.timing import Stopwatch, TraceContext, own_trace, sent_trace
 
 if TYPE_CHECKING:
@@ -32,8 +33,10 @@ def instrument(app: flask.Flask, tracing: Tracing | None = None) -> None:
         flask.g.service, sent = _service(), sent_trace(flask.request.headers.get("traceparent", ""))
         flask.g.span = _begin_span(tracing, sent) if tracing and flask.g.service else None
         flask.g.trace = flask.g.span.place if flask.g.span else own_trace(sent)
-        flask.g.request_id = _request_id()
-        structlog.contextvars.bind_contextvars(request_id=flask.g.request_id, trace_id=flask.g.trace.trace_id)
+        sent_id = _sent_id()
+        flask.g.request_id = sent_id or token_hex(16)
+        logged = digest(sent_id) if sent_id else flask.g.request_id
+        structlog.contextvars.bind_contextvars(request_id=logged, trace_id=flask.g.trace.trace_id)
 
     @app.after_request
     def finish(response: flask.Response) -> flask.Response:
@@ -74,10 +77,10 @@ def traceparent() -> str:
     return str(flask.g.trace.header())
 
 
-def _request_id() -> str:
-    """That which was sent, if it looks like one, else a new one."""
+def _sent_id() -> str:
+    """The caller's id of the request, if it looks like one; else "". It may be anything: a patient's number, a name."""
     sent = flask.request.headers.get("X-Request-Id", "")
-    return sent if _REQUEST_ID.fullmatch(sent) else token_hex(16)
+    return sent if _REQUEST_ID.fullmatch(sent) else ""
 
 
 def _begin_span(tracing: Tracing, sent: TraceContext | None) -> CallSpan:
