@@ -312,10 +312,15 @@ def _sources(selected: Selected, knowledge: Knowledge, wording: Wording, page: s
 
 
 def _strongest(results: Sequence[RuleResult], knowledge: Knowledge) -> list[Reference]:
-    cited = dict.fromkeys(c.source for r in results for c in knowledge.rules[r.rule.id].citations)
+    cited = dict.fromkeys(source for r in results for source in _cited(r, knowledge))
     references = [knowledge.references[source] for source in cited]
     better = [r for r in references if r.kind not in {"laboratory brochure", "lecture slides", "engineering choice"}]
     return sorted(better or references, key=_strength)[:MAX_SOURCES]
+
+
+def _cited(result: RuleResult, knowledge: Knowledge) -> tuple[str, ...]:
+    """The sources of what this finding says: its own choice, else all of its rule."""
+    return finding_of(result).sources or tuple(c.source for c in knowledge.rules[result.rule.id].citations)
 
 
 def _strength(reference: Reference) -> int:

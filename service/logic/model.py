@@ -297,6 +297,7 @@ class Finding:
     tests: tuple[Analyte, ...] = ()  # laboratory orders worth suggesting
     values: Mapping[str, Decimal] = field(default_factory=lambda: MappingProxyType({}))
     evidence: tuple[str, ...] = ()  # references of the resources it rests on
+    sources: tuple[str, ...] = ()  # of the rule's citations those of what is said; () for all of them
     action: Message | None = None  # a short imperative that joins the headline: "replace both"
     context_only: bool = False  # a line beside other findings, never a reason for a card
 

@@ -56,7 +56,7 @@ def wasting_drug(case: Case) -> Answer:
     if not found:
         return NotMet()
     first, *others = sorted(found, key=lambda finding: -finding.indicator.rank)
-    beside = (Message("{issue}.", issue=finding.text) for finding in others)
+    beside = (Message("{issue}: {action}.", issue=f.text, action=f.action) for f in others if f.action)
     tests = tuple(dict.fromkeys(test for finding in found for test in finding.tests))
     return replace(first, advice=(*first.advice, *beside), tests=tests)
 
@@ -89,8 +89,15 @@ def _low_before(case: Case, baselines: list[_Baseline]) -> Finding | None:
         why=Message("The drug lowers magnesium further."),
         tests=() if case.mg_is_current else (Analyte.SERUM_MAGNESIUM,),
         evidence=references(case.mg, *low),
+        sources=_sources(low),
         action=to_correct(case, _CORRECT),
     )
+
+
+def _sources(ordered: list[Medication]) -> tuple[str, ...]:
+    """The regulator's warning belongs to proton pump inhibitors only."""
+    ppi = any(drug.classes & PPI for drug in ordered)
+    return (*(("fda-ppi-2011",) if ppi else ()), "hedayati-2024", "mezhevitinova-2023")
 
 
 def _low_within(case: Case, window: timedelta) -> bool:
@@ -116,6 +123,7 @@ def _missing(case: Case, baselines: list[_Baseline]) -> Finding | None:
         why=last_magnesium(case),
         tests=(Analyte.SERUM_MAGNESIUM, *_beside_baseline(case)),
         evidence=references(case.mg, *ordered),
+        sources=_sources(ordered),
         action=Message("check it with the next draw"),
     )
 
@@ -179,6 +187,7 @@ def _rhythm(case: Case) -> Finding | None:
         why=last_magnesium(case),
         tests=tuple(dict.fromkeys((*missing, *_beside_baseline(case)))),
         evidence=references(case.mg, case.potassium, *ordered),
+        sources=("hedayati-2024",),
         action=Message("check both"),
     )
 
@@ -198,6 +207,7 @@ def _low_before_rhythm(case: Case, ordered: list[Medication], low: list[LabResul
         why=Message("A low magnesium or potassium makes its arrhythmias likelier."),
         tests=tuple(a for a in _unknown(case) if a not in case.patient.pending),
         evidence=references(*low, *ordered),
+        sources=("hedayati-2024",),
         action=to_correct(case, _CORRECT) if case.mg in low else _CORRECT,
     )
 
@@ -212,9 +222,11 @@ def _ppi_again(case: Case) -> Finding | None:
     return Finding(
         "ppi-again",
         Indicator.INFO if firm else Indicator.WARNING,
-        text=Message("{drugs} again: {mg} was low on a PPI", drugs=drugs(ordered, 1), mg=aged(case, episode)),
+        text=Message("{drugs} again, {mg} was low on a PPI", drugs=drugs(ordered, 1), mg=aged(case, episode)),
         why=Message("Another PPI is a likely cause whatever its duration."),
+        tests=() if case.mg_is_current else (Analyte.SERUM_MAGNESIUM,),
         evidence=references(episode, *ordered),
+        sources=("ppi-class", "fda-ppi-2011"),
         action=Message("needs a magnesium plan") if firm else Message("H2 blocker if possible, else measure magnesium"),
     )
 
@@ -237,8 +249,9 @@ def _cisplatin(case: Case) -> Finding | None:
     return Finding(
         "cisplatin-hydration",
         Indicator.INFO,
-        text=Message("Cisplatin: magnesium with the hydration if the protocol has none"),
+        text=Message("Cisplatin ordered"),
         why=Message("Fewer acute kidney injuries in a large cohort; association only."),
         evidence=references(*ordered),
-        action=Message("check the protocol"),
+        action=Message("magnesium with the hydration if the protocol has none"),
+        sources=("cisplatin-mg-2025",),
     )

@@ -16,7 +16,7 @@ def bolus_issues(case: Case) -> Iterator[Issue]:
     if case.bolus_indicated and not case.bolus_open:
         return (yield from _barred(case))
     if signs := tuple(sign_words(sign) for sign in case.condition(*sorted(case.toxic_signs - {"heart_block"}))):
-        text = Message("Signs of magnesium toxicity: {signs}", signs=signs)
+        text = Message("Signs of magnesium toxicity ({signs})", signs=signs)
         yield Issue("toxicity", Indicator.CRITICAL, text, Message("stop magnesium, calcium IV now"))
     elif case.excess_signs and not case.bolus_indicated and case.mg_measured is None:
         signs = tuple(sign_words(sign) for sign in case.condition(*sorted(case.excess_signs)))
@@ -39,7 +39,7 @@ def _barred(case: Case) -> Iterator[Issue]:
     """At or above 3.0 mmol/L, or without reflexes or breath, no magnesium even in torsades."""
     signs = tuple(sign_words(s) for s in case.condition("absent_reflexes", "areflexia", "respiratory_depression"))
     known = (aged(case, case.mg),) if case.mg is not None and case.mg_is_current else ()
-    text = Message("Torsades, but {reasons}: no magnesium", reasons=(*signs, *known))
+    text = Message("Torsades with {reasons}, no magnesium", reasons=(*signs, *known))
     yield Issue("magnesium-high", Indicator.CRITICAL, text, Message("pacing or isoprenaline; calcium IV now"))
 
 

@@ -43,9 +43,14 @@ def iv_magnesium(case: Case) -> Answer:
         tests=tuple(_tests(case)) if issues else (),
         values={"rate_mg_min": rounded(max(rates), 1)} if rates else {},
         evidence=references(case.mg, case.creatinine, *ordered),
+        sources=_SOURCES if {issue.code for issue in issues} - {"pregnancy-duration"} else (),
         action=worst.action if worst else None,
         context_only=not issues,
     )
+
+
+# What an order card rests on; the regulator's warning of long infusions stands only where one is ordered in pregnancy.
+_SOURCES = ("mgso4-label", "hedayati-2024")
 
 
 def _issues(case: Case, ordered: list[Medication]) -> list[Issue]:
@@ -78,7 +83,7 @@ def _contraindications(case: Case) -> Iterator[Issue]:
                 text, action = Message("{sign} with torsades", sign=sign_words(sign)), Message("pacing at hand")
                 yield Issue("heart-block", Indicator.WARNING, text, action)
             else:
-                text = Message("{sign}: IV magnesium is contraindicated by the label", sign=sign_words(sign))
+                text = Message("{sign}, IV magnesium is contraindicated by the label", sign=sign_words(sign))
                 action = Message("stop, or only with monitoring by a specialist")
                 yield Issue(tag.replace("_", "-"), Indicator.CRITICAL, text, action)
 
@@ -112,7 +117,7 @@ def _patient_issues(case: Case, drug: Medication) -> Iterator[Issue]:
         case.knowledge.value("iv-pregnancy-days"),
     )
     if case.pregnant and days is not None and days > most:
-        text = Message("Pregnancy: IV magnesium continuously for more than {days} days", days=rounded(most, 0))
+        text = Message("Pregnancy, IV magnesium continuously for more than {days} days", days=rounded(most, 0))
         yield Issue("pregnancy-duration", Indicator.WARNING, text, Message("shorten it"))
 
 
@@ -122,14 +127,14 @@ def _child_issues(case: Case, drug: Medication) -> Iterator[Issue]:
         return
     weight, grams = case.current(Analyte.WEIGHT, case.duration("child-weight-window")), grams_per_dose(drug)
     if weight is None or not weight.value or grams is None:
-        text = Message("Child: dose of IV magnesium not checked, weight or dose not known")
+        text = Message("Child, dose of IV magnesium not checked (weight or dose not known)")
         yield Issue("child-unchecked", Indicator.WARNING, text, Message("check it by weight"))
         return
     per_kg, most = grams * 1000 / weight.value, case.knowledge.value("child-dose-maximum")
     low, high = case.knowledge.doses["child"].amount or (Decimal(0), Decimal(0))
     if grams * 1000 > most or (high and per_kg > high):
         values = {"dose": rounded(per_kg, 0), "low": low, "high": high, "most": rounded(most, 0)}
-        text = Message("Child: {dose} mg/kg of IV magnesium, not {low} to {high} mg/kg and at most {most} mg", **values)
+        text = Message("Child, {dose} mg/kg of IV magnesium, not {low} to {high} mg/kg and at most {most} mg", **values)
         yield Issue("child-dose", Indicator.WARNING, text, Message("check the dose"))
 
 

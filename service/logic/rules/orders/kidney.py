@@ -27,7 +27,7 @@ def kidney_issues(case: Case, ordered: list[Medication], whole: Course) -> Itera
         yield Issue("reduced-and-not-low", Indicator.WARNING, text, is_it_needed(ordered, whole))
     limit = case.knowledge.value("iv-total-kidney")
     if case.gate_closed and whole.scheduled > limit:
-        text = Message("{kidney}: more than {limit} g of IV magnesium", kidney=kidney(case), limit=rounded(limit, 0))
+        text = Message("{kidney}, more than {limit} g of IV magnesium", kidney=kidney(case), limit=rounded(limit, 0))
         yield Issue("dose-for-kidney", Indicator.CRITICAL, text, Message("reduce it"))
 
 
@@ -66,7 +66,7 @@ def _unknown(case: Case) -> Iterator[Issue]:
 def _closed(case: Case, ordered: list[Medication], whole: Course) -> Issue:
     """Critical only where magnesium is not low and the order is too fast or too much (or the level already high)."""
     if case.mg_low:
-        text = Message("{kidney}: IV magnesium accumulates", kidney=kidney(case))
+        text = Message("{kidney}, IV magnesium accumulates", kidney=kidney(case))
         return Issue("kidney", Indicator.WARNING, text, Message("small dose, level before each repeat"))
     fast = any((rate_mg_min(drug) or 0) > case.knowledge.value("iv-rate") for drug in ordered)
     large = whole.scheduled > case.knowledge.value("iv-total-kidney")
@@ -74,7 +74,7 @@ def _closed(case: Case, ordered: list[Medication], whole: Course) -> Issue:
     if case.mg_normal and case.mg is not None:
         text = Message("{kidney}, {mg} not low", kidney=kidney(case), mg=aged(case, case.mg))
         return Issue("kidney-and-not-low", level, text, Message("stop IV magnesium, or level before each dose"))
-    text = Message("{kidney}: IV magnesium accumulates", kidney=kidney(case))
+    text = Message("{kidney}, IV magnesium accumulates", kidney=kidney(case))
     return Issue("kidney", level, text, Message("stop it, or level before each dose"))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from decimal import Decimal
 
 from service.logic.case import Case
 from service.logic.case.drugs import magnesium_route
@@ -35,7 +34,7 @@ def oral_magnesium(case: Case) -> Answer:
         worst.indicator if worst else Indicator.INFO,
         worst.text if worst else Message("Oral magnesium ordered: {drugs}", drugs=drugs(ordered, 1)),
         _ordered_elemental(case, ordered),
-        (*(issue.line for issue in issues[1:]), Message("Diarrhoea limits the dose; divide it.")),
+        (*(issue.line for issue in issues[1:]), *(() if case.gate_closed else (_DIVIDE,))),
         tests=tuple(_tests(case)) if issues else (),
         values={} if daily is None else {"ordered_elemental_mg_day": rounded(daily, 0)},
         evidence=references(case.mg, case.creatinine, *ordered),
@@ -50,14 +49,14 @@ def _issues(case: Case, ordered: list[Medication]) -> Iterator[Issue]:
         yield Issue("magnesium-high", Indicator.WARNING, text, Message("stop oral magnesium"))
     yield from _kidney_issues(case)
     if case.age_group == "child":
-        text = Message("Child: the dose of oral magnesium is not checked")
+        text = Message("Child, dose of oral magnesium not checked")
         yield Issue("child", Indicator.WARNING, text, Message("check it by weight"))
     yield from _dose_issues(case, ordered)
 
 
 def _kidney_issues(case: Case) -> Iterator[Issue]:
     if case.gate_closed:
-        text = Message("{kidney}: oral magnesium accumulates", kidney=kidney(case))
+        text = Message("{kidney}, oral magnesium accumulates", kidney=kidney(case))
         yield Issue("kidney", Indicator.WARNING, text, Message("avoid it, or level before and after"))
     elif case.gate == "unknown" and case.creatinine is None:
         text = Message("Oral magnesium ordered, no current creatinine")
@@ -110,13 +109,16 @@ def _ordered_elemental(case: Case, ordered: list[Medication]) -> Message:
             mg=rounded(most, 0), drugs=drugs(others, len(others)), all=rounded(together, 0),
         )  # fmt: skip
     if most > (daily or 0):
-        regular = rounded(daily or Decimal(0), 0)
+        if not daily:
+            return Message("As needed: up to {most} mg elemental/day.", most=rounded(most, 0))
+        regular = rounded(daily, 0)
         return Message("{mg} mg elemental regular, up to {most} mg with as-needed.", mg=regular, most=rounded(most, 0))
     if all(elemental_per_day(case, [product]) is not None for product in ordered):
         return Message("Ordered: {mg} mg elemental/day.", mg=rounded(most, 0))
     return Message("Ordered: at least {mg} mg elemental/day.", mg=rounded(most, 0))
 
 
+_DIVIDE = Message("Diarrhoea limits the dose; divide it.")
 _UNKNOWN_ELEMENTAL = Message("The elemental dose could not be computed from the order.")
 
 

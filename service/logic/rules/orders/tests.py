@@ -122,13 +122,13 @@ def _add_magnesium(case: Case) -> Answer:
     if not draws or Analyte.SERUM_MAGNESIUM in case.patient.pending:
         return NotMet()
     found = [answer for rule in _WANTED_BY if isinstance(answer := rule(case), Finding)]
-    wanted = sorted((f for f in found if not f.context_only), key=lambda f: -f.indicator.rank)
+    wanted = [f for f in found if not f.context_only]
     if not wanted:
         return NotMet()
     first, *others = wanted
     return Finding(
         "add-magnesium",
-        Indicator.WARNING if first.indicator is not Indicator.INFO else Indicator.INFO,
+        Indicator.WARNING if any(f.indicator is not Indicator.INFO for f in wanted) else Indicator.INFO,
         text=first.text,
         why=first.why,
         advice=tuple(Message("{issue}.", issue=finding.text) for finding in others[:1]),
