@@ -132,7 +132,7 @@ class Wording:
         if self.language != "fa":
             return named
         jalali = JalaliDate.to_jalali(day.year, day.month, day.day)
-        return f"{jalali.day} {jalali.strftime('%B', locale='fa')} {jalali.year} / {named}"
+        return f"{jalali.day} {jalali.strftime('%B', locale='fa')} {jalali.year}، {_isolated(f'{day:%Y-%m-%d}')}"
 
 
 _ADDRESS = re.compile(r"@(?=\S)")  # renderers make links of e-mail addresses, and escaped signs do not stop them

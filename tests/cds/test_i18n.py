@@ -49,7 +49,7 @@ def test_a_version_or_a_drug_keeps_its_point_in_every_language() -> None:
     [
         (ENGLISH, "3 Nov 2026"),
         (RUSSIAN, "03.11.2026"),
-        (PERSIAN, "12 آبان 1405 / 3 نوامبر 2026"),
+        (PERSIAN, "12 آبان 1405، \u20662026-11-03\u2069"),
     ],
     ids=LANGUAGES,
 )
@@ -67,12 +67,12 @@ def test_a_day_is_written_as_charts_of_the_language_write_it(wording: Wording, d
     ],
 )
 def test_a_persian_day_is_that_of_the_jalali_calendar(gregorian: date, jalali: str) -> None:
-    assert said(gregorian, PERSIAN).split(" / ")[0] == jalali
+    assert said(gregorian, PERSIAN).split("،")[0] == jalali
 
 
 def test_the_jalali_day_is_that_of_the_readers_zone() -> None:
     midnight = datetime(2026, 3, 10, 22, tzinfo=UTC)
-    assert said(midnight, Wording("fa", ZoneInfo("Asia/Tehran"))) == "20 اسفند 1404 / 11 مارس 2026، 01:30"
+    assert said(midnight, Wording("fa", ZoneInfo("Asia/Tehran"))) == "20 اسفند 1404، \u20662026-03-11\u2069، 01:30"
 
 
 # ---- direction ------------------------------------------------------------------------------------------------------

@@ -280,7 +280,7 @@ def cards(sample: Sample, language: str) -> list[dict[str, Any]]:
         return []
 
 
-_SENTENCES = {"summary", "detail", "label", "description", "stated"}  # a longer language may word fewer findings
+_SENTENCES = {"summary", "detail", "label", "description"}
 
 
 def fixed(part: Any) -> Any:
