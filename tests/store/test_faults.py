@@ -449,3 +449,22 @@ def test_claims_that_come_together_share_a_commit(empty_url: str, open_store: Op
         assert sum(not call.result() for call in calls) == 50
     assert sum(commits) == 100
     assert len(commits) < 60
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_where_strict_is_asked_nobody_passes_while_the_database_is_away_and_the_same_token_passes_once_afterwards(
+    fault: str, proxy: Any, empty_postgres: str, open_store: Open
+) -> None:
+    between, url = proxy
+    store, faults = open_store(url)
+    assert not store.seen_jti("iss", "before", SOON, NOW, strict=True)
+    getattr(between, fault)()
+    for _ in range(3):
+        with taking(0, 0.4), pytest.raises(StoreUnavailable):
+            store.seen_jti("iss", "during", SOON, NOW, strict=True)
+    assert faults.count("jti") == 3
+    between.flow()
+    assert soon_fine(lambda: store.seen_jti("iss", "after", SOON, NOW, strict=True))
+    assert not store.seen_jti("iss", "during", SOON, NOW, strict=True)
+    elsewhere, _ = open_store(empty_postgres)
+    assert elsewhere.seen_jti("iss", "during", SOON, NOW, strict=True)
