@@ -375,13 +375,31 @@ def has_duplicate_members(raw: bytes | Raw) -> bool:
     >>> has_duplicate_members(b'{"value": 0.4, "value": 0.9}'), has_duplicate_members(b'[{"a": 1}, {"a": 1}]')
     (True, False)
     """
+    data = bytes(raw)
+    if len(data) <= _COUNTED_BYTES and _as_many_members_after(data):
+        return False
     try:
-        json.loads(bytes(raw), object_pairs_hook=_single, parse_int=str, parse_float=str)
+        json.loads(data, object_pairs_hook=_single, parse_int=str, parse_float=str)
     except _TwiceError:
         return True
     except (ValueError, RecursionError):
         return False  # not JSON to this reader: the other one says so
     return False
+
+
+_COUNTED_BYTES = 200_000  # what is longer is not made into objects for this
+_UNCOUNTED: Final = (b'" ', b'"\t', b'"\r', b'"\n', b"\\u0022")  # a quote that `":` may miss
+
+
+def _as_many_members_after(data: bytes) -> bool:
+    """True if as many members are written again as were read: of two alike one would be lost. Twice as fast."""
+    if any(quote in data for quote in _UNCOUNTED):
+        return False
+    try:
+        again = msgspec.json.encode(msgspec.json.decode(data))
+    except _UNREADABLE:
+        return False
+    return again.count(b'":') == data.count(b'":')
 
 
 def _refused_entries(raw: bytes | Raw, where: str) -> frozenset[int]:

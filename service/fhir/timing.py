@@ -110,7 +110,7 @@ def _per_day(repeat: Repeat | None) -> Decimal | None:
 
 def _once_each_time(repeat: Repeat | None) -> Decimal | None:
     """Without a frequency a dose is given once in the period, or once at each time of the day that is named."""
-    if repeat is None:
+    if repeat is None or repeat.frequency is not None:
         return None
     times = len(repeat.timeOfDay or repeat.when or ())
     if repeat.period is None:
