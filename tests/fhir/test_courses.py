@@ -90,6 +90,7 @@ ORDERED = "2025-06-01T08:00:00Z"
         ([lasting(14), lasting(7)], ORDERED, "2025-06-15"),
         ([lasting(7), {}], ORDERED, None),
         ([bounds("2025-06-05", "2025-06-08"), bounds("2025-06-03", "2025-06-07")], "2025-06-03", "2025-06-08"),
+        ([bounds("2025-06"), bounds("2025-06-03")], "2025-06-01", None),  # a month begins with its first day
         # one after the other: the end of the last
         (then(lasting(7), lasting(14)), ORDERED, "2025-06-22"),
         (then(bounds("2025-01-01", "2025-06-01"), bounds("2025-06-01", "2026-12-01")), "2025-01-01", "2026-12-01"),
