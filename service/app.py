@@ -26,7 +26,6 @@ from service.api.http.cors import allow_origins
 from service.api.http.development import answer_this_machine_alone
 from service.api.http.instrumentation import instrument, start_tracing
 from service.api.http.rate_limit import RateLimit
-from service.cds.services import PREFETCH_KEYS
 from service.errors import StoreUnavailable
 from service.fhir.client import FhirReader
 from service.fhir.read_pool import ReadPool
@@ -41,6 +40,7 @@ from service.site import now, site_of
 from service.store.database import upgrade
 from service.store.secret import Secret
 from service.store.store import Store
+from service.terminology.queries import PREFETCH_KEYS
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -16,7 +16,6 @@ from typing import Any
 
 from service.cds.cards import Card, Presentation, to_cards
 from service.cds.lab_order_codes import test_code
-from service.cds.services import REQUIRED_KEYS
 from service.errors import MissingData
 from service.fhir.decode import Resource
 from service.fhir.lab_order import laboratory_order
@@ -25,6 +24,7 @@ from service.fhir.prefetch import Fetch, gather
 from service.fhir.snapshot import ONLY_OTHER_PATIENT, UNIDENTIFIED, Site, read_snapshot
 from service.logic.evaluate import Assessment, evaluate
 from service.logic.model import Analyte, Failed, Hook, PatientSnapshot
+from service.terminology.queries import REQUIRED_KEYS
 
 Timed = Callable[[str], AbstractContextManager[object]]
 """Given a stage of the path (gather, read, evaluate, render), a block in which its time is taken."""
@@ -50,6 +50,7 @@ class Call:
     drafts: tuple[Resource, ...] = ()
     selections: tuple[str, ...] = ()
     aliases: Mapping[str, Iterable[str]] = field(default_factory=lambda: MappingProxyType({}))
+    unsent: frozenset[str] = frozenset()  # keys that this EHR never sends: neither asked for nor missed
     fetch: Fetch | None = None
     fhir_server: str = ""
 
@@ -71,7 +72,9 @@ class Decision:
 def decide_call(call: Call, site: Site, how: Presentation, timed: Timed = _untimed) -> Decision:
     """A hook call: gather its data, then decide. Raises MissingData (412) without what no answer can do without."""
     with timed("gather"):
-        gathered = gather(call.templates, call.prefetch, call.context, call.aliases, call.fetch, call.fhir_server)
+        gathered = gather(
+            call.templates, call.prefetch, call.context, call.aliases, call.fetch, call.fhir_server, call.unsent
+        )
     chart = EvaluationInput(
         patient_id=call.context.get("patientId", ""),
         encounter_id=call.context.get("encounterId", ""),
@@ -80,8 +83,8 @@ def decide_call(call: Call, site: Site, how: Presentation, timed: Timed = _untim
         resources=tuple(gathered.resources),
         drafts=call.drafts,
         selections=call.selections,
-        asked=frozenset(call.templates),
-        filled=frozenset(key for key, state in gathered.states.items() if state in {"present", "incomplete"}),
+        asked=frozenset(gathered.asked),
+        filled=tuple(gathered.filled),
         unavailable=MappingProxyType(gathered.unavailable),
         issues=tuple(gathered.issues),
     )

@@ -9,12 +9,12 @@ import structlog
 
 from service.api.auth.tokens import Caller
 from service.api.http.instrumentation import stopwatch
-from service.cds.services import PREFETCH_KEYS
 from service.decide import Decision
 from service.logic.knowledge import VERSION
 from service.observability import metrics
 from service.store.feedback import FeedbackItem, Rejected
 from service.store.store import CardRow, FeedbackReport
+from service.terminology.queries import PREFETCH_KEYS
 
 LOG = structlog.get_logger("audit")
 

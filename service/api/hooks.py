@@ -109,6 +109,7 @@ def _as_call(request: HookRequest, service: Service, caller: Caller, deps: Depen
         drafts=tuple(hook_request.drafts(raw, service.hook)),
         selections=hook_request.selections(raw, service.hook),
         aliases=caller.tenant.aliases,
+        unsent=frozenset(caller.tenant.unsent),
         fetch=fetch_for(request, context.get("patientId", ""), caller, deps),
         fhir_server=fhir_base(request),
     )

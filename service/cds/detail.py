@@ -16,6 +16,7 @@ from service.logic.knowledge import Knowledge, Reference
 from service.logic.message import Message
 from service.logic.model import Analyte, Indicator, Problem, Withheld
 from service.logic.rules.phrases import ANALYTE, dated
+from service.terminology.queries import QUERIES
 
 MAX_SUMMARY = 139  # CDS Hooks: a summary has fewer than 140 characters
 MAX_WORDS = {Indicator.INFO: 80, Indicator.WARNING: 80, Indicator.CRITICAL: 110}
@@ -267,28 +268,9 @@ def _gaps(assessment: Assessment, selected: Selected) -> Iterator[Message]:
 
 
 def _key_words(keys: Iterable[str]) -> tuple[Message, ...]:
-    return tuple(dict.fromkeys(_KEY_WORDS[key] for key in keys if key in _KEY_WORDS))
+    queries = (QUERIES[key] for key in keys if key in QUERIES)
+    return tuple(dict.fromkeys(query.words or ANALYTE[query.analytes[0]] for query in queries))
 
-
-_KEY_WORDS = {
-    "magnesium": ANALYTE[Analyte.SERUM_MAGNESIUM],
-    "rbcMagnesium": ANALYTE[Analyte.RBC_MAGNESIUM],
-    "ionizedMagnesium": ANALYTE[Analyte.IONISED_MAGNESIUM],
-    "urineMagnesium": ANALYTE[Analyte.URINE_MAGNESIUM],
-    "creatinine": ANALYTE[Analyte.CREATININE],
-    "urineCreatinine": ANALYTE[Analyte.URINE_CREATININE],
-    "potassium": ANALYTE[Analyte.POTASSIUM],
-    "calcium": Message("calcium"),
-    "albumin": ANALYTE[Analyte.ALBUMIN],
-    "bicarbonate": ANALYTE[Analyte.BICARBONATE],
-    "qtc": ANALYTE[Analyte.QTC],
-    "medicationRequests": Message("medication orders"),
-    "medicationStatements": Message("medication statements"),
-    "medicationAdministrations": Message("medication administrations"),
-    "conditions": Message("problem list"),
-    "encounter": Message("encounter"),
-    "patient": Message("patient"),
-}
 
 # The strongest kind of source first; a brochure or slides never stand where a better one carries the same rule.
 _STRENGTH = (

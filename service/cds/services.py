@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from service.logic.knowledge import load
 from service.logic.model import Hook
+from service.logic.rules import RULES
+from service.terminology.queries import templates
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,42 +24,12 @@ class Service:
     prefetch: Mapping[str, str]
 
 
-def _labs(codes: str, count: int) -> str:
-    listed = ",".join(f"http://loinc.org|{code}" for code in codes.split())
-    return f"Observation?patient={{{{context.patientId}}}}&code={listed}&_sort=-date&_count={count}"
-
-
-_PATIENT_DATA = {
-    "patient": "Patient/{{context.patientId}}",
-    "magnesium": _labs("19123-9 2601-3", 10),
-    "rbcMagnesium": _labs("26746-8 2597-3", 3),
-    "ionizedMagnesium": _labs("2600-5 32698-3 73572-0", 3),
-    "urineMagnesium": _labs("19124-7 2598-1 24447-5 2599-9", 5),
-    "creatinine": _labs("2160-0 14682-9 38483-4 59826-8 77140-2", 10),
-    "urineCreatinine": _labs("2161-8 14683-7", 5),
-    "potassium": _labs("2823-3 6298-4 77142-8", 5),
-    "calcium": _labs("17861-6 2000-8 49765-1 1996-8 29265-6 46099-8 1994-3 1995-0", 8),
-    "albumin": _labs("1751-7 61151-7 61152-5", 3),
-    "bicarbonate": _labs("1963-8 1959-6 2028-9", 3),
-    "qtc": _labs("8636-3 76635-2 76634-5", 3),
-    "medicationRequests": "MedicationRequest?patient={{context.patientId}}&status=active,completed,stopped",
-    "medicationStatements": "MedicationStatement?patient={{context.patientId}}",
-    "medicationAdministrations": "MedicationAdministration?patient={{context.patientId}}"
-    "&_sort=-effective-time&_count=50",
-    "conditions": "Condition?patient={{context.patientId}}",
-}
-_ENCOUNTER = {"encounter": "Encounter/{{context.encounterId}}"}
-
-# Without these no honest answer is possible: who the patient is, and whether magnesium was measured.
-REQUIRED_KEYS = frozenset({"patient", "magnesium"})
-PREFETCH_KEYS = (*_PATIENT_DATA, *_ENCOUNTER)
 CONTEXT_TOKENS = ("patientId", "encounterId", "userId")
 
 _PERSON: Mapping[str, type] = MappingProxyType({"userId": str, "patientId": str})
 _REFILL: Mapping[str, type] = MappingProxyType({"patientId": str})
 _STAY: Mapping[str, type] = MappingProxyType({"userId": str, "patientId": str, "encounterId": str})
 _SELECT: Mapping[str, type] = MappingProxyType({"userId": str, "patientId": str, "selections": list})
-_READS = "Reads magnesium in serum, erythrocytes and urine, creatinine, electrolytes, medications and problems."
 
 USAGE = (
     "FHIR R4. Scopes (read and search): Patient, Encounter, Observation, MedicationRequest, MedicationStatement, "
@@ -66,8 +39,13 @@ USAGE = (
 
 
 def _service(ident: str, hook: Hook, title: str, description: str, context: Mapping[str, type]) -> Service:
-    data = {**_PATIENT_DATA, **_ENCOUNTER}
-    return Service(ident, hook, title, f"{description} {_READS}", context, MappingProxyType(data))
+    return Service(ident, hook, title, description, context, MappingProxyType(templates(_inputs(hook))))
+
+
+def _inputs(hook: Hook) -> set[str]:
+    """What the rules name that may speak on this hook."""
+    rules = load().rules
+    return {name for rule in RULES if hook in rule.hooks for name in rules[rule.id].inputs}
 
 
 SERVICES: tuple[Service, ...] = (

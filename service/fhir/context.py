@@ -19,6 +19,7 @@ from service.terminology.drugs import DrugVocabulary
 from service.terminology.systems import NO_LOCAL_SYSTEMS, CodeSystems
 
 NOT_SENT = "not sent, and there is no access to the FHIR server"
+TRUNCATED = "not among the newest results that a search for several kinds brought"
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ class EvaluationInput:
     drafts: tuple[Resource, ...] = ()
     selections: tuple[str, ...] = ()
     asked: frozenset[str] = frozenset()  # prefetch keys that should hold something of this patient
-    filled: frozenset[str] = frozenset()  # those under which resources came
+    filled: tuple[tuple[frozenset[str], tuple[Resource, ...]], ...] = ()  # what came under which keys
     unavailable: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     issues: tuple[DataIssue, ...] = ()
     memory: Memory | None = None  # of readings of the same resources at other moments

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from operator import attrgetter
 from types import MappingProxyType
 from typing import TypeVar
 
 from service.fhir import primitives, resources
 from service.fhir.condition import read_condition
-from service.fhir.context import NOT_SENT, ReadContext, name
+from service.fhir.context import NOT_SENT, TRUNCATED, ReadContext, name
 from service.fhir.medication import read_medication
 from service.fhir.observation import is_panel, meaning_of, read_observation
 from service.fhir.order import pending_tests, read_order
@@ -20,7 +20,7 @@ from service.fhir.ownership import EvaluationInput, ResourceIndex, index_resourc
 from service.fhir.panels import of_another_specimen
 from service.fhir.patient import birth, finished, inpatient, sex
 from service.fhir.resources import Observation, Prescribed, Resource
-from service.logic.case.results import LOOKS_BACK, LOOKS_BACK_USUALLY
+from service.logic.formulas import completed_years
 from service.logic.knowledge import Knowledge
 from service.logic.message import Message
 from service.logic.model import (
@@ -34,8 +34,10 @@ from service.logic.model import (
     Order,
     PatientSnapshot,
 )
+from service.logic.windows import look_back
 from service.terminology.analytes import LAB_CODES, LabCodes, Meaning
 from service.terminology.drugs import DRUG_VOCABULARY, DrugVocabulary
+from service.terminology.queries import QUERIES, keys_of
 from service.terminology.systems import NO_LOCAL_SYSTEMS, CodeSystems
 
 R = TypeVar("R", bound=Resource)
@@ -143,38 +145,17 @@ def _context(chart: EvaluationInput, site: Site, index: ResourceIndex) -> ReadCo
     )
 
 
-# A key counts as answered when what it asks for came under another key: what a resource is, the resource decides.
-_KINDS_OF_KEY = {
-    "patient": "Patient",
-    "encounter": "Encounter",
-    "medicationRequests": "MedicationRequest",
-    "medicationStatements": "MedicationStatement",
-    "medicationAdministrations": "MedicationAdministration",
-    "conditions": "Condition",
-}
-_ANALYTES_OF_KEY = {
-    "magnesium": {Analyte.SERUM_MAGNESIUM},
-    "rbcMagnesium": {Analyte.RBC_MAGNESIUM},
-    "ionizedMagnesium": {Analyte.IONISED_MAGNESIUM},
-    "urineMagnesium": {Analyte.URINE_MAGNESIUM, Analyte.URINE_MAGNESIUM_24H},
-    "creatinine": {Analyte.CREATININE},
-    "urineCreatinine": {Analyte.URINE_CREATININE},
-    "potassium": {Analyte.POTASSIUM},
-    "calcium": {Analyte.CALCIUM, Analyte.ADJUSTED_CALCIUM, Analyte.IONISED_CALCIUM},
-    "albumin": {Analyte.ALBUMIN},
-    "bicarbonate": {Analyte.BICARBONATE},
-    "qtc": {Analyte.QTC},
-}
-
-
 def _unanswered(
-    chart: EvaluationInput, index: ResourceIndex, labs: Iterable[LabResult], context: ReadContext
+    chart: EvaluationInput, index: ResourceIndex, labs: Collection[LabResult], context: ReadContext
 ) -> tuple[Mapping[str, str], tuple[str, ...]]:
-    """The keys that nothing among the resources answers, with the reason, and those answered only in part."""
+    """The keys that nothing among the resources answers, with the reason, and those answered only in part.
+
+    A key counts as answered when what it asks for came under another: what a resource is, the resource decides.
+    """
     if not chart.asked and not chart.unavailable:
         return chart.unavailable, ()
     came = (index.patients, index.encounters, index.medications, index.conditions)
-    answered = _keys(
+    answered = keys_of(
         {resource.resourceType for held in came for resource in held.values()}, {result.analyte for result in labs}
     )
     lacking = dict(chart.unavailable)
@@ -182,23 +163,36 @@ def _unanswered(
         lacking |= dict.fromkeys(chart.asked & _keys_of(index.other_patient, context), ONLY_OTHER_PATIENT)
     if not index.patients and "patient" in chart.asked and "patient" not in chart.unavailable:
         lacking["patient"] = "no Patient resource of this patient came"
-    lacking |= {key: UNIDENTIFIED for key in chart.filled & _ANALYTES_OF_KEY.keys() if key not in lacking}
-    whole = {key: why for key, why in lacking.items() if key not in answered}
-    part = tuple(key for key, why in chart.unavailable.items() if key in answered and why != NOT_SENT)
+    lacking |= {key: UNIDENTIFIED for key in _unidentified(chart, labs) if key not in lacking}
+    whole = {key: why for key, why in lacking.items() if key not in answered and _is_needed(key, context)}
+    part = tuple(key for key, why in chart.unavailable.items() if key in answered and why not in {NOT_SENT, TRUNCATED})
     return MappingProxyType(whole), part
 
 
-def _keys(kinds: Collection[object], analytes: Collection[Analyte]) -> set[str]:
-    """The keys under which resources of these kinds and results of these analytes are expected."""
-    return {key for key, kind in _KINDS_OF_KEY.items() if kind in kinds} | {
-        key for key, wanted in _ANALYTES_OF_KEY.items() if not wanted.isdisjoint(analytes)
-    }
+def _unidentified(chart: EvaluationInput, labs: Collection[LabResult]) -> Iterator[str]:
+    """Keys under which something came, but no result that they ask for; a mixed Bundle may hold none of it."""
+    of_reference = {lab.reference: lab.analyte for lab in labs}
+    for keys, came in chart.filled:
+        observations = [resource for resource in came if isinstance(resource, Observation)]
+        known = {of_reference[name(resource)] for resource in observations if name(resource) in of_reference}
+        other_kinds = {resource.resourceType for resource in came if not isinstance(resource, Observation)}
+        wanted = {analyte for key in keys if key in QUERIES for analyte in QUERIES[key].analytes}
+        if wanted and known.isdisjoint(wanted) and len(known) + len(other_kinds) < 2:
+            yield from (key for key in keys if key in QUERIES and QUERIES[key].analytes)
+
+
+def _is_needed(key: str, context: ReadContext) -> bool:
+    """False for what only a child's rules use, in an adult."""
+    if key not in QUERIES or not QUERIES[key].children or context.birth is None:
+        return True
+    youngest = completed_years(context.birth.end.date(), context.as_of.date())
+    return youngest < context.knowledge.value("child-age")
 
 
 def _keys_of(resources: Iterable[Resource], context: ReadContext) -> set[str]:
     listed = list(resources)
     meanings = [meaning_of(r.code, context.codes) for r in listed if isinstance(r, Observation)]
-    return _keys({r.resourceType for r in listed}, {m.analyte for m in meanings if isinstance(m, Meaning)})
+    return keys_of({r.resourceType for r in listed}, {m.analyte for m in meanings if isinstance(m, Meaning)})
 
 
 ONLY_OTHER_PATIENT = "only another patient's data came"
@@ -224,13 +218,16 @@ def _recent(observations: Iterable[Observation], context: ReadContext, builder: 
             _observation(resource, context, builder)  # undated, or with components: read it
         elif isinstance(meaning, Meaning):
             index.setdefault(meaning.analyte, []).append(resource)
+    spans = look_back(context.knowledge)
     for analyte, results in index.items():
-        earliest = context.as_of - LOOKS_BACK.get(analyte, LOOKS_BACK_USUALLY)
+        earliest = None if spans[analyte] == timedelta.max else context.as_of - spans[analyte]
         results.sort(key=attrgetter("effectiveDateTime"), reverse=True)
         _newest(results, earliest, context, builder)
 
 
-def _newest(results: Iterable[Observation], earliest: datetime, context: ReadContext, builder: SnapshotBuilder) -> None:
+def _newest(
+    results: Iterable[Observation], earliest: datetime | None, context: ReadContext, builder: SnapshotBuilder
+) -> None:
     """Read results, newest first; once one can be used, no earlier one that is too old. Zones may disturb the order."""
     limit: datetime | None = None
     for resource in results:
@@ -240,7 +237,7 @@ def _newest(results: Iterable[Observation], earliest: datetime, context: ReadCon
         found = len(builder.labs)
         _observation(resource, context, builder)
         usable = [lab.taken.end for lab in builder.labs[found:] if lab.problem is None and lab.taken]
-        if usable and not limit:
+        if usable and not limit and earliest:
             limit = min(earliest, *usable)
 
 

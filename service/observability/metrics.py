@@ -13,11 +13,12 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from service import __version__
-from service.cds.services import BY_ID, PREFETCH_KEYS
+from service.cds.services import BY_ID
 from service.fhir.failure import FailureKind
 from service.logic.knowledge import VERSION
 from service.logic.rules import RULES
 from service.observability.timing import Stopwatch
+from service.terminology.queries import PREFETCH_KEYS
 
 OTHER = "other"
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4)

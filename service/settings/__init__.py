@@ -219,5 +219,6 @@ def _complete(tenant: Tenant, site: SiteFile) -> Tenant:
         tenant,
         language=tenant.language or site.service.language,
         aliases=frozen({**site.aliases, **tenant.aliases}),
+        unsent=tuple(dict.fromkeys((*site.unsent, *tenant.unsent))),
         orders=frozen({**site.orders, **tenant.orders}),
     )

@@ -16,7 +16,6 @@ from pydantic_core import ErrorDetails
 
 from service.settings import lines as toml_lines
 from service.settings.site import (
-    PREFETCH_KEYS,
     SANDBOX,
     Bounds,
     Context,
@@ -110,9 +109,6 @@ def cross_field_checks(content: dict[str, Any], context: Context) -> Iterator[_P
         if not tenant.get("jku") and not tenant.get("jwks_file"):
             yield ("tenant", index), "needs jku or jwks_file: without keys nobody can prove to be this caller"
     yield from duplicate_tenants(tenants)
-    yield from _ambiguous(("aliases",), content.get("aliases"))
-    for index, tenant in enumerate(tenants):
-        yield from _ambiguous(("tenant", index, "aliases"), tenant.get("aliases"))
     yield from _out_of_bounds(content.get("thresholds"), context.schema.thresholds)
 
 
@@ -142,15 +138,6 @@ def _overlap(one: dict[str, Any], other: dict[str, Any]) -> bool:
     if not isinstance(mine, list) or not isinstance(theirs, list) or not mine or not theirs:
         return True
     return any(claim in theirs for claim in mine)
-
-
-def _ambiguous(where: toml_lines.Path, aliases: object) -> Iterator[_Problem]:
-    """One name of theirs must mean one key of ours."""
-    meaning: dict[str, str] = {name: name for name in PREFETCH_KEYS}
-    for ours, theirs in aliases.items() if isinstance(aliases, dict) else ():
-        for name in theirs if isinstance(theirs, list) else ():
-            if isinstance(name, str) and meaning.setdefault(name, ours) != ours:
-                yield (*where, ours), f'"{name}" already means {meaning[name]}'
 
 
 def _out_of_bounds(thresholds: object, bounds: Mapping[str, Bounds]) -> Iterator[_Problem]:

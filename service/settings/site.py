@@ -18,12 +18,8 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictB
 from service.logic.model import Analyte
 from service.net.jwks import read_keys
 from service.net.urls import allowed_url, loopback_url, normalise
+from service.terminology.queries import PREFETCH_KEYS, REQUIRED_KEYS
 
-PREFETCH_KEYS = (
-    "patient", "encounter", "magnesium", "rbcMagnesium", "ionizedMagnesium", "urineMagnesium", "creatinine",
-    "urineCreatinine", "potassium", "calcium", "albumin", "bicarbonate", "qtc", "medicationRequests",
-    "medicationStatements", "medicationAdministrations", "conditions",
-)  # fmt: skip
 # Its private key is in its public repository: anyone can be this issuer (cds-hooks/sandbox, jwt-generator.js).
 SANDBOX = "https://sandbox.cds-hooks.org"
 
@@ -197,6 +193,15 @@ Orders = Annotated[Mapping[Analyte, OrderCode], Frozen]
 Aliases = Annotated[Mapping[PrefetchKey, Words], Frozen]
 
 
+def _dispensable(value: str) -> str:
+    if value in REQUIRED_KEYS:
+        raise ValueError(f"without {value} no answer is possible")
+    return value
+
+
+Unsent = tuple[Annotated[PrefetchKey, AfterValidator(_dispensable)], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceSettings:
     """`[service]`: what holds for every caller."""
@@ -234,6 +239,7 @@ class Tenant:
     fhir_networks: tuple[Network, ...] = ()
     language: Language = ""  # as in [service]
     aliases: Aliases = field(default_factory=_empty)
+    unsent: Unsent = ()
     orders: Orders = field(default_factory=_empty)
 
     def allowed(self, url: str) -> str | None:
@@ -258,6 +264,7 @@ class SiteFile:
     service: ServiceSettings = field(default_factory=ServiceSettings)
     tenant: tuple[Tenant, ...] = ()
     aliases: Aliases = field(default_factory=_empty)
+    unsent: Unsent = ()
     orders: Orders = field(default_factory=_empty)
     labs: Annotated[Mapping[Code, Analyte], Frozen] = field(default_factory=_empty)
     drugs: Annotated[Mapping[Code, Ingredients], Frozen] = field(default_factory=_empty)

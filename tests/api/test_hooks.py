@@ -17,9 +17,10 @@ from structlog.testing import capture_logs
 
 import service
 from service.app import fhir_readers
-from service.cds.services import BY_ID, PREFETCH_KEYS
+from service.cds.services import BY_ID
 from service.fhir.failure import FailureKind, ReadFailure
 from service.settings import Mode
+from service.terminology.queries import QUERIES, template
 from tests.api.apps import VIEW, locked_app, open_app
 from tests.contract.messages import LOW, NOW, PATIENT, bundle, having, hook_request, medication, observation, without
 from tests.fhir.servers import Answer, after, by_target, deaf, reply, serving
@@ -32,7 +33,7 @@ OUTCOME = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "
 WARNING = {"resourceType": "OperationOutcome", "issue": [{"severity": "warning", "code": "not-found"}]}
 NONE_FOUND = {"resourceType": "Bundle", "entry": [{"resource": WARNING, "search": {"mode": "outcome"}}]}
 EVERYTHING = {
-    **dict.fromkeys(set(PREFETCH_KEYS) - {"encounter"}),
+    **dict.fromkeys(set(QUERIES) - {"encounter"}),
     "patient": PATIENT,
     "magnesium": bundle(LOW),
     "creatinine": bundle(observation("cr1", "2160-0", 0.8, "mg/dL")),
@@ -107,11 +108,11 @@ def test_a_key_that_was_left_out_is_asked_for_once_with_the_advertised_query(hou
     with serving(fhir(code=POTASSIUM)) as server:
         answer, line = decided(house, calling(server.base, without(EVERYTHING, "potassium")))
     (request,) = server.seen
-    template = BY_ID["magnesium-patient-view"].prefetch["potassium"].replace("{{context.patientId}}", "p1")
+    advertised = template("potassium").replace("{{context.patientId}}", "p1")
     path, query = urlsplit(request.target).path, urlsplit(request.target).query
     assert request.method == "GET"
     assert path == "/fhir/Observation"
-    assert parse_qsl(query) == parse_qsl(template.partition("?")[2])
+    assert parse_qsl(query) == parse_qsl(advertised.partition("?")[2])
     assert line["states"]["potassium"] == "present"
     sent, _ = decided(house, hook_request(prefetch=EVERYTHING | {"potassium": POTASSIUM}))
     assert rules(answer) == rules(sent)
@@ -131,7 +132,7 @@ def test_without_prefetch_every_key_is_read_at_once(house):
         started = time.monotonic()
         answer, line = decided(house, body | {"fhirServer": server.base})
         took = time.monotonic() - started
-    assert len(server.seen) == len(PREFETCH_KEYS) == 17
+    assert len(server.seen) == len(BY_ID["magnesium-patient-view"].prefetch) == 11
     assert "R-011" in rules(answer)
     assert took < 0.9
     assert line["ms"]["gather"] >= 300
@@ -151,7 +152,7 @@ def test_an_id_is_encoded_on_its_way_into_a_query(house):
     odd = "p1&code=x?a=b#c"
     with serving(fhir(Patient=PATIENT | {"id": odd})) as server:
         decided(house, having(calling(server.base, None), odd, "context", "patientId"))
-    assert len(server.seen) == 16
+    assert len(server.seen) == 10  # no encounter
     assert all(odd in unquote(request.target) and odd not in request.target for request in server.seen)
 
 
@@ -379,7 +380,7 @@ def test_the_token_is_in_the_header_of_every_request_and_nowhere_else(tmp_path):
     with serving(fhir(Patient=PATIENT)) as server, locked_app(tmp_path, [server.base]) as house:
         answer, _ = decided(house, calling(server.base, {}))
         stored = b"".join(path.read_bytes() for path in tmp_path.iterdir())
-    assert len(server.seen) == 16
+    assert len(server.seen) == 10  # no encounter
     for request in server.seen:
         assert request.headers["authorization"] == f"Bearer {TOKEN}"
         assert TOKEN not in request.target
@@ -447,7 +448,7 @@ def test_without_access_to_this_patient_nothing_is_asked(tmp_path, members):
 def test_access_that_names_this_patient_is_used(tmp_path):
     with serving(fhir(Patient=PATIENT)) as server, locked_app(tmp_path, [server.base]) as house:
         decided(house, calling(server.base, {}, fhirAuthorization=ACCESS | {"patient": "p1"}))
-    assert len(server.seen) == 16
+    assert len(server.seen) == 10  # no encounter
 
 
 @pytest.mark.parametrize("expires_in", [None, 0, -5, "300", True, 1e400, 300])

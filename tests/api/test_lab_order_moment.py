@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.cds.services import PREFETCH_KEYS
+from service.terminology.queries import PREFETCH_KEYS
 from tests.api.apps import open_app
 from tests.contract.messages import PATIENT, bundle, having, hook_request, medication, observation
 

@@ -11,8 +11,9 @@ from flask.testing import FlaskClient
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from service.api.calculations import CALCULATIONS
-from service.cds.services import BY_ID, PREFETCH_KEYS
+from service.cds.services import BY_ID
 from service.logic.model import Analyte, Hook
+from service.terminology.queries import PREFETCH_KEYS
 from tests.contract.openapi import CONTRACT, METHODS, OUTCOME, Example, examples, operations, problems, resolved
 
 OPERATIONS = sorted(operations(), key=lambda operation: operation.id)

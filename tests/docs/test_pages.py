@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import click
 import pytest
+from markdown_it import MarkdownIt
 
 from service.__main__ import main
 from service.cds.services import SERVICES
 from service.logic.knowledge import load
 from service.logic.rules import RULES
+from service.terminology.queries import PREFETCH_KEYS, template
 from tools.clinical_page import PAGE, render
 
 ROOT = Path(__file__).parents[2]
@@ -30,10 +33,30 @@ def test_every_relative_link_of_a_page_leads_to_a_file(page: Path) -> None:
 
 
 def test_the_prefetch_table_is_what_discovery_advertises() -> None:
+    """Read as GitHub renders it: a bar inside a cell ends the cell unless it is escaped."""
     page = (ROOT / "docs" / "integrating.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|$", page, flags=re.MULTILINE))
-    assert all(rows == dict(service.prefetch) for service in SERVICES)
+    rows = {cells[0]: cells[1] for cells in table_rows(page) if cells[0] in PREFETCH_KEYS}
+    assert rows == {key: template(key) for key in PREFETCH_KEYS}
+    assert set(PREFETCH_KEYS) >= {key for service in SERVICES for key in service.prefetch}
     assert [service.id for service in SERVICES if f"/cds-services/{service.id}`" not in page] == []
+
+
+def table_rows(page: str) -> list[list[str]]:
+    """The cells of each row of each table, as plain text."""
+    rows: list[list[str]] = []
+    for before, token in pairwise(MarkdownIt("commonmark").enable("table").parse(page)):
+        if token.type == "tr_open":
+            rows.append([])
+        if before.type in {"td_open", "th_open"}:
+            rows[-1].append("".join(child.content for child in token.children or ()))
+    return rows
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_bar_inside_code_splits_a_cell_of_a_table(page: Path) -> None:
+    """It leaves half a code span on each side, so a backtick as text."""
+    broken = [row for row in table_rows(page.read_text(encoding="utf-8")) if any("`" in cell for cell in row)]
+    assert broken == []
 
 
 def test_every_command_is_documented() -> None:

@@ -365,9 +365,12 @@ def test_the_hooks_judge_as_the_explanation_does(labs: list[Json], drugs: list[J
     assert called == explained
 
 
-@pytest.mark.parametrize("analyte", [Analyte.SERUM_MAGNESIUM])
-def test_of_a_long_history_only_the_recent_is_read(analyte: Analyte) -> None:
-    history = [observation(id=f"o{n}", effectiveDateTime=(NOW - timedelta(days=n)).isoformat()) for n in range(200)]
+@pytest.mark.parametrize(("code", "analyte"), [("2823-3", Analyte.POTASSIUM), ("14879-1", Analyte.PHOSPHATE)])
+def test_of_a_long_history_only_the_recent_is_read(code: str, analyte: Analyte) -> None:
+    """Not of magnesium and creatinine: an earlier low value and the row of creatinines count however old (decision 36)."""
+    kind = {"code": concept(LOINC, code), "valueQuantity": quantity(4, "mmol/L")}
+    days = [(NOW - timedelta(days=n)).isoformat() for n in range(200)]
+    history = [observation(id=f"o{n}", effectiveDateTime=day, **kind) for n, day in enumerate(days)]
     labs = read_snapshot(EvaluationInput("p", NOW, resources=tuple(taken(*history))), SITE).labs
     assert {lab.analyte for lab in labs} == {analyte}
     assert len(labs) < 40

@@ -16,9 +16,12 @@ from service.errors import MissingData
 from service.fhir.client import Pages
 from service.fhir.decode import MAX_ENTRIES
 from service.fhir.failure import FailureKind, ReadFailure
+from service.fhir.ownership import EvaluationInput
 from service.fhir.prefetch import Fetch, gather
+from service.fhir.snapshot import read_snapshot
 from service.logic.model import Hook
-from tests.fhir.charts import NOW, SITE, observation
+from service.terminology.queries import QUERIES, template
+from tests.fhir.charts import LOINC, NOW, SITE, concept, observation, quantity
 
 FOUND = {"resource": observation()}
 WARNING = {"resource": {"resourceType": "OperationOutcome", "issue": [{"severity": "warning"}]}}
@@ -165,3 +168,135 @@ def test_a_count_alone_of_what_is_required_is_no_ground_for_an_answer(key: str) 
     with pytest.raises(MissingData) as refused:
         details({key: searchset(total=1)})
     assert set(refused.value.missing) == {key}
+
+
+# ---- merged searches ------------------------------------------------------------------------------------------------
+
+NOTHING = searchset(total=0)
+K = {"resource": observation(id="k", code=concept(LOINC, "2823-3"), valueQuantity=quantity(2.9, "mmol/L"))}
+CHART = searchset(
+    {"resource": {"resourceType": "Patient", "id": "p", "birthDate": "1950-01-01"}},
+    FOUND,
+    {"resource": {"resourceType": "Condition", "id": "c", "subject": {"reference": "Patient/p"}}},
+)
+
+
+def many(number: int) -> list[Any]:
+    """Results of potassium, newest first."""
+    return [{"resource": K["resource"] | {"id": f"k{n}"}} for n in range(number)]
+
+
+def not_known(prefetch: Mapping[str, Any], unsent: frozenset[str] = frozenset(), **aliases: tuple[str, ...]) -> Any:
+    """Why single keys could not be judged, for a call that was sent exactly this."""
+    sent = {key: msgspec.json.encode(value) for key, value in prefetch.items()}
+    gathered = gather(VIEW.prefetch, sent, {"patientId": "p"}, aliases, None, "", unsent)
+    chart = EvaluationInput(
+        patient_id="p",
+        as_of=NOW,
+        resources=tuple(gathered.resources),
+        asked=frozenset(gathered.asked),
+        filled=tuple(gathered.filled),
+        unavailable=gathered.unavailable,
+    )
+    return dict(read_snapshot(chart, SITE).unavailable)
+
+
+USUAL = dict.fromkeys(VIEW.prefetch, NOTHING) | {
+    "patient": CHART["entry"][0]["resource"],
+    "magnesium": searchset(FOUND),
+}
+OF_CHEMISTRY = {"calcium", "albumin", "bicarbonate", "phosphate"}
+
+
+@pytest.mark.parametrize(
+    ("chemistry", "missing"),
+    [
+        (searchset(*many(59)), set()),
+        (searchset(*many(60)), OF_CHEMISTRY),
+        (searchset(*many(60), total=60), set()),
+        (searchset(*many(60), total=61), OF_CHEMISTRY),
+        (searchset(*many(1), **NEXT), OF_CHEMISTRY),
+        (searchset(), set()),
+        (searchset(total=1), OF_CHEMISTRY | {"potassium"}),
+        (ERROR["resource"], OF_CHEMISTRY | {"potassium"}),
+    ],
+)
+def test_what_is_not_on_a_truncated_merged_search_is_incomplete_and_not_absent(
+    chemistry: Any, missing: set[str]
+) -> None:
+    assert set(not_known(USUAL | {"chemistry": chemistry})) == missing
+
+
+def test_single_keys_answer_a_merged_one_and_the_later_ones_are_not_missed() -> None:
+    single = {key: NOTHING for key, query in QUERIES.items() if not query.extra} | {
+        key: USUAL[key] for key in ("patient", "magnesium")
+    }
+    assert not_known(single) == {}
+    lacking = {key: value for key, value in single.items() if key != "albumin"}
+    assert set(not_known(lacking)) == {"albumin"}
+
+
+def test_of_a_merged_search_only_what_did_not_come_is_asked_for() -> None:
+    asked: dict[str, str] = {}
+
+    def fetch(queries: Mapping[str, str]) -> Mapping[str, Pages | ReadFailure]:
+        asked.update(queries)
+        return {}
+
+    sent = {key: msgspec.json.encode(NOTHING) for key in ("potassium", "calcium", "albumin")}
+    gather({"chemistry": template("chemistry")}, sent, {"patientId": "p"}, {}, fetch)
+    assert list(asked) == ["chemistry"]
+    assert ("1963-8" in asked["chemistry"], "2823-3" in asked["chemistry"]) == (True, False)
+
+
+@pytest.mark.parametrize("key", ["everything", "patient", "conditions", "chemistry"])
+def test_one_key_with_the_whole_chart_leaves_nothing_to_miss(key: str) -> None:
+    assert not_known({key: CHART}) == {}
+
+
+def test_one_bundle_under_every_key_leaves_nothing_to_miss() -> None:
+    assert not_known(dict.fromkeys(VIEW.prefetch, CHART)) == {}
+    assert not_known(dict.fromkeys(QUERIES, CHART)) == {}
+
+
+def test_a_part_of_a_chart_is_no_chart() -> None:
+    part = searchset(*CHART["entry"][:2])
+    assert {"conditions", "creatinine", "potassium", "medicationRequests"} <= set(not_known({"everything": part}))
+    assert "creatinine" in not_known({"everything": CHART | {"link": NEXT["link"]}})
+
+
+def test_one_name_of_theirs_may_stand_for_several_of_ours() -> None:
+    keys = ("potassium", "calcium", "albumin", "bicarbonate", "phosphate")
+    sent = {key: value for key, value in USUAL.items() if key != "chemistry"}
+    assert set(keys) - {"phosphate"} <= set(not_known(sent))
+    aliases = dict.fromkeys(keys, ("basicPanel",))
+    assert not_known(sent | {"basicPanel": searchset(K)}, **aliases) == {}
+    assert set(not_known(sent | {"basicPanel": ERROR["resource"]}, **aliases)) == set(keys)
+
+
+def test_what_is_never_sent_is_neither_missed_nor_asked_for() -> None:
+    sent = {key: value for key, value in USUAL.items() if key not in {"rareLabs", "conditions"}}
+    assert set(not_known(sent)) == {
+        "conditions",
+        "rbcMagnesium",
+        "ionizedMagnesium",
+        "urineMagnesium",
+        "urineCreatinine",
+    }
+    assert not_known(sent, frozenset({"rareLabs", "conditions"})) == {}
+    asked: dict[str, str] = {}
+
+    def fetch(queries: Mapping[str, str]) -> Mapping[str, Pages | ReadFailure]:
+        asked.update(queries)
+        return {}
+
+    gather(VIEW.prefetch, {}, {"patientId": "p"}, {}, fetch, "", {"urineMagnesium", "conditions"})
+    assert "conditions" not in asked
+    assert ("26746-8" in asked["rareLabs"], "19124-7" in asked["rareLabs"]) == (True, False)
+
+
+def test_only_a_child_misses_its_height() -> None:
+    failed = USUAL | {"measurements": ERROR["resource"]}
+    assert set(not_known(failed)) == {"qtc"}
+    child = failed | {"patient": USUAL["patient"] | {"birthDate": "2015-01-01"}}
+    assert set(not_known(child)) == {"qtc", "bodyHeight", "bodyWeight"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
-from service.cds.services import PREFETCH_KEYS
+from service.terminology.queries import PREFETCH_KEYS
 from tests.api.apps import VIEW, locked_app
 from tests.contract.messages import LOW, PATIENT, having, hook_request, observation
 

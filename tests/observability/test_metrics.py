@@ -21,7 +21,7 @@ import service
 from service.api import operations
 from service.api.http import error_handlers
 from service.api.self_test import broken_rules
-from service.cds.services import BY_ID, PREFETCH_KEYS
+from service.cds.services import BY_ID
 from service.fhir.failure import FailureKind
 from service.logic.rules import RULES
 from service.observability import logging as logs
@@ -29,6 +29,7 @@ from service.observability import metrics
 from service.observability.logging import digest
 from service.observability.timing import Stopwatch
 from service.store.repeat import NO_SECRET
+from service.terminology.queries import PREFETCH_KEYS
 from tests.api.apps import VIEW, locked_app, open_app
 from tests.contract.messages import NOW, evaluation, feedback, having, hook_request
 from tests.fhir.servers import reply, serving

@@ -10,14 +10,6 @@ from service.logic.knowledge import Knowledge
 from service.logic.model import Analyte, LabResult, PatientSnapshot, Problem
 from service.logic.units import FACTORS
 
-# How far back a result can matter: the longest window of its analyte, and two days for pairs and for days without time.
-LOOKS_BACK_USUALLY = timedelta(days=32)
-LOOKS_BACK = {
-    Analyte.CREATININE: timedelta(days=99),
-    Analyte.EGFR: timedelta(days=99),
-    Analyte.RBC_MAGNESIUM: timedelta(days=182),
-}
-
 
 class Results:
     """A snapshot and the knowledge; every reading is computed once."""
