@@ -31,7 +31,7 @@ from service.api.auth.jwks_cache import (
     fetcher,
 )
 from service.api.auth.tokens import LEEWAY_S, authenticate
-from service.errors import Unauthorised
+from service.errors import StoreUnavailable, Unauthorised
 from service.net.outbound import session
 from service.observability.logging import digest
 from service.settings import load
@@ -467,6 +467,29 @@ def test_a_token_used_at_another_replica_is_known_through_the_store(gate, stores
     assert gate.knock(token, remember=through(stores())).name == "a"
     assert "before" in refused(gate, token, remember=through(stores()))
     assert stores.faults == []
+
+
+def test_where_the_site_is_strict_a_silent_store_lets_nobody_in_and_the_token_may_be_tried_again(gate, stores):
+    gate.tenant = replace(gate.tenant, replay=Replay.STRICT)
+    with silence() as port, capture_logs():
+        remember, token = through(stores(f"postgresql://u:p@127.0.0.1:{port}/mg")), gate.token()
+        for _ in range(2):
+            begin = time.monotonic()
+            with pytest.raises(StoreUnavailable):
+                gate.knock(token, remember=remember)
+            assert time.monotonic() - begin < 0.5
+    assert gate.knock(token, remember=through(stores())).name == "a"
+    assert "before" in refused(gate, token, remember=through(stores()))
+
+
+def test_a_silent_store_costs_nobody_a_card_is_reported_and_the_process_remembers(gate, stores):
+    with silence() as port, capture_logs():
+        remember, token = through(stores(f"postgresql://u:p@127.0.0.1:{port}/mg")), gate.token()
+        begin = time.monotonic()
+        assert gate.knock(token, remember=remember).name == "a"
+        assert time.monotonic() - begin < 1
+        assert "jti" in stores.faults
+        assert "before" in refused(gate, token, remember=remember)
 
 
 @contextmanager
