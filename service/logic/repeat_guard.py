@@ -16,7 +16,7 @@ from decimal import Decimal
 
 from service.logic.case import Case
 from service.logic.evaluate import Assessment
-from service.logic.model import Failed, Finding, Indicator, LabResult, Medication, Order
+from service.logic.model import Failed, Finding, Hook, Indicator, LabResult, Medication, Order
 from service.logic.rules.rule import ORDER_HOOKS
 
 Key = tuple[str, str]
@@ -148,7 +148,8 @@ def _facts(case: Case) -> Iterator[str]:
     drugs = (*case.magnesium_products, *case.wasting, *case.digoxin, *case.qt_drugs)
     yield from (f"drug {item.name}" for drug in drugs for item in drug.ingredients)
     if case.patient.hook in ORDER_HOOKS:
-        yield case.patient.hook.value
+        if case.patient.hook is Hook.ORDER_SIGN:
+            yield "signature"
         yield from (_order(order) for order in case.patient.orders)
 
 

@@ -210,6 +210,7 @@ def test_another_order_and_its_signature_are_news() -> None:
     assert not is_worse(of("order-select", small), of("order-select", small))
     assert is_worse(of("order-select", large), of("order-select", small))
     assert is_worse(of("order-sign", small), of("order-select", small))
+    assert not is_worse(of("order-select", small), of("order-sign", small))
 
 
 def test_an_emergency_in_the_chart_is_one_in_what_is_said() -> None:
