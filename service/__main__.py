@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import click
 
 from service import __version__
@@ -36,8 +38,19 @@ def serve() -> None:
             bold=True,
             err=True,
         )
+    _check_port(settings.host, settings.port)
     click.echo(f"Serving on http://{settings.host}:{settings.port}", err=True)
     Server(settings).run()
+
+
+def _check_port(host: str, port: int) -> None:
+    """Said at once and with what to do (gunicorn: five attempts, a second apart, and nothing of PORT)."""
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        raise click.ClickException(
+            f"Port {port} of {host} cannot be had ({str(error.strerror).partition(' (')[0]}). Choose another: PORT={port % 65535 + 1} make run"
+        ) from error
 
 
 for _command in (

@@ -17,6 +17,7 @@ from service.logic.model import (
     Medication,
     MissingInputs,
     NotMet,
+    Off,
     PartialDateTime,
     PatientSnapshot,
     Withheld,
@@ -62,6 +63,8 @@ def _finding(judgement: RuleResult, shown: bool, knowledge: Knowledge, how: Pres
         return body | {"outcome": "lacking", "lacking": list(outcome.inputs), "shown": False}
     if isinstance(outcome, Failed):
         return body | {"outcome": "failed", "error": outcome.error, "shown": shown}
+    if isinstance(outcome, Off):
+        return body | {"outcome": "off", "shown": False}
     reason = {"reason": how.wording.plain(outcome.reason)} if isinstance(outcome, NotMet) and outcome.reason else {}
     return body | {"outcome": "not-met", "shown": False} | reason
 

@@ -10,6 +10,9 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from traceback import extract_tb
 from types import MappingProxyType
 
 import psycopg
@@ -61,8 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with world() as here:
             for name in options.only or PARTS:
-                PARTS[name](here, report, options)
-            _privacy(here, report)
+                _attempt(name, report, partial(PARTS[name], here, report, options))
+            _attempt("privacy", report, partial(_privacy, here, report))
     except LookupError as missing:
         report.line(f"Not run: {missing}")
         return 2
@@ -70,6 +73,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for failure in report.failures:
         report.line(f"- {failure}")
     return 1 if report.failures else 0
+
+
+def _attempt(name: str, report: Report, part: Callable[[], None]) -> None:
+    """One part; however it ends the others are run, and there is a verdict."""
+    try:
+        part()
+    except Exception as error:  # noqa: BLE001  a part that broke has failed, and is named
+        at = extract_tb(error.__traceback__)[-1]
+        where = f"{Path(at.filename).name}:{at.lineno}"
+        report.line(f"{name}: {report.check(name, f'broke off with {type(error).__name__} at {where}')}")
 
 
 def _options(arguments: Sequence[str] | None) -> Options:

@@ -50,7 +50,7 @@ def _plain(markdown: str, width: int) -> list[str]:
 
 
 def _findings(body: Json, width: int) -> Iterator[str]:
-    told = [finding for finding in body["findings"] if finding["outcome"] != "not-met"]
+    told = [finding for finding in body["findings"] if finding["outcome"] not in {"not-met", "off"}]
     rows = [(_rule(f), f["outcome"], f.get("result", ""), _why(f)) for f in told]
     yield table("Findings (* stated on a card)", ("rule", "outcome", "result", "why"), rows, width)
     quiet = ", ".join(finding["rule"] for finding in body["findings"] if finding["outcome"] == "not-met")

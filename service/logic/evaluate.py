@@ -10,7 +10,7 @@ from service.logic.case import Case
 from service.logic.gates import closed_for
 from service.logic.knowledge import Knowledge
 from service.logic.message import Message
-from service.logic.model import Failed, Finding, NotMet, Outcome, PatientSnapshot, Withheld
+from service.logic.model import Failed, Finding, NotMet, Off, Outcome, PatientSnapshot, Withheld
 from service.logic.rules import RULES
 from service.logic.rules.rule import Rule
 
@@ -56,7 +56,7 @@ def _stale_after(case: Case) -> datetime:
 
 def _judge(rule: Rule, case: Case, off: frozenset[str]) -> Outcome:
     if rule.id in off:
-        return NotMet(Message("Switched off by the site."))
+        return Off()
     if case.patient.hook not in rule.asked_on:
         return NotMet(Message("Not asked on this hook."))
     try:

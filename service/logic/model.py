@@ -311,6 +311,11 @@ class NotMet:
 
 
 @dataclass(frozen=True, slots=True)
+class Off:
+    """Not asked: the site has switched the rule off."""
+
+
+@dataclass(frozen=True, slots=True)
 class MissingInputs:
     """An input is missing; each is named."""
 
@@ -332,4 +337,4 @@ class Failed:
     error: str
 
 
-Outcome = Finding | NotMet | MissingInputs | Withheld | Failed
+Outcome = Finding | NotMet | Off | MissingInputs | Withheld | Failed

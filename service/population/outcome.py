@@ -12,7 +12,7 @@ import msgspec
 
 from service.decide import Decision
 from service.logic.knowledge import VERSION
-from service.logic.model import Failed, Finding, MissingInputs, NotMet, Outcome, Withheld
+from service.logic.model import Failed, Finding, MissingInputs, NotMet, Off, Outcome, Withheld
 from service.population.bucket import counts_of, rows_of
 from service.population.partition import Partition
 
@@ -22,6 +22,7 @@ COLUMNS: Final = (
 )  # fmt: skip
 _OUTCOMES: Final[Mapping[type, str]] = {
     Finding: "finding", NotMet: "not-met", MissingInputs: "lacking", Failed: "failed", Withheld: "withheld",
+    Off: "off",
 }  # fmt: skip
 Json = dict[str, Any]
 Counts = dict[str, int]
@@ -145,7 +146,9 @@ def summary(tally: Tally, found: Partition, asked: Mapping[str, Any]) -> Json:
 
 def _of_rule(rule: str, tally: Tally, judged: int) -> Iterator[tuple[str, Any]]:
     outcomes = tally.outcomes[rule]
-    yield from ((name, outcomes.get(name, 0)) for name in ("finding", "withheld", "not-met", "lacking", "failed"))
+    yield from (
+        (name, outcomes.get(name, 0)) for name in ("finding", "withheld", "not-met", "off", "lacking", "failed")
+    )
     yield "shown", tally.shown.get(rule, 0)
     yield "firingRate", _share(tally.shown.get(rule, 0), judged)
     for name, counts in (("results", tally.results), ("lackingInputs", tally.lacking), ("errors", tally.failed)):

@@ -156,6 +156,8 @@ def _database_url(environ: Mapping[str, str], mode: Mode, problems: list[str]) -
         problems.append("DATABASE_URL: production needs it (or DATABASE_URL_FILE) to be set")
     if url and not re.match(r"(sqlite:///|postgres(ql(\+psycopg)?)?://)", url):
         problems.append("DATABASE_URL: must begin with sqlite:/// or postgresql://")
+    elif url.startswith(("sqlite:///file:", "sqlite:///:memory:")):
+        problems.append("DATABASE_URL: sqlite:/// takes the path of a file, no URI and no memory")
     elif url and mode is Mode.PRODUCTION:
         problems += _in_clear_text(url, environ)
     return url or "sqlite:///var/magnesium-cds.sqlite3"

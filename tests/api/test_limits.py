@@ -352,3 +352,13 @@ def test_more_keys_than_any_ehr_sends_are_400(house, member, number, status):
     body = hook_request()
     body[member] = body[member] | {f"k{n}": None for n in range(number)}
     assert house.post(VIEW, body).status_code == status
+
+
+def test_a_rule_that_the_site_switched_off_says_so(tmp_path):
+    (tmp_path / "site.toml").write_text('[rules]\nR-011 = "off"\n', encoding="utf-8")
+    with open_app(tmp_path, MAGNESIUM_CDS_SITE=str(tmp_path / "site.toml")) as app:
+        found = app.client.post("/v1/evaluate", json=evaluation()).json["findings"]
+    assert [finding for finding in found if finding["rule"] == "R-011"] == [
+        {"rule": "R-011", "name": "hypomagnesaemia-severity", "outcome": "off", "shown": False}
+    ]
+    assert [finding["rule"] for finding in found if finding["outcome"] == "off"] == ["R-011"]

@@ -62,3 +62,21 @@ def test_wrong_settings_end_it_at_once_with_every_reason(run, tmp_path):
         result = run("serve", env=environ)
         assert (result.exit_code, result.stdout) == (2, "")
         assert all(reason in result.stderr for reason in reasons)
+
+
+def test_a_port_that_is_taken_is_said_at_once_with_what_to_do(run, tmp_path, port):
+    with socket.create_server(("127.0.0.1", port)):
+        begun = monotonic()
+        result = run("serve", env={"PORT": str(port), "DATABASE_URL": f"sqlite:///{tmp_path}/store.sqlite3"})
+    assert result.exit_code == 1
+    assert f"Port {port} of 127.0.0.1 cannot be had (Address already in use). Choose another: PORT=" in result.stderr
+    assert monotonic() - begun < 3
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite:///file:mg.db", "sqlite:///file:mg?mode=memory&uri=true", "sqlite:///:memory:"]
+)
+def test_a_database_that_is_no_file_is_refused(run, url):
+    result = run("serve", env={"DATABASE_URL": url})
+    assert result.exit_code == 2
+    assert "DATABASE_URL: sqlite:/// takes the path of a file" in result.stderr

@@ -150,7 +150,7 @@ def test_the_summary_counts_patients_cards_rules_and_what_was_missing(screened):
     assert (told["rules"]["R-011"]["shown"], told["rules"]["R-011"]["firingRate"]) == (1, 0.3333)
     assert told["rules"]["R-021"]["lackingInputs"] == {"erythrocyte magnesium": 3}
     assert all(
-        sum(rule[outcome] for outcome in ("finding", "withheld", "not-met", "lacking", "failed")) == 3
+        sum(rule[outcome] for outcome in ("finding", "withheld", "not-met", "off", "lacking", "failed")) == 3
         for rule in told["rules"].values()
     )
     assert told["resources"]["Observation"] == 6

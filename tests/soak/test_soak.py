@@ -32,7 +32,7 @@ from soak.load import Caller, Load, Outcome, running
 from soak.matrix import Cell
 from soak.report import Report
 from soak.rolling import sort
-from soak.run import in_tables, main
+from soak.run import _attempt, in_tables, main
 from soak.steady import FHIR, Samples, kinds
 from soak.world import MEMORY_BOUND, NOT_THERE, Dependency, Memory, Replica, host, traces
 
@@ -392,3 +392,15 @@ def test_what_is_sent_is_marked_and_signed_for_one_place() -> None:
     assert [len(body.get("prefetch", {})) for body in bodies] == [17, 2, 0]
     assert all(body["context"]["patientId"].startswith(MARK) for body in bodies)
     assert len({ehr.token(), ehr.token(), ehr.token(FEEDBACK)}) == 3
+
+
+def test_a_part_that_breaks_off_has_failed_and_the_next_is_run():
+    report, done = Report(), []
+
+    def breaks() -> None:
+        raise subprocess.TimeoutExpired("serve", 60)
+
+    _attempt("rolling", report, breaks)
+    _attempt("disk", report, lambda: done.append(1))
+    assert [failure.partition(" at ")[0] for failure in report.failures] == ["rolling: broke off with TimeoutExpired"]
+    assert done == [1]

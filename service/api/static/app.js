@@ -341,7 +341,7 @@ function showCards(result, service) {
 
 // --- Findings: why --------------------------------------------------------------------------------------------------
 
-const OUTCOMES = { finding: "Finding", withheld: "Withheld", failed: "Failed", lacking: "Lacking data", "not-met": "Not met" };
+const OUTCOMES = { finding: "Finding", withheld: "Withheld", failed: "Failed", lacking: "Lacking data", "not-met": "Not met", off: "Switched off" };
 const pressed = new Set(["finding", "withheld", "failed"]);
 
 function showWhy(result, failed) {
