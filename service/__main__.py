@@ -48,9 +48,9 @@ def _check_port(host: str, port: int) -> None:
     try:
         socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
     except OSError as error:
-        raise click.ClickException(
-            f"Port {port} of {host} cannot be had ({str(error.strerror).partition(' (')[0]}). Choose another: PORT={port % 65535 + 1} make run"
-        ) from error
+        why = str(error.strerror).partition(" (")[0]
+        other = f"PORT={port % 65535 + 1} make run"
+        raise click.ClickException(f"Port {port} of {host} cannot be had ({why}). Choose another: {other}") from error
 
 
 for _command in (
