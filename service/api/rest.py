@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import flask
@@ -26,7 +26,8 @@ from service.api.http.request_body import (
 from service.api.http.responses import json_answer
 from service.api.presentation import presentation
 from service.api.proof import proved_body
-from service.cds.i18n import LANGUAGES
+from service.cds.cards import Presentation
+from service.cds.i18n import LANGUAGES, Wording
 from service.decide import decide
 from service.errors import BadRequest, NotFound
 from service.evaluation_json import explain
@@ -116,12 +117,19 @@ def _evaluate(deps: Dependencies) -> flask.Response:
 
 def _evaluated(data: bytes, caller: Caller, deps: Dependencies) -> flask.Response:
     request = decode(EvaluateRequest, data)
-    how = presentation(deps, caller, _language(request.language))
     chart = _chart(request, deps)
+    how = _in_zone_of(chart.as_of, presentation(deps, caller, _language(request.language)))
     site = _site(request, deps)
     decision = decide(chart, site, how, explain=True, timed=stopwatch())
     audit.decided(decision, "evaluate", caller)
     return json_answer(explain(decision, site.knowledge, how), how.wording.language)
+
+
+def _in_zone_of(as_of: datetime, how: Presentation) -> Presentation:
+    """Times in the zone in which the call states its moment; "Z" states none, so that the site's stands."""
+    if as_of.tzinfo is None or as_of.utcoffset() == timedelta(0):
+        return how
+    return replace(how, wording=Wording(how.wording.language, as_of.tzinfo))
 
 
 def _language(wanted: str | None) -> str:

@@ -105,6 +105,8 @@ class Wording:
             )
         if isinstance(value, tuple):
             return self._joined([self._value("", item, inert) for item in value])
+        if isinstance(value, datetime) and name == "clock":
+            return f"{value.astimezone(self.zone):%H:%M}"
         if isinstance(value, datetime | date):
             return self.moment(value)
         return self.number(Decimal(value))

@@ -191,8 +191,11 @@ def brief(result: LabResult) -> Message:
 
 
 def aged(case: Case, result: LabResult) -> Message:
-    """Short name, value, unit and age: "Mg 0.55 mmol/L (3 h ago)"."""
-    return Message("{brief} ({age})", brief=brief(result), age=age(case, result))
+    """Short name, value, unit, age and, to two days, the time of day: "Mg 0.55 mmol/L (3 h ago, 08:00)"."""
+    assert result.taken is not None  # noqa: S101  a case holds dated results only
+    if result.taken.date_only or case.age_of(result) >= timedelta(hours=48):
+        return Message("{brief} ({age})", brief=brief(result), age=age(case, result))
+    return Message("{brief} ({age}, {clock})", brief=brief(result), age=age(case, result), clock=result.taken.end)
 
 
 def grams(drug: Medication) -> Message:
