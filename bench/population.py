@@ -10,7 +10,7 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from random import Random
 from time import perf_counter
@@ -130,7 +130,7 @@ def _command(job: str, export: Path, output: Path, jobs: int, *options: str) -> 
     return [*base, *options]
 
 
-def measure(rounds: int, sizes: tuple[int, ...] = (2_000, 8_000)) -> Iterator[Figure]:
+def measure(rounds: int, sizes: tuple[int, ...] = (2_000, 8_000)) -> Generator[Figure]:
     """Ratios at the first size, then how cost and memory grow to the last one."""
     with tempfile.TemporaryDirectory() as place:
         exports = {size: Path(place) / str(size) for size in sizes}

@@ -14,10 +14,10 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
 
-from bench import bodies, calls, fallback, growth, replicas, threads
+from bench import bodies, calls, fallback, growth, population, replicas, threads
 from bench.report import Figure, keep, show
 
-NAMES = ("small", "large", "growth", "fallback", "threads", "replicas")
+NAMES = ("small", "large", "growth", "fallback", "threads", "replicas", "population")
 LEGEND = """\
 Yardsticks, which get the same bodies: drain reads them, parse parses them, echo parses and writes them again, rule
 decodes what one rule needs and answers with a card. They run in gunicorn with the settings of the service: one worker,
@@ -54,6 +54,7 @@ def _sections(options: argparse.Namespace) -> dict[str, Callable[[], Generator[F
         "growth": lambda: growth.measure(rounds),
         "fallback": lambda: fallback.measure(rounds),
         "threads": lambda: threads.measure(rounds),
+        "population": lambda: population.measure(rounds),
         "replicas": lambda: replicas.measure({"small": small, "large": large}, rounds),
     }
 
