@@ -33,5 +33,5 @@ def test_the_page_says_whence_and_what_not(page, part):
 
 
 def test_its_site_file_is_a_site_file(run):
-    done = run("check-site", DOCS / "examples" / "mimic-iv-demo.toml")
+    done = run("rules", "--site", DOCS / "examples" / "mimic-iv-demo.toml")
     assert done.exit_code == 0, done.output
