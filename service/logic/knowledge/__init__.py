@@ -16,8 +16,8 @@ from typing import Any
 from service.logic.model import Analyte, Citation, Dose
 from service.logic.units import limit_in
 
-VERSION = "2026.11.1"  # of the clinical content; a change of any number or rule raises it
-CHECKED_ON = "2026-11-20"  # the day on which every row was last held against its source
+VERSION = "2026.12.0"  # of the clinical content; a change of any number or rule raises it
+CHECKED_ON = "2026-11-30"  # the day on which every row was last held against its source
 
 
 @dataclass(frozen=True, slots=True)
