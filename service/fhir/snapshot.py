@@ -242,8 +242,11 @@ def _newest(
 
 
 def _read_once(resource: R, context: ReadContext, read: Callable[[R, ReadContext], T]) -> T:
-    """What a reader finds, remembered where the same resource is looked at at many moments."""
-    if context.memory is None:
+    """What a reader finds, remembered where the same resource is looked at at many moments.
+
+    A result of which a panel says something is read anew: the panel may have come later.
+    """
+    if context.memory is None or name(resource) in context.panels or resource.full_url in context.panels:
         return read(resource, context)
     return context.memory.recall(resource, context.as_of, lambda: read(resource, context))
 

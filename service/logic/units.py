@@ -83,14 +83,17 @@ _SPELLINGS: dict[str, str] = {
     "micromole/liter umol.l-1 258814008 میکرومول/لیتر",
     "mg/dL": "mg/dl mg% mg/100ml mgdl mg/100cc мг/дл мг% milligramperdeciliter milligramsperdeciliter "
     "milligram/deciliter mgperdl mg.dl-1 میلیگرم/دسیلیتر میلیگرمدردسیلیتر",
-    "mg/L": "mg/l мг/л milligramperliter milligramsperliter milligram/liter mg.l-1",
+    "mg/L": "mg/l ug/ml µg/ml μg/ml mcg/ml мкг/мл мг/л milligramperliter milligramsperliter milligram/liter mg.l-1",
     "meq/L": "meq/l meql mval/l мэкв/л мг-экв/л milliequivalentperliter milliequivalentsperliter milliequivalent/liter "
     "meq.l-1 میلیاکیوالان/لیتر میلیاکیوالاندرلیتر",
     "g/L": "g/l gm/l г/л gramperliter gramsperliter gram/liter g.l-1 گرم/لیتر",
     "g/dL": "g/dl gm/dl g% г/дл gramperdeciliter gramsperdeciliter gram/deciliter gdl gram/dl g/100ml",
     "mL/min/{1.73_m2}": "ml/min/{1.73_m2} ml/min/1.73m2 ml/min/1.73m^2 ml/min/1,73m2 ml/min/1,73m^2 ml/min/1.73m² "
     "ml/min/1,73m² мл/мин/1,73м2 мл/мин/1.73м2 мл/мин/1,73м² мл/мин/1.73м² ml/min/1.73_m2 ml/min/{1.73m2} "
-    "ml/min/1.73 ml/min/1.73sqm ml/min/(1.73_m2) ml/min/(173.10*-2.m2) milliliterperminuteper1.73squaremeter",
+    "ml/min/1.73 ml/min/1.73sqm ml/min/(1.73_m2) ml/min/(173.10*-2.m2) "
+    "ml/min/1.73m*2 ml/min/1.73m**2 ml/min/1.73*m2 ml/min/1.73.m2 ml/min/1.73_m^2 ml/min/(1.73m2) ml/min/(1.73.m2) "
+    "ml/min/((173/100).m2) ml/min.1.73m2 ml/(min.1.73m2) ml/(min*1.73m2) ml/(min*{1.73_m2}) "
+    "milliliterperminuteper1.73squaremeter",
     "mL/min": "ml/min мл/мин milliliterperminute",
     "mg/(24.h)": "mg/(24.h) mg/24h mg/24hr mg/24hrs mg/24hours mg/d mg/day мг/сут мг/24ч mg/24.h mg/{24h}",
     "mmol/(24.h)": "mmol/(24.h) mmol/24h mmol/24hr mmol/24hrs mmol/d mmol/day ммоль/сут ммоль/24ч mmol/24.h",

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from service.logic.model import Analyte
-from service.logic.units import FACTORS, canonical, convert, to_unit
+from service.logic.units import FACTORS, canonical, code, convert, to_unit
 
 # Molar masses: Mg 24.305, Ca 40.078, P 30.974 g/mol; creatinine by the clinical 88.4 µmol/L per mg/dL.
 MG = "0.5 mmol/L = 1.21525 mg/dL = 12.1525 mg/L = 1 meq/L"
@@ -48,3 +48,20 @@ def test_one_amount_in_every_unit_is_the_same_amount(analyte: Analyte) -> None:
     assert {unit for _, unit in amounts} == set(FACTORS[analyte])
     for number, unit in amounts:
         assert (convert(number, unit, analyte), to_unit(value, unit, analyte)) == (value, number), unit
+
+
+SPELLED = {
+    "mL/min/{1.73_m2}": [
+        "mL/min/1.73m*2",
+        "mL/min/1.73.m2",
+        "mL/min/((173/100).m2)",
+        "mL/min/1.73 m²",
+        "ml/(min*{1.73_m2})",
+    ],
+    "mg/L": ["ug/mL", "µg/mL", "mcg/ml", "мкг/мл", "mg/l"],
+}
+
+
+@pytest.mark.parametrize(("unit", "spelling"), [(unit, spelling) for unit in SPELLED for spelling in SPELLED[unit]])
+def test_a_unit_in_its_spellings(unit: str, spelling: str) -> None:
+    assert code(spelling) == unit
