@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
-from service.terminology.queries import PREFETCH_KEYS
+from service.cds.services import BY_ID
 from tests.api.apps import VIEW, locked_app
 from tests.contract.messages import LOW, PATIENT, having, hook_request, observation
 
@@ -37,7 +37,9 @@ def test_every_advertised_query_is_understood_and_its_answer_judged(fhir_server,
         answer, line = call(house, fhir_server, patient, fhir_server.token)
     assert answer.status_code == 200, answer.json
     present = {"patient", "magnesium", "creatinine", "medicationRequests"}
-    assert line["states"] == {key: "present" if key in present else "none" for key in PREFETCH_KEYS} | {
+    assert line["states"] == {
+        key: "present" if key in present else "none" for key in BY_ID["magnesium-patient-view"].prefetch
+    } | {
         "encounter": "absent"  # no encounterId, so no query
     }
     findings = answer.json["cards"][0]["extension"]["org.magnesium-cds.findings"]

@@ -264,7 +264,7 @@ COUNTED = {
     "request_seconds_count|stage=render": lambda house: house.post(VIEW, hook_request()),
     "prefetch_states_total|key=potassium|state=present": lambda house: house.post(VIEW, hook_request()),
     "prefetch_states_total|key=conditions|state=none": lambda house: house.post(VIEW, hook_request()),
-    "prefetch_states_total|key=qtc|state=absent": lambda house: house.post(VIEW, hook_request()),
+    "prefetch_states_total|key=measurements|state=absent": lambda house: house.post(VIEW, hook_request()),
     "prefetch_states_total|key=other|state=none": lambda house: house.post(
         VIEW, having(hook_request(), None, "prefetch", "Ivanova")
     ),
