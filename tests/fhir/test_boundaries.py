@@ -163,13 +163,13 @@ def test_a_range_that_cannot_be_one_in_its_unit(above: str, problem: Problem | N
 
 
 def test_one_usable_result_is_read_however_old_and_though_newer_ones_are_of_no_use() -> None:
-    useless = [
-        observation(id=f"n{day}", effectiveDateTime=f"2025-06-{day}T09:00:00Z", valueQuantity=quantity(0.7))
-        for day in (11, 12)
-    ]
-    old = [observation(id=f"y{year}", effectiveDateTime=f"{year}-01-01T09:00:00Z") for year in (2005, 2010)]
-    found = read(*old, *useless, explain=False)
-    assert {result.reference for result in found.labs} == {"Observation/n11", "Observation/n12", "Observation/y2010"}
+    albumin = {"code": concept("http://loinc.org", "1751-7"), "valueQuantity": quantity(40, "g/L")}
+    days = ("2025-06-12", "2025-06-11", "2010-01-01", "2005-01-01")
+    listed = [observation(id=day, effectiveDateTime=f"{day}T09:00:00Z", **albumin) for day in days]
+    for useless in listed[:2]:
+        useless["valueQuantity"] = quantity(40)  # no unit
+    found = read(*reversed(listed), explain=False)
+    assert {result.reference for result in found.labs} == {f"Observation/{day}" for day in days[:3]}
 
 
 # ---- doses ----------------------------------------------------------------------------------------------------------
@@ -289,3 +289,48 @@ def test_a_member_twice_is_found_in_bodies_of_any_length_and_layout(size: int, m
 
 def test_now_is_what_the_cases_say() -> None:
     assert NOW.isoformat() == "2025-06-15T10:00:00+00:00"
+
+
+# ---- values ---------------------------------------------------------------------------------------------------------
+
+
+EDGES = [(0, "0", True), (1, "0", True), (0, "-0.001", False), (1, "0.001", False)]
+
+
+@pytest.mark.parametrize(("side", "beyond", "possible"), EDGES)
+def test_what_is_possible_at_its_edges(side: int, beyond: str, possible: bool) -> None:
+    edge = next(iter(SITE.knowledge.parameters["mg-plausible"].interval.values()))[side] + Decimal(beyond)
+    found = lab(observation(valueQuantity={"value": float(edge), "unit": "mmol/L"}))
+    assert found.problem is (None if possible else Problem.IMPLAUSIBLE)
+
+
+@pytest.mark.parametrize(
+    ("members", "problem"),
+    [
+        ({"valueQuantity": None, "valueString": "0.62 kg"}, Problem.UNKNOWN_UNIT),  # a unit, of something else
+        ({"valueQuantity": None, "valueString": "0.62 furlong"}, Problem.UNKNOWN_UNIT),
+        ({"valueQuantity": None, "valueString": "0.62"}, Problem.NO_UNIT),
+        ({"valueQuantity": quantity(0.62, "m" * 60, "mmol/L")}, None),
+        ({"valueQuantity": quantity(0.62, "m" * 61, "mmol/L")}, Problem.UNKNOWN_UNIT),
+        ({"valueQuantity": quantity(0.62, "mmol/L", "m" * 61)}, Problem.UNKNOWN_UNIT),
+    ],
+)
+def test_units(members: Json, problem: Problem | None) -> None:
+    assert lab(observation(**members)).problem is problem
+
+
+def test_a_timed_collection_begins_with_its_first_day() -> None:
+    found = lab(
+        observation(effectiveDateTime=None, effectivePeriod={"start": "2025-06-14", "end": "2025-06-15T08:00:00Z"})
+    )
+    assert found.collected_from is not None
+    assert found.collected_from.isoformat() == "2025-06-14T00:00:00+00:00"
+
+
+DURATIONS = [(4, "h", 240), (4, "fortnight", None), (None, "h", None), (0, "h", None)]
+
+
+@pytest.mark.parametrize(("duration", "unit", "minutes"), DURATIONS)
+def test_how_long_a_dose_runs(duration: int | None, unit: str, minutes: int | None) -> None:
+    given = [{"timing": {"repeat": {"duration": duration, "durationUnit": unit}}, "route": {"text": "IV"}}]
+    assert drug(magnesium("Magnesium sulfate", dosageInstruction=given)).duration_min == minutes

@@ -131,6 +131,11 @@ def test_completed_with_an_end_ahead_goes_on(kind: str, status: str, end: str | 
     assert issues(found) == ([f"{kind}/m1: {GOES_ON}"] if (status, exposure) == ("completed", ACTIVE) else [])
 
 
+def test_a_course_that_ends_some_time_today_is_over_when_its_status_says_so() -> None:
+    order = medication(status="completed", authoredOn="2025-06-01", dosageInstruction=[lasting(14)])
+    assert drug(order).exposure is ENDED
+
+
 @pytest.mark.parametrize(
     ("kind", "members"),
     [
