@@ -52,7 +52,8 @@ def implausible(case: Case) -> Answer:
     """R-002: outside what is possible, a range impossible for its unit, or two results that contradict each other."""
     result = case.mg_unreadable
     if result is not None and result.problem is Problem.IMPLAUSIBLE:
-        why = Message("Values outside 0.05 to 15 mmol/L are not interpreted.")
+        low, high = case.knowledge.parameters["mg-plausible"].interval["mmol/L"]
+        why = Message("Values outside {low} to {high} mmol/L are not interpreted.", low=low, high=high)
         return _doubtful(
             "implausible", Message("Implausible serum magnesium {dated}.", dated=dated(result)), why, result
         )
@@ -63,15 +64,21 @@ def implausible(case: Case) -> Answer:
         text = Message("Serum magnesium {dated} contradicts its own reference range.", dated=dated(result))
         return _doubtful("range-impossible", text, why, result)
     if case.contradiction is not None:
-        return _contradictory(*case.contradiction)
+        return _contradictory(case, *case.contradiction)
     return NotMet() if case.newest_mg else MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
 
 
-def _contradictory(one: LabResult, other: LabResult) -> Finding:
+def _contradictory(case: Case, one: LabResult, other: LabResult) -> Finding:
     text = Message(
         "Contradictory serum magnesium within one hour: {one} and {other}.", one=amount(one), other=amount(other)
     )
-    why = Message("They differ by more than 0.10 mmol/L and 15 %: {one}; {other}.", one=dated(one), other=dated(other))
+    why = Message(
+        "They differ by more than {limit} mmol/L and {share} %: {one}; {other}.",
+        limit=case.knowledge.value("mg-contradiction"),
+        share=case.knowledge.value("mg-contradiction-share"),
+        one=dated(one),
+        other=dated(other),
+    )
     return _doubtful("contradictory", text, why, one, other)
 
 

@@ -191,7 +191,10 @@ def _femg_finding(case: Case, femg: Decimal, results: tuple[LabResult, ...]) -> 
         grade,
         Indicator.INFO,
         said[grade],
-        Message("100 x (urine Mg x serum creatinine) / (0.7 x serum Mg x urine creatinine); above 4 % is renal."),
+        Message(
+            "100 x (urine Mg x serum creatinine) / (0.7 x serum Mg x urine creatinine); above {limit} % is renal.",
+            limit=case.knowledge.value("femg-renal").normalize(),
+        ),
         caveat,
         values={"femg_pct": femg},
         evidence=references(*results),
@@ -268,7 +271,11 @@ def _collection(case: Case, urine: LabResult, mg: Decimal) -> Finding:
         grade, text = "conserved", Message("24-hour urine magnesium {value} mg: the kidney conserves it.", value=value)
     else:
         grade, text = "indeterminate", Message("24-hour urine magnesium {value} mg: indeterminate.", value=value)
-    why = Message("With a low serum magnesium: above 24 mg is wasting, below 12 mg is conservation.")
+    why = Message(
+        "With a low serum magnesium: above {high} mg is wasting, below {low} mg is conservation.",
+        high=case.knowledge.value("urine-24h-wasting"),
+        low=case.knowledge.value("urine-24h-conserved"),
+    )
     values = {"urine_mg_24h_mg": value}
     return Finding(grade, Indicator.INFO, text, why, values=values, evidence=references(urine, case.mg))
 
@@ -317,7 +324,9 @@ def _loading_test(case: Case, urine: LabResult, mg: Decimal, drug: Medication, i
         Indicator.INFO,
         text,
         Message(
-            "80 % or more of the load excreted in 24 h is normal, under 50 % definite; given: {drug}.",
+            "{normal} % or more of the load excreted in 24 h is normal, under {definite} % definite; given: {drug}.",
+            normal=case.knowledge.value("loading-normal"),
+            definite=case.knowledge.value("loading-definite"),
             drug=drugs([drug]),
         ),
         values={"load_excreted_pct": share, "urine_mg_24h_mg": rounded(mg, 1)},

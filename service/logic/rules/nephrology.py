@@ -54,7 +54,10 @@ def transplant(case: Case) -> Answer:
         "transplant-low-magnesium",
         Indicator.INFO,
         text=Message("Kidney transplant, magnesium {dated}: associated with new-onset diabetes.", dated=dated(case.mg)),
-        why=Message("Association in cohorts (below 1.9 mg/dL, 0.78 mmol/L); not a treatment target."),
+        why=Message(
+            "Association in cohorts (below {limit} mmol/L); not a treatment target.",
+            limit=case.knowledge.value("transplant-mg"),
+        ),
         advice=(level if inhibitors else Message("Check glucose."),),
         evidence=references(case.mg, *inhibitors) + tuple(c.reference for c in case.condition("kidney_transplant")),
     )
@@ -77,7 +80,10 @@ def ckd_prognosis(case: Case) -> Answer:
         "ckd-prognosis",
         Indicator.INFO,
         text=Message("Research: CKD with magnesium {dated}, associated with shorter survival.", dated=dated(case.mg)),
-        why=Message("One cohort (below 2.05 mg/dL). An association; never a treatment target."),
+        why=Message(
+            "One cohort (below {limit} mg/dL). An association; never a treatment target.",
+            limit=case.knowledge.value("ckd-mg"),
+        ),
         evidence=references(case.mg, case.creatinine),
     )
 

@@ -455,7 +455,11 @@ def adjunct(case: Case) -> Answer:
     return Finding(
         "refractory-to-oral",
         Indicator.INFO,
-        text=Message("Still low after 4 weeks or more of oral magnesium: {drugs}.", drugs=drugs(long, 2)),
+        text=Message(
+            "Still low after {days} days or more of oral magnesium: {drugs}.",
+            days=case.knowledge.duration("oral-trial").days,
+            drugs=drugs(long, 2),
+        ),
         advice=(
             Message("Check intake and salt; FEMg if not done."),
             *((option,) if sparing else ()),
@@ -509,7 +513,10 @@ def _overdue(case: Case) -> Message | None:
 
 def _when_to_measure(case: Case, infused: bool, swallowed: bool) -> Iterator[Message]:
     if infused:
-        yield Message("IV: level 6 to 12 h after each dose, at least daily in hospital; watch potassium with sulfate.")
+        yield Message(
+            "IV: level from {hours} h after each dose, at least daily in hospital; watch potassium with sulfate.",
+            hours=case.knowledge.value("after-iv"),
+        )
     if swallowed:
         yield Message("Oral: level after 1 to 2 weeks, then every 3 to 6 months.")
     if case.gate_closed:
