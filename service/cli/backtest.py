@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ from service.population.summary import summary
 @click.option(
     "--range", "ranges", multiple=True, help="A laboratory range that results lack: 'ANALYTE=LOW..HIGH UNIT'."
 )
+@click.option("--sweep", help="One threshold tried at several values: 'mg-low=0.60,0.65,0.70'.")
 @click.option("--jobs", "-j", type=click.IntRange(min=1), help="Processes.  [default: one for each core]")
 @click.option(
     "--engine",
@@ -68,6 +70,7 @@ def backtest(
     kinds: tuple[str, ...],
     guard: bool,
     ranges: tuple[str, ...],
+    sweep: str | None,
     jobs: int | None,
     engine: str,
     restart: bool,
@@ -82,8 +85,11 @@ def backtest(
     sites = (site, versus) if versus else (site,)
     setups = [prepare(path, language) for path in sites]
     files = files_of(export, output)
+    wanted = [Configuration(for_worker, path, language=language or "") for path in sites]
+    parameter, values = swept(sweep, setups[0].site.knowledge.parameters) if sweep else ("", [])
     options = Options(
-        configurations=tuple(Configuration(for_worker, path, language=language or "") for path in sites),
+        configurations=(*wanted, *(replace(wanted[0], thresholds=((parameter, value),)) for value in values)),
+        versus=versus is not None,
         kinds=frozenset(map(Kind, kinds)) or frozenset(Kind),
         guard=guard,
         ranges=tuple(map(stated_range, ranges)),
@@ -98,7 +104,7 @@ def backtest(
 
 
 def _asked(options: Options, ranges: tuple[str, ...], language: str, tables: list[str]) -> Asked:
-    paths = [configuration.site for configuration in options.configurations]
+    paths = [configuration.site for configuration in options.configurations[: len(tables)]]
     digests = [journal.digest(journal.site_files(path, table)) for path, table in zip(paths, tables, strict=True)]
     return {
         "events": [kind.value for kind in Kind if kind in options.kinds],
@@ -106,14 +112,28 @@ def _asked(options: Options, ranges: tuple[str, ...], language: str, tables: lis
         "range": list(ranges),
         "language": language,
         "site": digests[0],
-        "versus": digests[1] if len(digests) > 1 else "",
+        "versus": digests[1] if options.versus else "",
+        "sweep": _sweep_asked(options),
         **journal.VERSIONS,
     }
 
 
-_RANGE = re.compile(
-    r"\s*(?P<analyte>[^=]+?)\s*=\s*(?P<low>\d+(\.\d+)?)\s*\.\.\s*(?P<high>\d+(\.\d+)?)\s+(?P<unit>\S+)\s*"
-)
+def swept(words: str, known: Container[str]) -> tuple[str, list[str]]:
+    """`mg-low=0.60,0.65`: a parameter and its values; BadParameter if it is something else."""
+    name, _, values = words.partition("=")
+    listed = [value.strip() for value in values.split(",")]
+    if name.strip() not in known or not all(re.fullmatch(_NUMBER, value) for value in listed):
+        raise click.BadParameter("is PARAMETER=VALUE,VALUE,… with a parameter of /v1/parameters", param_hint="--sweep")
+    return name.strip(), listed
+
+
+def _sweep_asked(options: Options) -> dict[str, Any] | None:
+    tried = [configuration.thresholds[0] for configuration in options.configurations if configuration.thresholds]
+    return {"parameter": tried[0][0], "values": [value for _, value in tried]} if tried else None
+
+
+_NUMBER = r"\d+(?:\.\d+)?"
+_RANGE = re.compile(rf"\s*(?P<analyte>[^=]+?)\s*=\s*(?P<low>{_NUMBER})\s*\.\.\s*(?P<high>{_NUMBER})\s+(?P<unit>\S+)\s*")
 
 
 def stated_range(words: str) -> StatedRange:
@@ -146,7 +166,7 @@ def _write_rows(plan: Plan, numbers: list[int]) -> None:
         for row in rows_of(plan.results, numbers):
             (changed if row.startswith(b'{"configuration"') else shown).write(row)
     cards.replace(plan.folder / "cards.ndjson")
-    if len(plan.options.configurations) > 1:
+    if plan.options.versus:
         changes.replace(plan.folder / "changes.ndjson")
     else:
         changes.unlink()

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -68,7 +69,9 @@ def prepare(path: Path | None, language: str | None = None, profile: str = "", r
 def for_worker(wanted: Configuration) -> PopulationSetup:
     """What a process that judges a population needs, made anew in each."""
     setup = prepare(wanted.site, wanted.language or None, wanted.profile, wanted.research)
-    return PopulationSetup(setup.site, setup.how)
+    values = {name: Decimal(value) for name, value in wanted.thresholds}
+    site = replace(setup.site, knowledge=setup.site.knowledge.with_values(values)) if values else setup.site
+    return PopulationSetup(site, setup.how)
 
 
 def _presentation(settings: Settings, language: str | None) -> Presentation:

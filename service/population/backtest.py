@@ -56,6 +56,7 @@ class Options:
     configurations: tuple[Configuration, ...]
     kinds: frozenset[Kind]
     guard: bool = True
+    versus: bool = False  # the second configuration is compared with the first, card by card
     ranges: tuple[StatedRange, ...] = ()
     hour: int = 8
     assume: Assumptions = field(default_factory=Assumptions)
@@ -76,7 +77,11 @@ def backtest(chart: Chart, options: Options) -> Judged:
     rows: list[Json] = []
     counts: list[Measured] = [Measured() for _ in setups]
     for moment in replay(history, setups, options):
-        rows += _rows(moment, history, setups, counts)
+        for shown, setup, found in zip(moment.shown, setups, counts, strict=True):
+            count_event(moment.event, shown, setup.site.knowledge, history, found)
+        rows += (_row(card, moment.event, history) for card in moment.shown[0].cards)
+        if options.versus:
+            rows += _changed(moment, history, counts[1])
     for found in counts:
         count_stays(history, found)
     count_practice(*looked_back(history, setups[0]), counts[0])
@@ -138,18 +143,13 @@ def _state_range(entry: Entry, setup: Setup, ranges: Sequence[StatedRange]) -> N
 # ---- rows ----------------------------------------------------------------------------------------------------------
 
 
-def _rows(moment: Moment, history: History, setups: Sequence[Setup], counts: Sequence[Measured]) -> Iterator[Json]:
-    """The cards of the first configuration; those that another one gained or lost, with its number."""
-    first, *others = moment.shown
-    for shown, setup, found in zip(moment.shown, setups, counts, strict=True):
-        count_event(moment.event, shown, setup.site.knowledge, history, found)
-    told = [_row(card, moment.event, history) for card in first.cards]
-    yield from told
-    for number, other in enumerate(others, start=1):
-        count_changes(moment.event, first.decision, other.decision, counts[number])
-        theirs = [_row(card, moment.event, history) for card in other.cards]
-        if [_gist(row) for row in theirs] != [_gist(row) for row in told]:
-            yield {"configuration": number} | _where(moment.event, history) | {"was": told, "is": theirs}
+def _changed(moment: Moment, history: History, counts: Measured) -> Iterator[Json]:
+    """The cards of an event by the first two configurations, if they differ."""
+    ours, theirs = moment.shown[:2]
+    count_changes(moment.event, ours.decision, theirs.decision, counts)
+    was, is_ = ([_row(card, moment.event, history) for card in shown.cards] for shown in (ours, theirs))
+    if [_gist(row) for row in was] != [_gist(row) for row in is_]:
+        yield {"configuration": 1} | _where(moment.event, history) | {"was": was, "is": is_}
 
 
 def _gist(row: Mapping[str, Any]) -> tuple[object, ...]:

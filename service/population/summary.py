@@ -17,7 +17,9 @@ _MOST_EXAMPLES = 20
 def summary(counts: Json, found: Partition, asked: Mapping[str, Any]) -> Json:
     """The whole replay in numbers; the first configuration is the one in question."""
     configurations = [counts.get("configurations", {})[number] for number in sorted(counts.get("configurations", {}))]
-    first, *others = [_of_configuration(c) for c in configurations] or [_of_configuration({})]
+    first, *rest = [_of_configuration(c) for c in configurations] or [_of_configuration({})]
+    steps = list(asked["sweep"]["values"]) if asked.get("sweep") else []
+    others, swept = rest[: len(rest) - len(steps)], rest[len(rest) - len(steps) :]
     return {
         **asked,
         "patients": counts.get("patients", 0),
@@ -25,6 +27,7 @@ def summary(counts: Json, found: Partition, asked: Mapping[str, Any]) -> Json:
         "patientsNotJudged": counts.get("not_judged", {}),
         **first,
         "versus": others,
+        "sweep": _sweep(asked["sweep"]["parameter"], steps, swept) if steps else None,
         "resources": _most_frequent(found.resources),
         "unusedResources": _most_frequent(found.unused),
         "skipped": {"total": sum(found.broken.values()), "reasons": _most_frequent(found.broken)},
@@ -44,6 +47,19 @@ def _of_configuration(counts: Json) -> Json:
             for kind, line in sorted(counts.get("changes", {}).items())
         },
     }
+
+
+def _sweep(parameter: str, values: list[str], configurations: list[Json]) -> Json:
+    """One line for each value of a threshold: burden of a chart day, and results outside the range with a card."""
+    steps = []
+    for value, told in zip(values, configurations, strict=True):
+        days, found = told["burden"]["per100"].get("days", {"cards": None, "loud": None}), told["sensitivity"]
+        all_ = sum(line["results"] for line in found.values())
+        shown = sum(line["withCard"] for line in found.values())
+        low, high = (found.get(grade, {}).get("withCard") for grade in ("low", "high"))
+        step = {"value": value, "cards": days["cards"] or 0.0, "loud": days["loud"], "low": low, "high": high}
+        steps.append(step | {"sensitivity": _per_100(shown, all_)})
+    return {"parameter": parameter, "steps": steps}
 
 
 # ---- burden --------------------------------------------------------------------------------------------------------

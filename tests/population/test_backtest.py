@@ -207,6 +207,19 @@ def test_a_range_that_results_lack_can_be_stated(run, export, tmp_path):
     assert counted["low"] + counted["critical"] > 80, "two thirds are below this range"
 
 
+def test_one_threshold_at_several_values(run, export, tmp_path):
+    asked = ("--events", "results", "--events", "days", "--sweep", "mg-severe=0.20,0.40,0.55")
+    done = run("backtest", export, "-o", tmp_path / "o", *asked, "--no-repeat-guard", "--jobs", 1)
+    assert done.exit_code == 0, done.stderr
+    sweep = summary(tmp_path / "o")["sweep"]
+    assert (sweep["parameter"], [step["value"] for step in sweep["steps"]]) == ("mg-severe", ["0.20", "0.40", "0.55"])
+    assert all(0 < step["sensitivity"] <= 100 for step in sweep["steps"])
+    page = (tmp_path / "o" / "report.html").read_text()
+    assert "One threshold, its burden and its sensitivity" in page
+    assert run("backtest", export, "-o", tmp_path / "p", "--sweep", "no-such=1").exit_code == 2
+    assert run("backtest", export, "-o", tmp_path / "p", "--sweep", "mg-severe=low").exit_code == 2
+
+
 @pytest.mark.parametrize("words", ["magnesium=1..2 mg/dL", "serum magnesium=2..1 mg/dL", "serum magnesium 1..2", ""])
 def test_a_range_that_is_none_is_refused(run, export, tmp_path, words):
     assert run("backtest", export, "-o", tmp_path / "o", "--range", words).exit_code == 2

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from babel.messages.pofile import read_po
 
+from service.population.measure import HELD_BACK
 from service.population.report.control import Subgroup, change_points, limits, subgroups
 from service.population.report.figures import Bar, bars, magnesium
 
@@ -21,7 +22,7 @@ def said():
     listed = {
         "chart days", "new magnesium results", "orders signed", "laboratory orders", "admissions and discharges",
         "chart openings", "encounters", "inpatient-days", "orders", "critical", "low", "high", "info", "warning",
-        "gained", "lost", "Chart days with a card, %", "Chart days with a warning, %",
+        "gained", "lost", HELD_BACK, "Chart days with a card, %", "Chart days with a warning, %",
     }  # fmt: skip
     return listed | {a or b for a, b in _IN_QUOTES.findall(page + code)}
 

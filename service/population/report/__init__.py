@@ -15,6 +15,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from service.cds.i18n import Wording
+from service.population.measure import HELD_BACK
 from service.population.report import figures
 from service.population.report.control import change_points, limits, subgroups
 from service.population.report.figures import Bar
@@ -95,11 +96,13 @@ def _figures(summary: Json, titles: Mapping[str, str], say: Any) -> Json:
     return {
         "bars": Markup(figures.bars(rows, say("Cards by what leads them"))),  # noqa: S704  escapes what it is given
         "charts": [
-            Markup(_over_time(summary, what, say(title)))  # noqa: S704
+            (say(title), Markup(_over_time(summary, what, say(title))))  # noqa: S704
             for what, title in (("cards", "Chart days with a card, %"), ("loud", "Chart days with a warning, %"))
         ],
         "picture": lambda chart: Markup(figures.magnesium(chart, say("Serum magnesium until the card"))),  # noqa: S704
         "shifted": _is_shifted(summary),
+        "held_back": {HELD_BACK},
+        "sweep": Markup(_sweep(summary, say)),  # noqa: S704
         "titled": lambda kind: _titled(kind, titles),
     }
 
@@ -117,6 +120,13 @@ def _over_time(summary: Json, what: str, title: str) -> str:
     groups = subgroups(summary["burden"]["months"], what)
     changes = change_points(groups)
     return figures.p_chart(groups, limits(groups, changes), changes, title) if len(groups) > 1 else ""
+
+
+def _sweep(summary: Json, say: Any) -> str:
+    """Burden across, sensitivity upwards, one point for each value of the threshold."""
+    steps = (summary.get("sweep") or {}).get("steps", ())
+    points = [(step["cards"], step["sensitivity"], str(step["value"])) for step in steps]
+    return figures.trade_off(points, say("One threshold, its burden and its sensitivity")) if points else ""
 
 
 def _is_shifted(summary: Json) -> bool:

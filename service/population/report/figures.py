@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from service.population.report.control import Limits, Subgroup
 
 _WIDTH = 860.0
+_LONGEST_LABEL = 58
 
 
 def _svg(width: float, height: float, parts: Sequence[str], title: str) -> str:
@@ -57,10 +58,15 @@ def bars(rows: Sequence[Bar], title: str) -> str:
         y = number * step
         bar = _rect(left, y + 3, row.first * scale, step - 8, "first")
         bar += _rect(left + row.first * scale, y + 3, row.again * scale, step - 8, "again")
-        bar += _text(left - 8, y + 14, row.label, "label", "end")
+        bar += _text(left - 8, y + 14, _short(row.label), "label", "end")
         parts.append(f'<a href="#{escape(row.link)}">{bar}</a>' if row.link else bar)
         parts.append(_text(left + (row.first + row.again) * scale + 6, y + 14, f"{row.first} + {row.again}", "value"))
     return _svg(_WIDTH, len(rows) * step + 4, parts, title)
+
+
+def _short(label: str) -> str:
+    """As much of a label as there is room for."""
+    return label if len(label) <= _LONGEST_LABEL else f"{label[: _LONGEST_LABEL - 1]}…"
 
 
 _LEFT, _BASE, _HEIGHT = 44.0, 190.0, 220.0  # of a p-chart
@@ -103,6 +109,24 @@ def _point(x: float, y: float, within: bool) -> str:
     if within:
         return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" class="point"/>'
     return f'<rect x="{x - 5:.1f}" y="{y - 5:.1f}" width="10" height="10" class="beyond"/>'
+
+
+def trade_off(points: Sequence[tuple[float, float, str]], title: str) -> str:
+    """(burden per 100, sensitivity in %, the value) as labelled points, joined in the order of the values."""
+    width, top, right = 460.0, 20.0, max(1.0, *(burden for burden, _, _ in points)) * 1.1
+    places = [
+        (_LEFT + (width - _LEFT - 40) * burden / right, _BASE - (_BASE - top) * share / 100, value)
+        for burden, share, value in points
+    ]
+    parts = [_line(_LEFT, _BASE, width - 10, _BASE, "axis"), _line(_LEFT, _BASE, _LEFT, top, "axis")]
+    parts += [
+        _text(_LEFT - 6, top + 4, "100", "value", "end"),
+        _text(width - 10, _BASE + 16, f"{right:.0f}", "value", "end"),
+    ]
+    parts += [_line(a[0], a[1], b[0], b[1], "trace") for a, b in pairwise(places)]
+    for x, y, value in places:
+        parts += [_point(x, y, True), _text(x + 7, y - 5, value, "value")]
+    return _svg(width, _HEIGHT, parts, title)
 
 
 _PICTURE, _FLOOR = 440.0, 84.0  # width of a picture of a patient, and the height of its lowest value
