@@ -23,7 +23,7 @@ say() { echo "[$(date +%T)] $*" >&2; }
 
 install_tools() {
   local missing=()
-  for tool in buildah podman runc mmdebstrap; do command -v "$tool" >/dev/null || missing+=("$tool"); done
+  for tool in buildah podman runc mmdebstrap catatonit; do # catatonit: of a pod that podman plays, which Debian only recommends command -v "$tool" >/dev/null || missing+=("$tool"); done
   [ ${#missing[@]} = 0 ] && return
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
     say "Missing: ${missing[*]}. Install them (Debian: apt-get install ${missing[*]})."

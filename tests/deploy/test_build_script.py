@@ -31,7 +31,7 @@ HOUR = 3600
 
 def calls(folder: Path, **environ: str) -> list[str]:
     """What the build calls, one line each."""
-    for name in ("buildah", "podman", "runc", "mmdebstrap"):
+    for name in ("buildah", "podman", "runc", "mmdebstrap", "catatonit"):
         (folder / name).write_text(PODMAN if name == "podman" else OTHER, encoding="utf-8")
         (folder / name).chmod(0o755)
     log = folder / "calls"
