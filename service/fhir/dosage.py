@@ -116,9 +116,14 @@ def _doses_of(most: Strength, amount: Decimal | None, unit: str) -> Decimal | No
     top, bottom = most.numerator, most.denominator
     number, time = (primitives.number(side.value) if side else None for side in (top, bottom))
     minutes = minutes_unit(bottom)
-    if top is None or not number or not time or not minutes:
+    if top is None or not (number and time and minutes):
         return None
-    a_day, of = number * 1440 / (time * minutes), unit_of(top)[0] or dose_form(top)
+    return _doses_in(top, number * 1440 / (time * minutes), amount, unit)
+
+
+def _doses_in(top: Quantity, a_day: Decimal, amount: Decimal | None, unit: str) -> Decimal | None:
+    """How many doses of `amount` are in what is allowed in a day."""
+    of = unit_of(top)[0] or dose_form(top)
     if _DOSES.fullmatch(primitives.text(top.code) or primitives.text(top.unit)):
         return a_day
     mg, each = (MASS_MG.get(name) for name in (of, unit))

@@ -114,13 +114,18 @@ def _ordered(resource: MedicationRequest, dosages: list[Dosage], zone: tzinfo) -
     bounds = [dosage.timing.repeat.boundsPeriod for dosage in dosages if dosage.timing and dosage.timing.repeat]
     starts = [start for period in bounds if (start := primitives.period(period, zone)[0])]
     start = min(starts, key=lambda moment: moment.start, default=primitives.when(resource.authoredOn, zone))
+    return start, _last_end(dosages, start, zone) or primitives.when(resource.dateEnded, zone)
+
+
+def _last_end(dosages: list[Dosage], start: PartialDateTime | None, zone: tzinfo) -> PartialDateTime | None:
+    """The end of the last phase; within one the latest, and none if one of its dosages has none."""
     at, end = start, None
     for phase in phases(dosages):
         ends = [_end_of(dosage, at, zone) for dosage in phase]
         known = [moment for moment in ends if moment]
         end = max(known, key=lambda moment: moment.end) if len(known) == len(ends) else None
         at = end or at
-    return start, end or primitives.when(resource.dateEnded, zone)
+    return end
 
 
 def _end_of(dosage: Dosage, at: PartialDateTime | None, zone: tzinfo) -> PartialDateTime | None:

@@ -366,17 +366,17 @@ class _Time(NamedTuple):
 def _time(resource: Observation, context: ReadContext) -> _Time:
     """From the first member that states a readable time; a time of issue only stands in for what is not stated."""
     period = resource.effectivePeriod or Period()
-    begun = primitives.when(period.start, context.zone)
-    sent = [resource.effectiveDateTime, period.end, period.start, resource.effectiveInstant]
-    source = next((time for time in sent if time and primitives.when(time, context.zone)), None)
-    notes = () if source else (_UNREADABLE_ISSUED,) if any(sent) else (_ISSUED,)
-    taken = primitives.when(source or resource.issued, context.zone)
+    times = (resource.effectiveDateTime, period.end, period.start, resource.effectiveInstant)
+    sent = [time for time in times if time]
+    source = next((time for time in sent if primitives.when(time, context.zone)), resource.issued or "")
+    taken = primitives.when(source, context.zone)
     if taken is None:
-        return _Time(None, untimed=_UNREADABLE_TIME if any(sent) or resource.issued else None)
-    if not primitives.has_zone(source or resource.issued or ""):
-        notes = (*notes, _NO_ZONE)
+        return _Time(None, untimed=_UNREADABLE_TIME if sent or resource.issued else None)
+    notes = [] if source in sent else [_UNREADABLE_ISSUED if sent else _ISSUED]
+    notes += [] if primitives.has_zone(source) else [_NO_ZONE]
+    begun = primitives.when(period.start, context.zone)
     part_of_a_date = taken.end - taken.start > timedelta(days=2)
-    return _Time(taken, begun.start if begun else None, notes, _MONTH if part_of_a_date else None)
+    return _Time(taken, begun.start if begun else None, tuple(notes), _MONTH if part_of_a_date else None)
 
 
 _UNREADABLE_TIME = Message("A time was sent that is not readable: never current.")

@@ -84,13 +84,12 @@ def read_reference_range(
 
     Limits without a unit have that of the result.
     """
-    stated = _stated(raw, unit, analyte)
-    usable = [each for each in stated if each.understood and each.limits]
-    fitting = [each for each in usable if _applies(each, taken, context)]
-    special = [each for each in fitting if each.special]
-    chosen = next((each.limits for each in special or fitting), None)
-    unclear = chosen is None and any(each.limits and not each.understood for each in stated)
-    return chosen, _NOT_UNDERSTOOD if unclear else None
+    stated = [each for each in _stated(raw, unit, analyte) if each.limits]
+    fitting = [each for each in stated if each.understood and _applies(each, taken, context)]
+    chosen = next(iter(sorted(fitting, key=lambda each: not each.special)), None)
+    if chosen is not None:
+        return chosen.limits, None
+    return None, None if all(each.understood for each in stated) else _NOT_UNDERSTOOD
 
 
 _NOT_UNDERSTOOD = Message("Its reference range is not used: not known to be the normal one for this patient.")

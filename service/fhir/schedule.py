@@ -7,7 +7,7 @@ import re
 from service.fhir import primitives
 from service.fhir.decode import concepts, is_present
 from service.fhir.resources import Dosage
-from service.fhir.timing import is_once, is_timed
+from service.fhir.timing import code_words, is_once, is_timed
 from service.logic.model import Schedule
 
 # "sliding scale", "electrolyte replacement protocol", "if Mg < 1.8", "при уровне магния ниже 0,7"; the "mg" of a dose
@@ -39,11 +39,10 @@ _PACE = re.compile(
 
 def is_as_needed(dosage: Dosage, words: str) -> bool:
     """True if the dosage says so, in a member of its own, in its timing code or in words."""
-    stated = dosage.asNeededBoolean or dosage.asNeeded or is_present(dosage.asNeededCodeableConcept)
-    if stated or is_present(dosage.asNeededFor) or (words and _AS_NEEDED.search(words)):
+    concept_of_need = is_present(dosage.asNeededCodeableConcept) or is_present(dosage.asNeededFor)
+    if dosage.asNeededBoolean or dosage.asNeeded or concept_of_need:
         return True
-    coded = concepts(dosage.timing.code) if dosage.timing and dosage.timing.code else ()
-    return any(_AS_NEEDED.search(word) for said in coded for word in (*(c.code for c in said.codings), *said.texts))
+    return any(map(_AS_NEEDED.search, [words, *code_words(dosage.timing)]))
 
 
 def dosage_words(dosage: Dosage) -> str:

@@ -65,19 +65,20 @@ _NO_TIME = re.compile(r"as ?dir\w*|as directed|ut dict\.?|on call|unknown|other|
 def doses_per_day(timing: Timing | None, in_words: Decimal | None) -> Decimal | None:
     """How many doses a day at most: by structure, by the timing's code, else as its text says (`in_words`)."""
     repeat = timing.repeat if timing else None
-    return _per_day(repeat) or _frequency_in(_code_words(timing)) or in_words or _once_each_time(repeat)
+    return _per_day(repeat) or _frequency_in(code_words(timing)) or in_words or _once_each_time(repeat)
 
 
 def is_once(timing: Timing | None, words: str) -> bool:
     """True for one single dose: a count of 1, one point in time, or "once" without a frequency."""
-    repeat = (timing.repeat if timing else None) or Repeat()
+    timing = timing or Timing()
+    repeat = timing.repeat or Repeat()
     if primitives.number(repeat.countMax or repeat.count) == 1:
         return True
-    if repeat.frequency or repeat.period or repeat.timeOfDay or repeat.when:
+    if any((repeat.frequency, repeat.period, repeat.timeOfDay, repeat.when)):
         return False
-    if timing and len(timing.event or ()) == 1:
+    if len(timing.event or ()) == 1:
         return True
-    texts = [*_code_words(timing), words]
+    texts = [*code_words(timing), words]
     return any(_ONCE.search(text) for text in texts) and not _frequency_in(texts)
 
 
@@ -88,7 +89,7 @@ def is_timed(timing: Timing | None, words: str) -> bool:
         repeat.frequency, repeat.frequencyMax, repeat.period, repeat.timeOfDay, repeat.when, repeat.dayOfWeek,
         repeat.duration, repeat.count, timing.event if timing else None,
     )  # fmt: skip
-    coded = any(not _NO_TIME.fullmatch(word.strip()) for word in _code_words(timing))
+    coded = any(not _NO_TIME.fullmatch(word.strip()) for word in code_words(timing))
     return any(stated) or coded or _frequency_in([words]) is not None or is_once(timing, words)
 
 
@@ -124,7 +125,8 @@ def _each_period(repeat: Repeat, frequency: Decimal) -> Decimal | None:
     return frequency * per / period if per and period else None
 
 
-def _code_words(timing: Timing | None) -> list[str]:
+def code_words(timing: Timing | None) -> list[str]:
+    """The code of a timing and its words: "Q6H", "as needed"."""
     if timing is None or not timing.code:
         return []
     said = concept(timing.code)
