@@ -22,8 +22,8 @@ revision=${REVISION:-$(git --no-optional-locks describe --always --dirty --abbre
 say() { echo "[$(date +%T)] $*" >&2; }
 
 install_tools() {
-  local missing=()
-  for tool in buildah podman runc mmdebstrap catatonit; do # catatonit: of a pod that podman plays, which Debian only recommends command -v "$tool" >/dev/null || missing+=("$tool"); done
+  local missing=() # catatonit: for a pod that podman plays; Debian only recommends it
+  for tool in buildah podman runc mmdebstrap catatonit; do command -v "$tool" >/dev/null || missing+=("$tool"); done
   [ ${#missing[@]} = 0 ] && return
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
     say "Missing: ${missing[*]}. Install them (Debian: apt-get install ${missing[*]})."
