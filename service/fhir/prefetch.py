@@ -109,8 +109,8 @@ def gather(
     came: dict[str, _Came] = {}
     for sent, raw in prefetch.items():
         _take_sent(gathered, came, _meant(sent, aliases), templates, _contents(raw, f"$.prefetch.{sent}", sent=True))
-    if any(found.is_chart for found in came.values()):
-        wanted = {}
+    if charts := [found for found in came.values() if found.is_chart]:
+        wanted = _beyond(charts, wanted) if fetch is not None else {}
     there = {each for found in came.values() for each in found.keys}
     absent = dict(_absent(templates, wanted, there))
     queries = _queries({key: query for key, (query, _) in absent.items()}, context)
@@ -121,6 +121,12 @@ def gather(
     gathered.states |= {key: "absent" for key in absent if key not in came}
     _settle(gathered, came.values(), {each for key in queries for each in absent[key][1]})
     return gathered
+
+
+def _beyond(charts: Collection[_Came], wanted: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Of what is wanted, the keys of FHIR types that no whole chart holds: with access they are asked for."""
+    held = {resource.resourceType for found in charts for resource in found.resources}
+    return {key: [each for each in singles if QUERIES[each].kind not in held] for key, singles in wanted.items()}
 
 
 def _absent(

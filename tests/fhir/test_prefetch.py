@@ -20,7 +20,7 @@ from service.fhir.ownership import EvaluationInput
 from service.fhir.prefetch import Fetch, gather
 from service.fhir.snapshot import read_snapshot
 from service.logic.model import Hook
-from service.terminology.queries import QUERIES, template
+from service.terminology.queries import QUERIES, members, template
 from tests.fhir.charts import LOINC, NOW, SITE, concept, observation, quantity
 
 FOUND = {"resource": observation()}
@@ -252,6 +252,18 @@ def test_of_a_merged_search_only_what_did_not_come_is_asked_for() -> None:
 @pytest.mark.parametrize("key", ["everything", "patient", "conditions", "chemistry"])
 def test_one_key_with_the_whole_chart_leaves_nothing_to_miss(key: str) -> None:
     assert not_known({key: CHART}) == {}
+
+
+def test_what_a_whole_chart_does_not_hold_is_asked_for_where_there_is_access() -> None:
+    asked: dict[str, str] = {}
+
+    def fetch(queries: Mapping[str, str]) -> Mapping[str, Pages | ReadFailure]:
+        asked.update(queries)
+        return {}
+
+    held = {entry["resource"]["resourceType"] for entry in CHART["entry"]}
+    gather(VIEW.prefetch, {"everything": msgspec.json.encode(CHART)}, {"patientId": "p", "encounterId": "e"}, {}, fetch)
+    assert asked.keys() == {key for key in VIEW.prefetch if all(QUERIES[k].kind not in held for k in members(key))}
 
 
 def test_one_bundle_under_every_key_leaves_nothing_to_miss() -> None:
