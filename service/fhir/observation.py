@@ -52,7 +52,6 @@ _PLAUSIBLE = {
     Analyte.WEIGHT: "weight-plausible",
     Analyte.HEIGHT: "height-plausible",
 }
-_NOT_BLOOD = {SpecimenKind.OTHER, SpecimenKind.UNCLEAR}
 _CONTRADICTION = Message("Code and specimen contradict each other; not read as serum.")
 _OTHER_ANALYTE = Message("Code and name contradict each other: the code is another test; not used.")
 _UNLISTED = Message("The LOINC code is not known here, and neither name nor specimen says serum or plasma; not used.")
@@ -140,7 +139,7 @@ def read_observation(resource: Observation, context: ReadContext) -> Iterator[La
     for value, meaning in wanted:
         if isinstance(meaning, Message):
             yield DataIssue(sample.reference, meaning)
-        elif kind in _NOT_BLOOD and meaning.analyte in _SERUM_LIKE:
+        elif meaning.analyte in _SERUM_LIKE and _contradicts(kind, value):
             yield DataIssue(sample.reference, _CONTRADICTION)
         elif meaning.analyte in _SERUM_LIKE and _of_other_panel(resource, value, context):
             yield DataIssue(sample.reference, _OTHER_PANEL)
@@ -150,6 +149,12 @@ def read_observation(resource: Observation, context: ReadContext) -> Iterator[La
             result, doubts = _read(value, meaning.analyte, sample, context)
             yield result
             yield from [DataIssue(sample.reference, note) for note in _notes(result, doubts, meaning, sample)]
+
+
+def _contradicts(kind: SpecimenKind, value: Measured) -> bool:
+    """True for another specimen, and for one that is not understood ("SE:RUM") unless the name itself says serum."""
+    said = concept(value.code).texts if kind is SpecimenKind.UNCLEAR else ()
+    return kind is SpecimenKind.OTHER or (kind is SpecimenKind.UNCLEAR and not any(map(names_serum, said)))
 
 
 def _of_other_panel(resource: Observation, value: Measured, context: ReadContext) -> bool:

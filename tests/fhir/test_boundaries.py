@@ -334,3 +334,18 @@ DURATIONS = [(4, "h", 240), (4, "fortnight", None), (None, "h", None), (0, "h", 
 def test_how_long_a_dose_runs(duration: int | None, unit: str, minutes: int | None) -> None:
     given = [{"timing": {"repeat": {"duration": duration, "durationUnit": unit}}, "route": {"text": "IV"}}]
     assert drug(magnesium("Magnesium sulfate", dosageInstruction=given)).duration_min == minutes
+
+
+@pytest.mark.parametrize(
+    ("text", "specimen", "used"),
+    [
+        ("Serum potassium", "SE:RUM", True),
+        ("Potassium", "SE:RUM", False),
+        ("Serum potassium", "Urine", False),
+        ("Potassium", "Serum", True),
+    ],
+)
+def test_a_specimen_that_is_not_understood(text: str, specimen: str, used: bool) -> None:
+    held = {"resourceType": "Specimen", "id": "s", "type": {"text": specimen}}
+    result = observation(code={"text": text}, specimen={"reference": "Specimen/s"}, valueQuantity=quantity(4, "mmol/L"))
+    assert bool(read(held, result).labs) is used
