@@ -52,6 +52,7 @@ def decided(
     for rule in repeated:
         metrics.REPEATED.labels(rule).inc()
     metrics.count_states(decision.states)
+    metrics.count_magnesium(decision.assessment.case)
     LOG.info(
         "decision",
         tenant=caller.name,

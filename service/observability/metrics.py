@@ -15,6 +15,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from service import __version__
 from service.cds.services import BY_ID
 from service.fhir.failure import FailureKind
+from service.logic.case import Case
 from service.logic.knowledge import VERSION
 from service.logic.rules import RULES
 from service.observability.timing import Stopwatch
@@ -28,6 +29,12 @@ CARDS = Counter("magnesium_cds_cards", "Cards, once for each rule that one state
 PREFETCH = Counter("magnesium_cds_prefetch_states", "What was there under each prefetch key", ["key", "state"])
 RULE_FAILURES = Counter("magnesium_cds_rule_failures", "Rules that broke on a patient", ["rule"])
 REPEATED = Counter("magnesium_cds_repeated", "Findings held back because their reader has seen them", ["rule"])
+MAGNESIUM = Histogram(
+    "magnesium_cds_magnesium",
+    "Current serum magnesium of a call in mmol/L, by the unit in which it was reported",
+    ["unit"],
+    buckets=(0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0),
+)
 STORE_FAULTS = Counter("magnesium_cds_store_faults", "What the database did not do", ["kind"])
 FEEDBACK = Counter("magnesium_cds_feedback", "Cards reported as accepted or overridden", ["outcome"])
 FHIR_FAILURES = Counter("magnesium_cds_fhir_failures", "Queries that a FHIR server did not answer in full", ["kind"])
@@ -63,6 +70,12 @@ def count_states(states: Mapping[str, str]) -> None:
     """Count what was there under each prefetch key; keys that are not ours count as one."""
     for key, state in states.items():
         _prefetch(key if key in PREFETCH_KEYS else OTHER, state).inc()
+
+
+def count_magnesium(case: Case) -> None:
+    """Where the magnesium of the calls lies: a unit that changes in an interface moves it at once."""
+    if case.mg is not None and case.mg_is_current and case.mg.reported is not None and case.mg.value is not None:
+        MAGNESIUM.labels(case.mg.reported.unit).observe(float(case.mg.value))
 
 
 def count_feedback(outcomes: Iterable[str]) -> None:

@@ -427,3 +427,18 @@ def test_nothing_is_logged_of_probes(house):
         for path in ("/health/live", "/health/ready", "/metrics"):
             house.client.get(path)
     assert lines == []
+
+
+# --- units that drift ---
+
+
+def test_the_magnesium_of_a_call_is_counted_by_the_unit_in_which_it_was_reported(house):
+    def counted(unit):
+        return REGISTRY.get_sample_value("magnesium_cds_magnesium_count", {"unit": unit}) or 0.0
+
+    low = hook_request()
+    unit = low["prefetch"]["magnesium"]["entry"][0]["resource"]["valueQuantity"]["unit"]
+    other = {"mmol/L": "mg/dL", "mg/dL": "mmol/L"}[unit]
+    before = counted(unit), counted(other)
+    assert house.post(VIEW, low).status_code == 200
+    assert (counted(unit) - before[0], counted(other) - before[1]) == (1.0, 0.0)
