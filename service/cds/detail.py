@@ -267,9 +267,17 @@ def _gaps(assessment: Assessment, selected: Selected) -> Iterator[Message]:
         yield Message("Rules that failed and were not judged: {rules}; please report it.", rules=rules)
 
 
-def _key_words(keys: Iterable[str]) -> tuple[Message, ...]:
-    queries = (QUERIES[key] for key in keys if key in QUERIES)
-    return tuple(dict.fromkeys(query.words or ANALYTE[query.analytes[0]] for query in queries))
+# What weighs most among what could not be read; the rest follows in the order of the queries.
+_FIRST = ("magnesium", "medicationRequests", "creatinine", "conditions", "potassium")
+
+
+def _key_words(keys: Iterable[str]) -> Message | None:
+    """What prefetch keys stand for, three by name and the others counted; None if there is nothing to say."""
+    asked = [key for key in dict.fromkeys((*_FIRST, *QUERIES)) if key in keys and key in QUERIES]
+    words = tuple(dict.fromkeys(QUERIES[key].words or ANALYTE[QUERIES[key].analytes[0]] for key in asked))
+    if len(words) > 3:
+        return Message("{drugs} and {count} more", drugs=words[:3], count=len(words) - 3)
+    return Message("{drugs}", drugs=words) if words else None
 
 
 # The strongest kind of source first; a brochure or slides never stand where a better one carries the same rule.
