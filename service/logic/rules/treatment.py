@@ -222,7 +222,9 @@ def _torsades_why(case: Case) -> Message:
 def _torsades_advice(case: Case) -> Iterator[Message]:
     if case.gate_closed:
         yield Message("Once; no infusion after it, the kidneys cannot clear it.")
-    yield Message("Pulseless: as a bolus. Above the label's {rate} mg/min, as life is in danger.", rate=_label_rate(case))
+    yield Message(
+        "Pulseless: as a bolus. Above the label's {rate} mg/min, as life is in danger.", rate=_label_rate(case)
+    )
     if "heart_block" in case.tags:
         yield Message("Heart block: pacing; magnesium is still first line.")
     yield Message("Potassium to 4.5-5, stop QT drugs, calcium at hand.")
