@@ -74,11 +74,16 @@ def _fitting(text: Message, wording: Wording) -> str | None:
     """The sentence without its period; where it is too long, the last items of its list are counted, not named."""
     shorter: Message | None = text
     while shorter is not None:
-        said = wording.line(_capital(_bare(wording.plain(shorter)).replace(".:", ":")))
+        said = wording.line(_capital(_joined(_bare(wording.plain(shorter)))))
         if len(said) <= MAX_SUMMARY:
             return said
         shorter = _counted(shorter)
     return None
+
+
+def _joined(sentence: str) -> str:
+    """Headline and action as one sentence, although the headline alone ends with a period."""
+    return sentence.replace(".: ", ": ").replace(". — ", " — ")
 
 
 def _bare(sentence: str) -> str:
@@ -104,7 +109,8 @@ def detail(
 ) -> tuple[str, frozenset[str]]:
     """The Markdown below the headline, and the rules that headline or detail state in words."""
     english = wording if wording.language == "en" else Wording("en", wording.zone)
-    headline, whole = summary(selected, english)
+    headline, fits = summary(selected, english)
+    whole = fits and summary(selected, wording)[1]  # an action that finds no room in the headline is said below it
     lines = Lines(MAX_WORDS[indicator_of(selected)], said={_sentence(headline)})
     lead = {selected.lead.rule.id} if selected.lead else set()
     lines.stated |= lead | _covered(selected, knowledge)
@@ -345,5 +351,5 @@ def _capital(line: str) -> str:
 
 def _sentence(line: str) -> str:
     """A sentence with its capital and its period."""
-    whole = _capital(line.replace(".: ", ": "))
+    whole = _capital(_joined(line))
     return whole if whole.endswith((".", ".)", "؟", "?")) else f"{whole}."

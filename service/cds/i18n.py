@@ -107,6 +107,8 @@ class Wording:
             return self._joined([self._value("", item, inert) for item in value])
         if isinstance(value, datetime) and name == "clock":
             return f"{value.astimezone(self.zone):%H:%M}"
+        if isinstance(value, datetime) and name == "due":
+            return self.soon(value)
         if isinstance(value, datetime | date):
             return self.moment(value)
         return self.number(Decimal(value))
@@ -125,6 +127,16 @@ class Wording:
         if not isinstance(value, datetime):
             return day
         return f"{day}{self.translate(', ')}{local:%H:%M}" if self.language == "fa" else f"{day} {local:%H:%M}"
+
+    def soon(self, value: datetime) -> str:
+        """A moment of the next hours or days: without its year."""
+        local = value.astimezone(self.zone)
+        if self.language == "ru":
+            return f"{local:%d.%m %H:%M}"
+        if self.language == "fa":
+            jalali = JalaliDate.to_jalali(local.year, local.month, local.day)
+            return f"{jalali.day} {jalali.strftime('%B', locale='fa')}، {local:%H:%M}"
+        return f"{local.day} {_months(self.language)[local.month]} {local:%H:%M}"
 
     def _day(self, day: date) -> str:
         """As charts of the country write it; in Persian the calendar of daily life first, that of the chart beside."""

@@ -75,6 +75,19 @@ def test_the_summary_is_not_repeated(language: str) -> None:
 
 
 @in_each_language
+def test_the_action_is_always_said(language: str) -> None:
+    wording = Wording(language, UTC)
+    for vignette, card in written(language):
+        outcomes = {r.rule.id: r.outcome for r in evaluate(vignette.patient, load()).judgements}
+        lead = outcomes[card.body["source"]["topic"]["code"].replace("R", "R-")]
+        assert isinstance(lead, Finding)
+        if lead.action is not None:
+            action = ISOLATES.sub("", wording.plain(lead.action)).rstrip(".")
+            said = ISOLATES.sub("", card.body["summary"] + card.body["detail"])
+            assert action in said, (vignette.title, action)
+
+
+@in_each_language
 def test_nothing_is_said_twice(language: str) -> None:
     said = [(v.title, [one for one in sentences(card) if len(one.split()) > 3]) for v, card in written(language)]
     assert [(title, found) for title, found in said if len(found) != len(set(found))] == []
