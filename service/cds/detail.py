@@ -274,7 +274,7 @@ def _gaps(assessment: Assessment, selected: Selected) -> Iterator[Message]:
 
 
 # What weighs most among what could not be read; the rest follows in the order of the queries.
-_FIRST = ("magnesium", "medicationRequests", "creatinine", "conditions", "potassium")
+_FIRST = ("magnesium", "medicationRequests", "creatinine", "conditions", "potassium", "calcium", "qtc")
 
 
 def _key_words(keys: Iterable[str]) -> Message | None:

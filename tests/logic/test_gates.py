@@ -247,7 +247,7 @@ NO_PROPOSAL = {
     "In trials: 600 mg/day": "inside a proposal",
     "Supplements up to {limit} mg/day unless": "an upper limit for supplements in pregnancy",
     "Calcium gluconate 1 to 3 g": "the antidote",
-    "above 24 mg is wasting": "urine",
+    "above {high} mg is wasting": "urine",
     "24-hour urine magnesium {value} mg": "urine",
     "removes about 486, 306 or 56 mg": "what a session removes",
     "at most 4 g over 4 to 12 h": "an upper limit for what somebody else ordered",
