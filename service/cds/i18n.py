@@ -18,6 +18,7 @@ from babel.numbers import get_decimal_symbol
 from persiantools.jdatetime import JalaliDate
 
 from service.logic.message import Message, Value
+from service.terminology.drug_names import local_name
 
 LANGUAGES = ("en", "ru", "fa")
 _Escape = Callable[[str], str]
@@ -100,18 +101,27 @@ class Wording:
         if isinstance(value, Message):
             return self._say(value, inert)
         if isinstance(value, str):
-            return (
-                self._say(_UNITS[value], inert) if name == "unit" and value in _UNITS else self._charted(inert(value))
-            )
+            return self._word(name, value, inert)
         if isinstance(value, tuple):
             return self._joined([self._value("", item, inert) for item in value])
+        if isinstance(value, datetime | date):
+            return self._when(name, value)
+        return self.number(Decimal(value))
+
+    def _word(self, name: str, word: str, inert: _Escape) -> str:
+        """A unit, an ingredient, or words of the chart as they came."""
+        if name == "unit" and word in _UNITS:
+            return self._say(_UNITS[word], inert)
+        known = local_name(word, self.language) if name == "drug" and self.language != "en" else word
+        return self._charted(inert(known))
+
+    def _when(self, name: str, value: datetime | date) -> str:
+        """`clock`: the time of day; `due`: a moment of the next days; else the whole moment."""
         if isinstance(value, datetime) and name == "clock":
             return f"{value.astimezone(self.zone):%H:%M}"
         if isinstance(value, datetime) and name == "due":
             return self.soon(value)
-        if isinstance(value, datetime | date):
-            return self.moment(value)
-        return self.number(Decimal(value))
+        return self.moment(value)
 
     def _joined(self, words: Sequence[str]) -> str:
         return self.translate(", ").join(words)

@@ -156,6 +156,21 @@ def test_a_message_without_translation_appears_in_english(wording: Wording) -> N
     assert "".join(sign for sign in said if sign not in ISOLATES) == "No such message: x."
 
 
+@pytest.mark.parametrize(
+    ("drug", "russian", "persian"),
+    [
+        ("furosemide", "фуросемид", "فوروزماید"),
+        ("Furosemide", "фуросемид", "فوروزماید"),
+        ("Furosemide 40 mg tablet", "Furosemide 40 mg tablet", "\u2066Furosemide 40 mg tablet\u2069"),
+        ("no such drug", "no such drug", "\u2066no such drug\u2069"),
+    ],
+)
+def test_an_ingredient_is_written_as_the_country_writes_it(drug: str, russian: str, persian: str) -> None:
+    assert ENGLISH.plain(Message("{drug}", drug=drug)) == drug
+    assert RUSSIAN.plain(Message("{drug}", drug=drug)) == russian
+    assert PERSIAN.plain(Message("{drug}", drug=drug)) == persian
+
+
 # ---- what comes from the chart ----------------------------------------------------------------------------------
 
 
