@@ -57,7 +57,8 @@ def test_the_fhir_server_answers_every_advertised_query_with_what_it_asks_for():
     assert found["patient"] == PATIENT
     assert found["encounter"] == encounter
     assert found["magnesium"] == 6  # every tenth result in mg/dL and in mmol/L
-    assert (found["potassium"], found["qtc"], found["medicationRequests"], found["conditions"]) == (3, 0, 10, 9)
+    asked = ("chemistry", "measurements", "medicationRequests", "conditions")
+    assert tuple(found[key] for key in asked) == (12, 0, 10, 9)
 
 
 @pytest.mark.parametrize(("goal", "verdict"), [(2.0, "met"), (1.9, "missed"), (None, "")])
@@ -80,7 +81,7 @@ def test_a_short_run_prints_every_line_and_keeps_it(tmp_path):
             for line in printed
         )
         assert bool(figure.goal) == (figure.verdict in {"met", "missed", "not measurable here"})
-    assert sum(bool(figure.goal) for figure in figures) == 3
+    assert sum(bool(figure.goal) for figure in figures) == 4  # unsigned, signed with the guard, p99, 4 connections
 
 
 @pytest.mark.parametrize(("told", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
