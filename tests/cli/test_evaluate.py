@@ -26,7 +26,7 @@ def test_the_report_says_what_was_found_on_what_and_what_is_missing(run, low):
     report = run("evaluate", low, "--as-of", AS_OF).stdout
     for words in (
         "Patient/p1 · patient-view · 2025-06-15T10:00:00Z",
-        "CARD · CRITICAL · Moderate hypomagnesaemia: serum magnesium 0.45 mmol/L",
+        "CARD · CRITICAL · Moderately low Mg 0.45 mmol/L",
         "R-011*",
         "not known: albumin",
         "Observation/p1-mg",

@@ -23,6 +23,7 @@ import pytest
 
 from bench.postgres import postgres, programs
 from bench.servers import Server
+from service.cds.services import BY_ID
 from service.store import upgrade
 from soak import certificates
 from soak.calls import FEEDBACK, LACKING, Answer, Ehr, Ledger
@@ -286,7 +287,7 @@ def test_a_reason_is_a_failure_and_none_is_not(capsys: pytest.CaptureFixture[str
         ([90.0, 140.0, 170.0] + [171.0] * 5, [40, 50, 60] + [61] * 5, [17] * 8, ""),  # what fills at first is no growth
         ([170.0] * 4 + [185.0] * 4, [60] * 8, [17] * 8, "memory grew by 15.0 MB"),
         ([170.0] * 8, [60 + 5 * number for number in range(8)], [17] * 8, "more descriptors: file 72 → 92"),
-        ([170.0] * 8, [60] * 8, [17, 17, 17, 17, 34, 34, 51, 51], ""),  # the largest crowd so far
+        ([170.0] * 8, [60] * 8, [11, 11, 11, 11, 22, 22, 33, 33], ""),  # the largest crowd so far
         ([170.0] * 8, [60] * 8, [17 + 10 * number for number in range(8)], "more descriptors: FHIR server 42 → 82"),
     ],
 )
@@ -389,7 +390,7 @@ def test_what_is_sent_is_marked_and_signed_for_one_place() -> None:
     chart = [{"resourceType": "Patient", "id": "x"}, {"resourceType": "Encounter", "id": "y"}]
     ehr = Ehr("https://iss.example", "https://127.0.0.1:1/fhir", chart, Ledger())
     bodies = [msgspec.json.decode(ehr.body(sent)) for sent in ("all", "half", "none")]
-    assert [len(body.get("prefetch", {})) for body in bodies] == [17, 2, 0]
+    assert [len(body.get("prefetch", {})) for body in bodies] == [len(BY_ID["magnesium-patient-view"].prefetch), 2, 0]
     assert all(body["context"]["patientId"].startswith(MARK) for body in bodies)
     assert len({ehr.token(), ehr.token(), ehr.token(FEEDBACK)}) == 3
 
