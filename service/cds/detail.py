@@ -223,6 +223,8 @@ def _context(selected: Selected) -> Iterator[Offer]:
         if rule in by_rule:
             yield _WHY, finding_of(by_rule[rule]).text, rule
             yield from ((_WHY, text, rule) for text in finding_of(by_rule[rule]).advice[:1])
+    if "R-030" in by_rule:
+        yield from ((_WHY, text, "R-030") for text in finding_of(by_rule["R-030"]).advice)
     quoted = (r for r in selected.context if r.rule.id not in _CHANGES_WHAT_IS_DONE and not finding_of(r).context_only)
     yield from ((_WHY, finding_of(r).text, r.rule.id) for r in quoted)
 
@@ -251,7 +253,7 @@ _GATES = {
 
 def _withheld(selected: Selected, assessment: Assessment) -> Iterator[Offer]:
     """Why a low magnesium that is graded on this card comes without a dose."""
-    graded = any(r.rule.id == "R-011" for r in selected.reasons)
+    graded = any(r.rule.id == "R-011" for r in selected.reasons) and not assessment.case.ckrt
     if not graded or any(p.dose.amount is not None for r in selected.listed for p in finding_of(r).proposals):
         return
     gates = dict.fromkeys(r.outcome.gate for r in assessment.judgements if isinstance(r.outcome, Withheld))

@@ -64,6 +64,21 @@ class Drugs(Person):
         """Active medications of these classes."""
         return [m for m in self.active_medications if m.classes & classes]
 
+    @cached_property
+    def ckrt_fluids(self) -> list[Medication]:
+        """Active replacement fluids of continuous renal replacement therapy."""
+        return self.active(CKRT_FLUID)
+
+    @cached_property
+    def ckrt(self) -> bool:
+        """On continuous renal replacement therapy, by condition or by an active replacement fluid (decision 28)."""
+        return "ckrt" in self.tags or bool(self.ckrt_fluids)
+
+    @cached_property
+    def dialysis(self) -> bool:
+        """On dialysis, intermittent or continuous."""
+        return "dialysis" in self.tags or self.ckrt
+
     def exposed(self, classes: frozenset[str], window: str) -> list[Medication]:
         """Medications of these classes that are active, or whose last dose lies within the window."""
         span = self.duration(window)

@@ -7,7 +7,7 @@ from functools import cached_property
 from service.logic.case.drugs import MAGNESIUM_PRODUCT, is_fluid, magnesium_route
 from service.logic.case.emergency import Emergency
 from service.logic.case.person import NEONATAL_SIGNS, OBSTETRIC
-from service.logic.case.results import above, at_least, canonical
+from service.logic.case.results import above, at_least, below, canonical
 from service.logic.model import Medication
 from service.logic.units import to_unit
 
@@ -33,6 +33,13 @@ class Excess(Emergency):
     def unranged_newborn(self) -> bool:
         """Under two days old and the laboratory gives no range: limits of their own hold."""
         return self.newborn and self.mg_class == "unclassified"
+
+    @cached_property
+    def newborn_between(self) -> bool:
+        """A newborn's sound and current magnesium between the limits of low and of high (decision 31)."""
+        if not (self.unranged_newborn and self.mg_reliable) or self.mg is None:
+            return False
+        return not below(self.mg, self.limit("newborn-low", self.mg)) and not self.mg_at_least("newborn-noted")
 
     @cached_property
     def excess_tier(self) -> str | None:

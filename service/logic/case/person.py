@@ -105,16 +105,6 @@ class Person(Ranges):
         return bool(self.condition(*tags)) and not self.coded(*tags)
 
     @cached_property
-    def ckrt(self) -> bool:
-        """On continuous renal replacement therapy, by condition or by an active replacement fluid."""
-        return "ckrt" in self.tags
-
-    @cached_property
     def pregnant(self) -> bool:
         """Pregnant, by any of the pregnancy tags."""
         return bool(self.tags & ({"pregnant"} | OBSTETRIC))
-
-    @cached_property
-    def dialysis(self) -> bool:
-        """On dialysis."""
-        return "dialysis" in self.tags

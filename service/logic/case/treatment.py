@@ -34,7 +34,7 @@ class Treated(Excess):
         if self.emergency_tags or self.bolus_indicated:
             return "iv-urgent"
         gut = self.tags & {"short_bowel", "npo", "oral_intolerance"}
-        needs_vein = self.severity == "severe" or self.potassium_low or self.calcium_low or gut
+        needs_vein = self.graver_severity == "severe" or self.potassium_low or self.calcium_low or gut
         return "iv" if needs_vein else "oral"
 
     @cached_property
@@ -113,12 +113,12 @@ class Treated(Excess):
 
     @cached_property
     def _fell_after_dose(self) -> bool:
-        """Lower than the value before the last dose that was given before this sample."""
+        """Lower than the value before the last dose, which was given in the week before this sample."""
         if self.mg is None or self.mg.taken is None:
             return False
         sample = self.mg.taken.end
         dose = next((d for d in self.magnesium_doses if d.ended <= sample), None)
-        if dose is None:
+        if dose is None or sample - dose.ended > self.duration("dose-row"):
             return False
         earlier = (r for r in self.usable(Analyte.SERUM_MAGNESIUM) if r.taken and r.taken.end <= dose.begun)
         before = next(earlier, None)
@@ -137,9 +137,14 @@ class Treated(Excess):
         return any(start <= long_ago for start in starts) or (goes_on and min(row) <= long_ago)
 
     @cached_property
+    def needs_vein_instead(self) -> bool:
+        """Treated by mouth only, where the low magnesium asks for the vein."""
+        return self.treatment is not None and self.treatment.kind == "oral" and self.route != "oral"
+
+    @cached_property
     def low_is_handled(self) -> bool:
         """A low magnesium that is treated, with nothing that keeps its level up: information, not a warning."""
-        treated = self.treatment is not None and not (self.treatment.kind == "oral" and self.route != "oral")
+        treated = self.treatment is not None and not self.needs_vein_instead
         return treated and not self.never_lowered and not self.treatment_fails
 
     @cached_property
@@ -156,9 +161,18 @@ class Treated(Excess):
         return slight and not (risk or self.potassium_low or self.calcium_low)
 
     @cached_property
+    def diluted(self) -> bool:
+        """Pregnancy lowers magnesium a little: not by a laboratory's range, and with nothing else wrong (decision 29)."""
+        if not (self.mg_low and self.pregnant) or self.mg is None or self.mg.range is not None or self.never_lowered:
+            return False
+        slight = not below(self.mg, self.limit("pregnancy-low", self.mg))
+        wrong = "vomiting" in self.tags or self.wasting or self.potassium_low or self.calcium_low
+        return slight and not wrong
+
+    @cached_property
     def low_is_news(self) -> bool:
-        """A low magnesium that is neither treated, nor marginal, nor probably a matter of protein."""
-        return self.mg_low and not (self.low_is_handled or self.marginally_low or self.pseudo)
+        """A low magnesium that is neither treated, nor marginal, nor probably a matter of protein or dilution."""
+        return self.mg_low and not (self.low_is_handled or self.marginally_low or self.pseudo or self.diluted)
 
     @cached_property
     def low_level(self) -> Indicator:

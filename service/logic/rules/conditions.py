@@ -123,20 +123,20 @@ def pregnancy(case: Case) -> Answer:
     if not case.pregnant:
         return NotMet()
     drip, long = bool(case.iv_magnesium), _long_drip(case)
-    dilution = Message("Pregnancy: dilution lowers serum magnesium; {mg}", mg=aged(case, case.mg))
+    said = _DRIP if drip else Message("Pregnancy: dilution lowers serum magnesium; {mg}", mg=aged(case, case.mg))
     return Finding(
         result="pregnancy",
         indicator=Indicator.WARNING if long else Indicator.INFO,
-        text=Message("Pregnancy, magnesium drip for over {days} days", days=_drip_days(case)) if long else dilution,
+        text=Message("Pregnancy, magnesium drip for over {days} days", days=_drip_days(case)) if long else said,
         why=None if drip else Message("eGFR equations do not apply in pregnancy."),
-        advice=_DRIP if drip else _pregnancy_advice(case),
+        advice=((_DRIP,) if long else ()) if drip else _pregnancy_advice(case),
         evidence=references(case.mg) + _of(case, "pregnant", "preeclampsia", "eclampsia"),
         action=Message("review it, it harms fetal bone (FDA 2013)") if long else None,
         context_only=not long,
     )
 
 
-_DRIP = (Message("On the drip watch reflexes, breathing and urine; stop if reflexes are absent."),)
+_DRIP = Message("On the drip watch reflexes, breathing and urine; stop if reflexes are absent.")
 
 
 def _pregnancy_advice(case: Case) -> tuple[Message, ...]:

@@ -97,7 +97,8 @@ def _toxic(case: Case) -> bool:
 
 
 def _antidote(case: Case) -> Finding:
-    signs = case.condition(*sorted(case.excess_signs), *sorted(OBSTETRIC))
+    counted = NEONATAL_SIGNS if case.unranged_newborn else case.excess_signs
+    signs = case.condition(*sorted(counted), *sorted(OBSTETRIC))
     told = tuple(dict.fromkeys(sign_words(sign) for sign in signs))
     reasons: tuple[Value, ...] = (*told, GATE[case.gate])
     measured = case.mg_measured
@@ -120,6 +121,8 @@ def _antidote(case: Case) -> Finding:
 
 def _antidote_first(case: Case) -> Iterator[Message]:
     yield antidote_dose(case)
+    if case.bolus_indicated:
+        yield Message("Torsades: no magnesium now; pacing or isoprenaline.")
     if case.mg_measured is None:
         yield Message("Stop {drugs}; take a level now, treat before its result.", drugs=_stopped(case))
     elif case.magnesium_products:

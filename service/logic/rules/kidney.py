@@ -42,6 +42,7 @@ def egfr(case: Case) -> Answer:
         indicator=Indicator.INFO,
         text=Message("eGFR {value} mL/min/1.73 m² ({method}).", value=_shown(case, value), method=_method(case)),
         why=why,
+        advice=(refuted,) if (refuted := _refuted(case)) else (),
         values={"egfr": value},
         evidence=references(case.creatinine, case.reported_egfr),
         context_only=True,
@@ -117,7 +118,7 @@ def _closed(case: Case) -> Finding:
         indicator=Indicator.WARNING if news != "measure-first" else Indicator.INFO,
         text=_closed_text(case),
         why=_closed_why(case),
-        advice=(_INDIVIDUAL,) if case.mg_low or case.magnesium_drafts else (),
+        advice=(_INDIVIDUAL,) if (case.mg_low or case.magnesium_drafts) and not _urged(case) else (),
         tests=(Analyte.SERUM_MAGNESIUM,) if news and case.mg_measured is None else (),
         evidence=references(case.creatinine, case.reported_egfr, *rise, *case.magnesium_products)
         + tuple(c.reference for c in case.condition("dialysis", "aki")),
@@ -130,6 +131,11 @@ _CLOSED_ACTION = Message("magnesium accumulates, review it, level first")
 
 
 _INDIVIDUAL = Message("Magnesium only by individual decision, with a level before each dose.")
+
+
+def _urged(case: Case) -> bool:
+    """In an emergency nobody waits for a level; continuous replacement therapy has its own protocol (28, 40)."""
+    return bool(case.emergency_tags) or case.bolus_open or case.ckrt
 
 
 def _closed_text(case: Case) -> Message:
@@ -331,6 +337,7 @@ def _loading_test(case: Case, urine: LabResult, mg: Decimal, drug: Medication, i
         ),
         values={"load_excreted_pct": share, "urine_mg_24h_mg": rounded(mg, 1)},
         evidence=references(urine, drug, case.mg),
+        action=None if grade == "load-normal" else Message("replace magnesium, look for the cause"),
     )
 
 

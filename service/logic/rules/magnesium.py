@@ -11,7 +11,7 @@ from service.logic.case.person import ARRHYTHMIA, NEONATAL_SIGNS, NEUROPSYCHIATR
 from service.logic.case.results import above, below
 from service.logic.case.treatment import Treatment
 from service.logic.message import Message
-from service.logic.model import Analyte, Finding, Indicator, LabResult, MissingInputs, NotMet
+from service.logic.model import Analyte, Condition, Finding, Indicator, LabResult, MissingInputs, NotMet
 from service.logic.rules.phrases import (
     aged,
     amount,
@@ -23,6 +23,7 @@ from service.logic.rules.phrases import (
     magnesium_values,
     other_units,
     references,
+    sign_words,
     substances,
 )
 from service.logic.rules.rule import Answer, Rule
@@ -32,9 +33,14 @@ _NEEDS_MG = MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
 
 
 def serum_class(case: Case) -> Answer:
-    """R-010: low, normal or high by the laboratory's range, flag, or the profile; never alone a reason for a card."""
+    """R-010: low, normal or high by the laboratory's range, flag, or the profile; alone a reason for no card.
+
+    Except in a newborn with a sign, between the limits of R-011 and R-014: no range tells that it is harmless.
+    """
     if case.mg is None or case.mg_class is None:
         return _NEEDS_MG
+    if case.newborn_between and (signs := case.condition(*sorted(NEONATAL_SIGNS))):
+        return _newborn_with_signs(case, case.mg, signs)
     said = {
         "low": Message("Serum magnesium {dated} is low.", dated=dated(case.mg)),
         "normal": Message("Serum magnesium {dated} is in range.", dated=dated(case.mg)),
@@ -49,6 +55,20 @@ def serum_class(case: Case) -> Answer:
         values=magnesium_values(case.mg),
         evidence=references(case.mg),
         context_only=True,
+    )
+
+
+def _newborn_with_signs(case: Case, mg: LabResult, signs: list[Condition]) -> Finding:
+    told = tuple(dict.fromkeys(sign_words(sign) for sign in signs))[:2]
+    return Finding(
+        "unclassified",
+        Indicator.WARNING,
+        Message("Newborn, {mg}, with {signs}", mg=aged(case, mg), signs=told),
+        Message("No range applies under 2 days; maternal magnesium is a likely source of a high value."),
+        (Message("Calcium and glucose too; dose by weight, per neonatal protocol."),),
+        values=magnesium_values(mg),
+        evidence=references(mg) + tuple(sign.reference for sign in signs),
+        action=Message("repeat it, ask for the mother's magnesium"),
     )
 
 
@@ -106,7 +126,7 @@ def _severity_why(case: Case, mg: LabResult) -> Message:
 
 
 def _severity_indicator(case: Case) -> Indicator:
-    if not case.low_is_news or _dilution(case):
+    if not case.low_is_news:
         return Indicator.INFO
     if case.graver_severity == "severe" or case.emergency_tags:
         return Indicator.CRITICAL
@@ -116,23 +136,20 @@ def _severity_indicator(case: Case) -> Indicator:
     return Indicator.WARNING
 
 
-def _dilution(case: Case) -> bool:
-    """Pregnancy lowers magnesium a little: not by a laboratory's range, and with nothing else wrong (decision 29)."""
-    if not case.pregnant or case.mg is None or case.mg.range is not None:
-        return False
-    slight = not below(case.mg, case.limit("pregnancy-low", case.mg))
-    wrong = case.tags & {"vomiting", "symptomatic_hypomg"} or case.wasting or case.potassium_low or case.calcium_low
-    return slight and not wrong
-
-
 def _severity_action(case: Case) -> Message:
     """What to do, in the order in which it is decided: nothing by number, done already, the kidneys, the partners."""
     if case.pseudo:
         return Message("look for the cause of the low albumin")
     if case.bolus_open:
         return Message("bolus first, then by level")
-    if case.treatment is not None:
+    if case.treatment_fails:
+        return _does_not_hold(case)
+    if case.treatment is not None and not case.needs_vein_instead:
         return _under_treatment(case, case.treatment)
+    if case.emergency_tags and case.gate_closed and case.severity == "severe":
+        return Message("the kidney-adjusted dose now, level before more")
+    if case.ckrt:
+        return Message("losses are large, replace by protocol with levels")
     if case.gate in CLOSED_GATES:
         return Message("kidneys cannot clear magnesium, replace only by individual decision")
     if case.age_group == "child":
@@ -143,22 +160,32 @@ def _severity_action(case: Case) -> Message:
         return Message("replace all three")
     if case.potassium_low or case.calcium_low:
         return Message("replace both")
+    if case.diluted:
+        return Message("pregnancy dilutes it, repeat with the next sample")
     if case.marginally_low:
         return Message("repeat, look for a cause")
     return Message("replace magnesium, find the cause")
 
 
+def _does_not_hold(case: Case) -> Message:
+    """Treated, and still low or lower: the cause that can be changed comes first."""
+    if case.modifiable_causes:
+        return Message("treatment does not hold, review {drugs}", drugs=substances(case.modifiable_causes[:2]))
+    return Message("treatment does not hold, treat the high calcium")
+
+
 def _under_treatment(case: Case, treatment: Treatment) -> Message:
     """What runs, and when to measure."""
-    if case.treatment_fails:
-        return Message("treatment does not hold, review {drugs}", drugs=substances(case.modifiable_causes[:2]))
     if treatment.dose is not None:
         due = treatment.dose.ended + case.duration("after-iv")
         return Message("{dose} given since, measure again from {due}", dose=grams(treatment.drug), due=due)
     if treatment.kind == "ordered":
         return Message("{dose} IV ordered since, measure again after it", dose=grams(treatment.drug))
     if treatment.kind == "oral":
-        return Message("{drug} begun, repeat the level in 1 to 2 weeks", drug=substances([treatment.drug]))
+        begun = substances([treatment.drug])
+        if case.ambulatory:
+            return Message("{drug} begun, repeat the level in 1 to 2 weeks", drug=begun)
+        return Message("{drug} begun, repeat the level within 48 h", drug=begun)
     return Message("scale active, no dose charted: give")
 
 
@@ -167,6 +194,8 @@ def _severity_advice(case: Case) -> tuple[Message, ...]:
         if case.current(Analyte.IONISED_MAGNESIUM, case.mg_window) is not None:
             return ()
         return (Message("Measure ionised magnesium where it can be measured."),)
+    if case.calcium_perhaps_low and case.calcium is not None:
+        return (Message("{ca} without albumin: measure ionised calcium or albumin.", ca=aged(case, case.calcium)),)
     if case.phosphate_low and case.phosphate is not None:
         return (Message("Replace phosphate too: {phosphate}.", phosphate=aged(case, case.phosphate)),)
     if case.idle_scale is not None:
@@ -236,7 +265,7 @@ def below_optimum(case: Case) -> Answer:
         indicator=Indicator.INFO,
         text=Message("Serum magnesium {dated}: in range, below the proposed optimum.", dated=dated(case.mg)),
         why=Message(
-            "Proposed optimum {limit} mmol/L; with: {risks}. Expert opinion, not a treatment target.",
+            "Proposed optimum {limit} mmol/L; with: {risks}. Expert opinion, not settled (trial until 2027), no target.",
             limit=case.knowledge.value("mg-optimum"),
             risks=risks,
         ),
@@ -298,8 +327,18 @@ def _excess_indicator(case: Case, tier: str) -> Indicator:
 
 
 def _excess_text(case: Case, tier: str, mg: LabResult) -> Message:
+    """The tier, with the signs that make it urgent: those known only from words are marked (decisions 30 and 40)."""
+    signs = case.condition(*sorted(case.excess_signs), *(("oliguria",) if tier == "protocol-range" else ()))
+    told = tuple(dict.fromkeys(sign_words(sign) for sign in signs))[:2]
+    if told and tier == "protocol-range":
+        return Message("{mg}, with {signs}", mg=aged(case, mg), signs=told)
+    plain = _tier_text(case, tier, mg)
+    return Message("{tier}, with {signs}", tier=plain, signs=told) if told else plain
+
+
+def _tier_text(case: Case, tier: str, mg: LabResult) -> Message:
     if tier == "protocol-range":
-        return Message("{mg}: within the range of an eclampsia protocol", mg=aged(case, mg))
+        return Message("{mg}, range of an eclampsia protocol", mg=aged(case, mg))
     words = {
         "mild": Message("High {mg}", mg=aged(case, mg)),
         "moderate": Message("Moderate hypermagnesaemia, {mg}", mg=aged(case, mg)),
@@ -316,6 +355,8 @@ def _excess_action(case: Case, tier: str) -> Message:
         return Message("likely from the mother's magnesium, watch breathing and tone")
     if case.magnesium_products:
         return Message("stop or hold {drugs}", drugs=substances(case.magnesium_products))
+    if case.after_iv is not None:
+        return Message("no further dose, watch ECG and reflexes, repeat")
     if tier == "mild" and not case.mild_excess_is_loud:
         return Message("ask for a source, repeat")
     return Message("find the source, watch ECG and reflexes")

@@ -6,7 +6,7 @@ from service.logic.case import Case
 from service.logic.case.drugs import CNI_MTOR
 from service.logic.case.results import below
 from service.logic.message import Message
-from service.logic.model import Analyte, Finding, Indicator, MissingInputs, NotMet
+from service.logic.model import Analyte, Finding, Indicator, LabResult, MissingInputs, NotMet
 from service.logic.rules.phrases import dated, drugs, references
 from service.logic.rules.rule import Answer, Rule
 
@@ -19,21 +19,30 @@ def dialysis(case: Case) -> Answer:
         return NotMet()
     conditions = case.condition("dialysis")
     stated = next((c.dialysate_mg for c in conditions if c.dialysate_mg is not None), None)
-    options = _CKRT if case.ckrt else _DIALYSATE
+    options = _DIALYSATE
+    if case.ckrt:
+        options = _CITRATE if "citrate_ckrt" in case.tags else _CKRT
     known = Message("Dialysate magnesium {value} mmol/L.", value=stated) if stated is not None else None
     return Finding(
         "dialysis",
         Indicator.INFO,
-        text=Message("Dialysis: serum magnesium {dated} follows the dialysate.", dated=dated(case.mg)),
-        why=known or Message("The dialysate magnesium is not stated in the chart."),
+        text=_decides(case, case.mg),
+        why=known or Message("The fluid's magnesium is not stated in the chart."),
         advice=(options,),
-        evidence=references(case.mg) + tuple(c.reference for c in conditions),
+        evidence=references(case.mg, *case.ckrt_fluids) + tuple(c.reference for c in conditions),
         context_only=True,
     )
 
 
+def _decides(case: Case, mg: LabResult) -> Message:
+    if case.ckrt:
+        return Message("Continuous renal replacement: serum magnesium {dated} follows the fluid.", dated=dated(mg))
+    return Message("Dialysis: serum magnesium {dated} follows the dialysate.", dated=dated(mg))
+
+
 _DIALYSATE = Message("Dialysate options 0.5, 0.75 and 1.0 mmol/L; judge a pre-dialysis sample, review binders and PPI.")
-_CKRT = Message(
+_CKRT = Message("Continuous therapy loses magnesium: replace by protocol with levels.")
+_CITRATE = Message(
     "Continuous therapy with citrate loses magnesium (median 0.9 mmol/h with 0.75 mmol/L fluid): "
     "replace by protocol with levels."
 )

@@ -107,7 +107,7 @@ def _reasons(case: Case) -> tuple[Message, ...]:
         ("hemodynamic_instability" in case.tags, Message("haemodynamic instability")),
         ("tetany" in case.tags, Message("tetany")),
         ("seizure_acute" in case.tags, Message("seizure")),
-        (case.severity == "severe", Message("severe hypomagnesaemia")),
+        (case.graver_severity == "severe", Message("severe hypomagnesaemia")),
         (case.potassium_low, Message("low potassium")),
         (case.calcium_low, Message("low calcium")),
         ("short_bowel" in case.tags, Message("short bowel")),
