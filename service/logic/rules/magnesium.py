@@ -146,12 +146,22 @@ def _severity_action(case: Case) -> Message:
         return _does_not_hold(case)
     if case.treatment is not None and not case.needs_vein_instead:
         return _under_treatment(case, case.treatment)
+    return _action_by_kidney(case) or _replacement(case)
+
+
+def _action_by_kidney(case: Case) -> Message | None:
+    """What comes before the replacement where the kidneys cannot clear magnesium; in an emergency a dose all the same."""
     if case.emergency_tags and case.gate_closed and case.severity == "severe":
         return Message("the kidney-adjusted dose now, level before more")
     if case.ckrt:
         return Message("losses are large, replace by protocol with levels")
     if case.gate in CLOSED_GATES:
         return Message("kidneys cannot clear magnesium, replace only by individual decision")
+    return None
+
+
+def _replacement(case: Case) -> Message:
+    """How a low magnesium is replaced, and with what else."""
     if case.age_group == "child":
         return Message("replace by weight")
     if case.idle_scale is not None:
