@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from service.logic.case.drugs import unique
 from service.logic.case.kidney import Kidney
 from service.logic.case.person import ARRHYTHMIA, EMERGENCY, SUSPECT, TOXIC
 from service.logic.case.results import at_least
@@ -47,8 +48,9 @@ class Emergency(Kidney):
 
     @cached_property
     def running_sources(self) -> list[Medication]:
-        """Magnesium that runs or is taken at set times, and nutrition that contains it."""
-        return self.scheduled_magnesium
+        """Magnesium that runs or is taken at set times, nutrition that contains it, and what ran within 6 h."""
+        lately = self.now - self.duration("after-iv")
+        return unique([*self.scheduled_magnesium, *(d.drug for d in self.iv_doses if d.ended >= lately)])
 
     @cached_property
     def excess_signs(self) -> frozenset[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from service.logic.case import Case
-from service.logic.case.drugs import magnesium_route
+from service.logic.case.drugs import magnesium_route, unique
 from service.logic.case.person import NEONATAL_SIGNS, OBSTETRIC
 from service.logic.case.results import above
 from service.logic.message import Message, Value
@@ -58,7 +58,7 @@ def _suspected(case: Case) -> Finding:
         "hold-source",
         Indicator.WARNING,
         Message("Magnesium running, level not known, {signs}", signs=told),
-        advice=(Message("Check reflexes, breathing and urine; calcium at hand. Hold {drugs}.", drugs=_stopped(case)),),
+        advice=(Message("Check reflexes, breathing and urine; calcium at hand. Hold {drugs}.", drugs=_sources(case)),),
         tests=(Analyte.SERUM_MAGNESIUM,),
         evidence=references(*case.magnesium_products) + tuple(sign.reference for sign in signs),
         action=Message("hold it, measure now"),
@@ -124,15 +124,17 @@ def _antidote_first(case: Case) -> Iterator[Message]:
     if case.bolus_indicated:
         yield Message("Torsades: no magnesium now; pacing or isoprenaline.")
     if case.mg_measured is None:
-        yield Message("Stop {drugs}; take a level now, treat before its result.", drugs=_stopped(case))
+        yield Message("Stop {drugs}; take a level now, treat before its result.", drugs=_sources(case))
     elif case.magnesium_products:
-        yield Message("Stop {drugs}.", drugs=_stopped(case))
+        yield Message("Stop {drugs}.", drugs=drugs(case.magnesium_products, len(case.magnesium_products)))
     if case.digoxin:
         yield Message("Digoxin: calcium slowly, small amounts, ECG; do not withhold it in life-threatening toxicity.")
 
 
-def _stopped(case: Case) -> Message:
-    return drugs(case.magnesium_products, len(case.magnesium_products))
+def _sources(case: Case) -> Message:
+    """Every source by name: a list of what to stop is complete."""
+    sources = unique([*case.magnesium_products, *case.running_sources])
+    return drugs(sources, len(sources))
 
 
 _ANTIDOTE = Message(

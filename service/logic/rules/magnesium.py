@@ -29,6 +29,7 @@ from service.logic.rules.phrases import (
 from service.logic.rules.rule import Answer, Rule
 from service.logic.units import to_unit
 
+MAX_NAMED = 2  # products that a headline surely has room for; more are all named below it (decision 44)
 _NEEDS_MG = MissingInputs((Analyte.SERUM_MAGNESIUM.value,))
 
 
@@ -107,7 +108,10 @@ def _severity_text(case: Case, mg: LabResult) -> Message:
         "moderate": Message("Moderately low {values}", values=values),
         "severe": Message("Severely low {values}", values=values),
     }
-    return words[case.graver_severity or "mild"]
+    low, symptoms = words[case.graver_severity or "mild"], case.condition("symptomatic_hypomg")
+    if not symptoms:
+        return low
+    return Message("{low}, with {signs}", low=low, signs=tuple(dict.fromkeys(sign_words(s) for s in symptoms))[:2])
 
 
 def _low_potassium(case: Case) -> LabResult | None:
@@ -385,6 +389,8 @@ def _excess_advice(case: Case, tier: str) -> tuple[Message, ...]:
         return (Message("Oliguria: halve or stop the drip."),)
     if case.unranged_newborn:
         return (Message("Maternal magnesium is a likely source, charted or not."),)
+    if len(case.magnesium_products) > MAX_NAMED:
+        return (Message("Stop or hold {drugs}.", drugs=substances(case.magnesium_products)),)
     return ()
 
 

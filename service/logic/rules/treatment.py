@@ -28,7 +28,7 @@ from service.logic.model import (
 from service.logic.rules.drugs import sparing_diuretic_fits
 from service.logic.rules.intake import elemental_per_day
 from service.logic.rules.kidney import current_femg, loading_infusion
-from service.logic.rules.phrases import ANALYTE, GATE, aged, drugs, elapsed, grams, references
+from service.logic.rules.phrases import ANALYTE, GATE, aged, drugs, elapsed, grams, references, sign_words, substances
 from service.logic.rules.rule import Answer, Rule
 from service.logic.units import rounded, to_unit
 
@@ -237,10 +237,11 @@ def _label_rate(case: Case) -> Decimal:
 def _other_emergency(case: Case) -> Finding:
     unstable = bool(case.tags & UNSTABLE_RHYTHM)
     dose = case.knowledge.doses["iv-unstable" if unstable else "iv-severe-symptoms"]
+    signs = tuple(dict.fromkeys(sign_words(c) for c in case.condition(*sorted(case.emergency_tags))))[:2]
     if unstable:
-        text = Message("Emergency, unstable: {dose}; repeat once if still unstable", dose=infusion(dose))
+        text = Message("{signs}: {dose}; repeat once if still unstable", signs=signs, dose=infusion(dose))
     else:
-        text = Message("Emergency, stable: {dose}", dose=infusion(dose))
+        text = Message("{signs}, stable: {dose}", signs=signs, dose=infusion(dose))
     follow_on = case.knowledge.doses["iv-follow-on"]
     then = Message("Then {dose}, by level.", dose=infusion(follow_on))
     return Finding(
@@ -458,10 +459,11 @@ def adjunct(case: Case) -> Answer:
         "refractory-to-oral",
         Indicator.INFO,
         text=Message(
-            "Still low after {days} days or more of oral magnesium: {drugs}.",
+            "Still low after {days} days or more of {drugs}",
             days=case.knowledge.duration("oral-trial").days,
-            drugs=drugs(long, 2),
+            drugs=substances(long),
         ),
+        action=Message("SGLT2 inhibitor by a specialist, off label") if _off_label_sglt2(case, femg) else None,
         advice=(
             Message("Check intake and salt; FEMg if not done."),
             *((option,) if sparing else ()),
@@ -469,6 +471,12 @@ def adjunct(case: Case) -> Answer:
         ),
         evidence=references(case.mg, *long),
     )
+
+
+def _off_label_sglt2(case: Case, femg: Decimal | None) -> bool:
+    """Refractory renal wasting without diabetes, not pregnant (decision 39)."""
+    renal = femg is not None and femg > case.knowledge.value("femg-renal")
+    return renal and not ({"t2dm", "t1dm"} & case.tags or case.pregnant)
 
 
 def follow_up(case: Case) -> Answer:
