@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 
 from service.logic.case import Case
@@ -199,7 +200,8 @@ def _under_treatment(case: Case, treatment: Treatment) -> Message:
         begun = substances([treatment.drug])
         if case.ambulatory:
             return Message("{drug} begun, repeat the level in 1 to 2 weeks", drug=begun)
-        return Message("{drug} begun, repeat the level within 48 h", drug=begun)
+        hours = case.duration("oral-new-inpatient") // timedelta(hours=1)
+        return Message("{drug} begun, repeat the level within {hours} h", drug=begun, hours=hours)
     return Message("scale active, no dose charted: give")
 
 
