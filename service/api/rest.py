@@ -170,7 +170,7 @@ def _chart(request: EvaluateRequest, deps: Dependencies) -> EvaluationInput:
 def _bundle(raw: bytes, where: str) -> BundleContents:
     sheaf = read_bundle(raw, where, MAX_ENTRIES)
     if not sheaf.is_bundle and not sheaf.resources and not sheaf.outcomes:
-        raise BadRequest("a FHIR Bundle is expected", where)
+        raise BadRequest("a FHIR Bundle, a resource or an array of resources is expected", where)
     if sheaf.outcomes and not sheaf.resources:
         raise BadRequest("an OperationOutcome came instead of data: what was read before this call had failed", where)
     return sheaf

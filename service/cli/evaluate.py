@@ -88,7 +88,7 @@ def _bundle(file: str) -> BundleContents:
     except BadRequest as error:
         raise click.ClickException(f"{name}: {error}{_reason(error)}") from error
     if not sheaf.is_bundle and not sheaf.resources and not sheaf.outcomes:
-        raise click.ClickException(f"{name}: a FHIR Bundle is expected")
+        raise click.ClickException(f"{name}: a FHIR Bundle, a resource or an array of resources is expected")
     if sheaf.outcomes and not sheaf.resources:
         raise click.ClickException(f"{name}: an OperationOutcome came instead of data: reading it had failed")
     return sheaf

@@ -249,12 +249,12 @@ class BundleContents:
 
 
 def read_bundle(raw: bytes | Raw, where: str = "$", most: int | None = None) -> BundleContents:
-    """Read a Bundle, a lone resource or null; entries that are no resources are named in `invalid_entries`.
+    """Read a Bundle, a lone resource, an array of them or null; what is no resource is named in `invalid_entries`.
 
     Resources inside others (contained in a report or a List, in Parameters) are read too. One in which a member stands
     twice is refused: it comes as a RefusedResource.
 
-    Raises BadRequest only if the bytes are not JSON, and TooLarge for a Bundle with more than `most` entries.
+    Raises BadRequest only if the bytes are not JSON, and TooLarge for more than `most` entries.
     """
     try:
         return _contents(raw, where, most)
@@ -265,17 +265,30 @@ def read_bundle(raw: bytes | Raw, where: str = "$", most: int | None = None) -> 
 
 
 def _contents(raw: bytes | Raw, where: str, most: int | None) -> BundleContents:
-    found, contents = _read(raw, most), BundleContents()
-    twice = has_duplicate_members(raw)
+    contents, data = BundleContents(), bytes(raw).strip()
+    if data[:1] == b"[" and data[1:].lstrip()[:1] != b"]":  # an empty array is an answer to nothing
+        items = _decoder(list[Raw]).decode(data)
+        contents.entries = len(items)
+        _count(len(items), most)
+        for number, item in enumerate(items):
+            _file_value(contents, item, f"{where}[{number}]", most)
+    elif data != b"null":
+        contents.is_bundle = _file_value(contents, raw, where, most)
+    return contents
+
+
+def _file_value(contents: BundleContents, raw: bytes | Raw, where: str, most: int | None) -> bool:
+    """File a Bundle or a lone resource; True if it was a Bundle."""
+    found, twice = _read(raw, most), has_duplicate_members(raw)
     if isinstance(found, Bundle):
-        contents.is_bundle = True
         contents.next_url = next((link.url for link in found.link or () if link.relation == "next" and link.url), "")
         _file(contents, found, where, most, _refused_entries(raw, where) if twice else frozenset())
-    elif found is not None:
-        _put(contents, _refuse(found) if twice else found, where)
-    elif bytes(raw).strip() != b"null":
+        return True
+    if found is None:
         contents.invalid_entries.append(where)
-    return contents
+    else:
+        _put(contents, _refuse(found) if twice else found, where)
+    return False
 
 
 def _read(raw: bytes | Raw, most: int | None) -> Resource | None:

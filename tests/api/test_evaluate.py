@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from service.fhir.decode import MAX_ENTRIES
 from tests.api.apps import open_app
 from tests.contract.messages import LOW, PATIENT, bundle
 
@@ -25,3 +26,41 @@ def test_times_are_those_of_the_zone_in_which_the_call_states_its_moment(
     with open_app(tmp_path) as house:
         (card,) = house.post("/v1/evaluate", body).json["cards"]
         assert f"(1 h ago, {clock})" in card["summary"]
+
+
+AT = "2026-03-10T10:00:00Z"
+LOW_TODAY = LOW | {"effectiveDateTime": "2026-03-10T09:00:00Z"}
+WAYS = {
+    **{kind: bundle(PATIENT, LOW_TODAY, kind=kind) for kind in ("collection", "searchset", "transaction", "document")},
+    "array": [PATIENT, LOW_TODAY],
+    "array of bundles": [bundle(PATIENT), bundle(LOW_TODAY)],
+    "a resource": LOW_TODAY,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_resources_come_in_a_bundle_alone_or_in_an_array(tmp_path: Path, way: str) -> None:
+    with open_app(tmp_path) as house:
+        (card,) = house.post("/v1/evaluate", {"asOf": AT, "bundle": WAYS[way]}).json["cards"]
+        assert "Mg 1.1 mg/dL" in card["summary"]
+
+
+def test_what_is_no_resource_in_an_array_is_named_and_takes_nothing_else_away(tmp_path: Path) -> None:
+    with open_app(tmp_path) as house:
+        said = house.post("/v1/evaluate", {"asOf": AT, "bundle": [PATIENT, 3, None, LOW_TODAY, [PATIENT]]}).json
+        assert len(said["cards"]) == 1
+        places = {place for place in ("$.bundle[1]", "$.bundle[2]", "$.bundle[4]") if place in str(said["issues"])}
+        assert len(places) == 3
+
+
+@pytest.mark.parametrize("sent", [[], {}, None, 3, "a", [3], [[PATIENT]], {"id": "p1"}, [{"id": "p1"}]])
+def test_anything_else_is_refused_with_its_place(tmp_path: Path, sent: object) -> None:
+    with open_app(tmp_path) as house:
+        answer = house.post("/v1/evaluate", {"bundle": sent})
+        assert answer.status_code == 400
+        assert answer.json["issue"][0]["expression"] == ["$.bundle"]
+
+
+def test_an_array_has_the_limit_of_a_bundle(tmp_path: Path) -> None:
+    with open_app(tmp_path) as house:
+        assert house.post("/v1/evaluate", {"bundle": [PATIENT] * (MAX_ENTRIES + 1)}).status_code == 413

@@ -137,9 +137,9 @@ UNREADABLE = {
     b"{": "not readable as JSON",
     b'{"resourceType": "Bundle", "entry": [}': "not readable as JSON",
     b'{"resourceType": "Bundle", "id": "\xff"}': "not UTF-8 (byte 34)",
-    b"[]": "a FHIR Bundle is expected",
-    b"null": "a FHIR Bundle is expected",
-    b'{"hello": 1}': "a FHIR Bundle is expected",
+    b"[]": "a FHIR Bundle, a resource or an array of resources is expected",
+    b"null": "a FHIR Bundle, a resource or an array of resources is expected",
+    b'{"hello": 1}': "a FHIR Bundle, a resource or an array of resources is expected",
 }
 
 

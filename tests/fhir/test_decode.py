@@ -75,10 +75,22 @@ def test_entries_that_are_no_objects_keep_their_numbers() -> None:
     )
 
 
-@pytest.mark.parametrize("sent", ["5", '"x"', "[]", "{}", '{"resourceType": 5}', '[{"resourceType": "Patient"}]'])
+@pytest.mark.parametrize("sent", ["5", '"x"', "[]", "{}", '{"resourceType": 5}', "[ ]"])
 def test_what_is_no_resource_is_odd(sent: str) -> None:
     sheaf = read_bundle(sent.encode(), "$.prefetch.x")
     assert (sheaf.resources, sheaf.invalid_entries) == ([], ["$.prefetch.x"])
+
+
+def test_an_array_holds_resources_and_bundles_and_names_the_rest() -> None:
+    patient = '{"resourceType": "Patient"}'
+    sent = f'[{patient}, 5, [{patient}], {{"resourceType": "Bundle", "entry": [{{"resource": {patient}}}]}}]'
+    sheaf = read_bundle(sent.encode(), "$.b")
+    places = [found.full_url for found in sheaf.resources]
+    assert (places, sheaf.invalid_entries, sheaf.is_bundle) == (
+        ["$.b[0]", "$.b[3].entry[0]"],
+        ["$.b[1]", "$.b[2]"],
+        False,
+    )
 
 
 def test_null_is_nothing() -> None:
