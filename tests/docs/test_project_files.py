@@ -29,6 +29,16 @@ def test_every_supported_python_is_tested() -> None:
     assert job["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13", "3.14"]
 
 
+def test_a_release_holds_wheel_and_sbom_and_pushes_the_image_that_it_built() -> None:
+    job = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text("utf-8"))["jobs"]["release"]
+    said = {step.get("name"): step.get("run", "") for step in job["steps"]}
+    assert {"dist/*.whl", "dist/sbom.cdx.json"} <= set(said["Release"].split())
+    assert "> dist/sbom.cdx.json" in said["Image with its SBOM"]
+    assert "--preserve-env=IMAGE make image" in said["Image with its SBOM"]
+    assert 'podman push "$IMAGE" ' in said["Push the image"]
+    assert job["env"]["IMAGE"].startswith("localhost/")
+
+
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.name)
 def test_an_issue_form_has_what_a_form_needs_and_warns_of_patient_data(path: Path) -> None:
     form = yaml.safe_load(path.read_text("utf-8"))
