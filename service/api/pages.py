@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 import flask
 import jinja2
 import msgspec
 
 from service.errors import NotFound
+from service.samples import Sample, expand, samples
 
 _HERE = Path(__file__).parent
 _ASSETS = {
@@ -23,24 +22,12 @@ _ASSETS = {
     "mark.svg": "image/svg+xml",
     "style.css": "text/css",
 }
-_AGO = re.compile(r"@-(\d+)(min|h|d)( date)?")
-_UNITS = {"min": "minutes", "h": "hours", "d": "days"}
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-
-
-class Sample(msgspec.Struct, frozen=True):
-    """One invented patient with the CDS Hooks request that an EHR would send about them."""
-
-    id: str
-    title: str
-    story: str
-    service: str
-    request: dict[str, Any]
 
 
 def blueprint(
@@ -57,31 +44,6 @@ def blueprint(
         _serve_samples(pages, facts, clock)
     pages.after_request(_protect)
     return pages
-
-
-def samples() -> dict[str, Sample]:
-    """Every built-in sample by its id, in the order of the file names, times still relative."""
-    files = sorted((_HERE / "samples").glob("*.json"))
-    return {sample.id: sample for sample in (msgspec.json.decode(file.read_bytes(), type=Sample) for file in files)}
-
-
-def expand(sample: Sample, now: datetime) -> Sample:
-    """Replace each relative time by a moment before `now`: `@-3h` an instant in UTC, `@-400d date` a date."""
-    return msgspec.structs.replace(sample, request=_expanded(sample.request, now.astimezone(UTC)))
-
-
-def _expanded(value: Any, now: datetime) -> Any:
-    if isinstance(value, dict):
-        return {key: _expanded(item, now) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_expanded(item, now) for item in value]
-    match = _AGO.fullmatch(value) if isinstance(value, str) else None
-    return _moment(match, now) if match else value
-
-
-def _moment(match: re.Match[str], now: datetime) -> str:
-    then = now - timedelta(**{_UNITS[match[2]]: int(match[1])})
-    return f"{then:%Y-%m-%d}" if match[3] else f"{then:%Y-%m-%dT%H:%M:00Z}"
 
 
 def _page(facts: Mapping[str, object], guard_off: str) -> bytes:

@@ -12,6 +12,7 @@ from fhir.resources.R4B import get_fhir_model_class
 
 from service.api import pages
 from service.errors import NotFound
+from service.samples import Sample, expand, samples
 
 NOW = datetime(2025, 6, 15, 10, 30, 59, tzinfo=UTC)
 NOTES = ["Answers are kept in memory.", "<b>Escaped</b>"]
@@ -37,7 +38,7 @@ STATUSES = {  # fhir.resources does not hold codes to their required bindings
     "MedicationAdministration": {"completed"},
     "ServiceRequest": {"draft"},
 }
-SAMPLES = list(pages.samples().values())
+SAMPLES = list(samples().values())
 every_sample = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.id)
 
 
@@ -77,15 +78,15 @@ def resources(value):
     ],
 )
 def test_a_relative_time_is_replaced_wherever_it_stands(written, expanded):
-    sample = pages.Sample("id", "title", "story", "service", {"a": [{"b": written}], "n": 1})
-    assert pages.expand(sample, NOW).request == {"a": [{"b": expanded}], "n": 1}
+    sample = Sample("id", "title", "story", "service", {"a": [{"b": written}], "n": 1})
+    assert expand(sample, NOW).request == {"a": [{"b": expanded}], "n": 1}
     assert sample.request == {"a": [{"b": written}], "n": 1}, "the sample itself must not change"
 
 
 def test_times_are_given_in_utc_whatever_the_zone_of_the_clock():
-    sample = pages.Sample("id", "title", "story", "service", {"at": "@-3h"})
+    sample = Sample("id", "title", "story", "service", {"at": "@-3h"})
     tehran = NOW.astimezone(timezone(timedelta(hours=3.5)))
-    assert pages.expand(sample, tehran).request == {"at": "2025-06-15T07:30:00Z"}
+    assert expand(sample, tehran).request == {"at": "2025-06-15T07:30:00Z"}
 
 
 # --- the samples ---
@@ -93,7 +94,7 @@ def test_times_are_given_in_utc_whatever_the_zone_of_the_clock():
 
 def test_there_are_samples_for_every_hook_each_with_its_own_id_and_title():
     assert {sample.request["hook"] for sample in SAMPLES} == set(CONTEXT_KEYS)
-    assert len(SAMPLES) == len(list((STATIC.parent / "samples").glob("*.json")))
+    assert len(SAMPLES) == len(list((STATIC.parents[1] / "samples").glob("*.json")))
     assert len({sample.title for sample in SAMPLES}) == len(SAMPLES)
 
 
@@ -118,7 +119,7 @@ def test_every_prefetch_value_is_null_a_searchset_a_failure_or_the_resource_itse
 
 @every_sample
 def test_every_resource_is_valid_r4_and_about_the_one_patient(sample):
-    request = pages.expand(sample, NOW).request
+    request = expand(sample, NOW).request
     patient = f"Patient/{request['context']['patientId']}"
     found = list(resources(request))
     for resource in found:
@@ -134,7 +135,7 @@ def test_every_resource_is_valid_r4_and_about_the_one_patient(sample):
 @every_sample
 def test_no_time_is_fixed_and_none_lies_ahead(sample):
     assert not re.search(r"\d{4}-\d\d-\d\d", msgspec.json.encode(sample.request["prefetch"]).decode())
-    text = msgspec.json.encode(pages.expand(sample, NOW).request).decode()
+    text = msgspec.json.encode(expand(sample, NOW).request).decode()
     assert "@-" not in text
     assert all(moment <= f"{NOW:%Y-%m-%dT%H:%M:%SZ}" for moment in re.findall(r"\d{4}-\d\d-\d\dT[\d:]+Z", text))
 
@@ -160,7 +161,7 @@ def luhn(loinc):
 
 @every_sample
 def test_the_story_is_two_sentences_that_name_the_age_of_the_patient(sample):
-    patient = pages.expand(sample, NOW).request["prefetch"]["patient"]
+    patient = expand(sample, NOW).request["prefetch"]["patient"]
     years = int((NOW.date() - datetime.fromisoformat(patient["birthDate"]).date()).days / 365.2425)
     assert f" {years}-year-old " in sample.story
     assert len(re.findall(r"[.?](?= |$)", sample.story)) == 2
@@ -267,5 +268,5 @@ def test_the_list_names_every_sample_in_order():
 @every_sample
 def test_one_sample_comes_with_its_times_expanded_by_the_clock(sample):
     answer = client().get(f"/samples/{sample.id}").json
-    assert answer["request"] == pages.expand(sample, NOW).request
+    assert answer["request"] == expand(sample, NOW).request
     assert (answer["id"], answer["title"], answer["story"]) == (sample.id, sample.title, sample.story)

@@ -18,7 +18,6 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
 from service.api import hook_request
-from service.api.pages import Sample, expand, samples
 from service.cds.cards import Presentation, to_cards
 from service.cds.i18n import LANGUAGES, Wording
 from service.cds.services import BY_ID
@@ -29,6 +28,7 @@ from service.logic.evaluate import evaluate
 from service.logic.knowledge import load
 from service.logic.model import Finding, Medication, PartialDateTime, PatientSnapshot
 from service.logic.rules import RULES
+from service.samples import Sample, expand, samples
 from tests.vignettes.files import read
 from tests.vignettes.patients import patient
 

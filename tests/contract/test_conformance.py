@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from flask.testing import FlaskClient
 
-from service.api import pages
+from service.samples import expand, samples
 from tests.contract.conftest import BASE, Locked, MakeApp
 from tests.contract.messages import (
     FUROSEMIDE,
@@ -79,7 +79,7 @@ def services(client: FlaskClient) -> list[Json]:
 @pytest.fixture(scope="module")
 def sampled(client: FlaskClient) -> dict[str, Json]:
     """The answers to all built-in sample patients."""
-    known = {name: pages.expand(sample, NOW) for name, sample in pages.samples().items()}
+    known = {name: expand(sample, NOW) for name, sample in samples().items()}
     return {name: client.post(f"/cds-services/{s.service}", json=s.request).json for name, s in known.items()}
 
 
@@ -122,7 +122,7 @@ def test_g_02_an_answer_has_no_member_without_a_value(client: FlaskClient, hook:
     assert list(valueless(answer)) == []
 
 
-@pytest.mark.parametrize("name", list(pages.samples()))
+@pytest.mark.parametrize("name", list(samples()))
 def test_g_02_no_answer_about_a_sample_has_a_member_without_a_value(sampled: dict[str, Json], name: str):
     assert list(valueless(sampled[name])) == []
 
@@ -456,7 +456,7 @@ def test_r_05_each_answer_is_complete(client: FlaskClient):
     assert said(call(client, hook_request())) == said(call(client, hook_request()))
 
 
-@pytest.mark.parametrize("name", list(pages.samples()))
+@pytest.mark.parametrize("name", list(samples()))
 def test_k_every_answer_about_a_sample_fits_the_contract(sampled: dict[str, Json], name: str):
     answer = sampled[name]
     assert problems(OUTCOME if "issue" in answer else CARDS, answer) == []
@@ -470,9 +470,9 @@ def test_k_01_sg_02_uuids_are_bare_and_fresh(client: FlaskClient, cards: list[Js
 
 
 @pytest.mark.parametrize("language", ["en", "ru", "fa"])
-@pytest.mark.parametrize("name", list(pages.samples()))
+@pytest.mark.parametrize("name", list(samples()))
 def test_k_02_k_04_k_05_a_card_has_a_short_summary_a_level_and_a_source(client: FlaskClient, name: str, language: str):
-    sample = pages.expand(pages.samples()[name], NOW)
+    sample = expand(samples()[name], NOW)
     answer = client.post(f"/cds-services/{sample.service}", json=sample.request, headers={"Accept-Language": language})
     for card in answer.json.get("cards", ()):
         assert 0 < len(card["summary"]) < 140

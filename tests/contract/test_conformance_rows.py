@@ -14,8 +14,8 @@ from fhir.resources.R4B import get_fhir_model_class
 from flask.testing import FlaskClient
 from structlog.testing import capture_logs
 
-from service.api import pages
 from service.errors import SettingsError
+from service.samples import expand, samples
 from service.settings import load
 from service.site import site_schema
 from tests.api.apps import BASE, VIEW, RunningApp, bearer, locked_app, open_app
@@ -71,9 +71,9 @@ def test_g_01_g_02_g_06_g_10_an_error_is_json_without_an_empty_member(client: Fl
     assert list(valueless(answer.json)) == []
 
 
-@pytest.mark.parametrize("name", list(pages.samples()))
+@pytest.mark.parametrize("name", list(samples()))
 def test_g_04_ac_03_sg_05_what_an_action_creates_is_valid_r4_about_this_patient(client: FlaskClient, name: str):
-    sample = pages.expand(pages.samples()[name], NOW)
+    sample = expand(samples()[name], NOW)
     said = sample.request["context"]
     answer = client.post(f"/cds-services/{sample.service}", json=sample.request).json
     for suggestion in (s for card in answer.get("cards", ()) for s in card.get("suggestions", ())):
@@ -212,9 +212,9 @@ def test_p_04_an_encounter_that_the_context_does_not_name_is_not_missed(client: 
 
 
 @pytest.mark.parametrize("language", ["en", "ru", "fa"])
-@pytest.mark.parametrize("name", list(pages.samples()))
+@pytest.mark.parametrize("name", list(samples()))
 def test_k_03_a_detail_has_no_table_and_no_html(client: FlaskClient, name: str, language: str):
-    sample = pages.expand(pages.samples()[name], NOW)
+    sample = expand(samples()[name], NOW)
     answer = client.post(f"/cds-services/{sample.service}", json=sample.request, headers={"Accept-Language": language})
     for card in answer.json.get("cards", ()):
         assert not re.search(r"^\s*\||(?<!\\)<[a-z/!]", card["detail"], re.MULTILINE)
