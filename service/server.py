@@ -26,9 +26,9 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.http.errors import InvalidHeader, UnsupportedTransferCoding
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from service.api.auth.tokens import MAX_TOKEN
 from service.app import application
 from service.settings import Settings
+from service.token_checks import MAX_TOKEN
 
 READ_SECONDS = 5.0
 """For a whole request to arrive, from its first byte: 1.5 MB, a long chart, at 2.5 Mbit/s."""

@@ -30,7 +30,7 @@ from service.api.auth.jwks_cache import (
     KeyCache,
     fetcher,
 )
-from service.api.auth.tokens import LEEWAY_S, authenticate
+from service.api.auth.tokens import authenticate
 from service.errors import StoreUnavailable, Unauthorised
 from service.net.outbound import session
 from service.observability.logging import digest
@@ -38,6 +38,7 @@ from service.settings import load
 from service.settings.site import Algorithm, Replay, Tenant
 from service.store.database import upgrade
 from service.store.store import Store
+from service.token_checks import LEEWAY_S
 
 NOW = datetime(2025, 6, 15, 10, 0, tzinfo=UTC)
 BASE = "https://cds.hospital.example/mg"
