@@ -111,8 +111,6 @@ def _dependencies(settings: Settings, clock: Callable[[], datetime]) -> Dependen
         readers=fhir_readers(settings),
         store=store,
         authenticate=_identify(settings, store),
-        rules_off=frozenset(rule for rule, mode in settings.rules.items() if mode is RuleMode.OFF),
-        silent=frozenset(rule for rule, mode in settings.rules.items() if mode is RuleMode.SILENT),
     )
 
 

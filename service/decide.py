@@ -108,7 +108,7 @@ def decide(
     if any(why not in _CAME_TO_NOTHING for why in missing.values()):
         raise MissingData(missing)
     with timed("evaluate"):
-        assessment = evaluate(patient, site.knowledge, off=how.rules_off)
+        assessment = evaluate(patient, site.knowledge, off=how.rules_off, reference=how.reference)
 
     def order(test: Analyte) -> dict[str, Any] | None:
         return _order(test, patient, chart, how)

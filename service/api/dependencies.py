@@ -12,6 +12,7 @@ from service.fhir.client import FhirReader
 from service.fhir.snapshot import Site
 from service.net.urls import Network
 from service.settings import Settings
+from service.settings.site import RuleMode
 from service.store.store import Store
 
 
@@ -25,14 +26,12 @@ class Dependencies:
     readers: Mapping[tuple[Network, ...], FhirReader]  # by the networks to which a tenant's FHIR servers are held
     store: Store
     authenticate: Callable[[str | None, str, datetime], Caller]
-    rules_off: frozenset[str] = frozenset()
-    silent: frozenset[str] = frozenset()
     gate: FairSemaphore = field(default_factory=FairSemaphore)
     fhir_servers: set[str] = field(default_factory=set)  # in development: those that have said what they are
 
     def mode(self, rule: str) -> str:
-        """What the site made of a rule: `on`, `silent` or `off`."""
-        return "off" if rule in self.rules_off else "silent" if rule in self.silent else "on"
+        """What the site made of a rule: `on`, `silent`, `off` or `reference`."""
+        return self.settings.rules.get(rule, RuleMode.ON).value
 
     def close(self) -> None:
         """Store what waits, and let go of connections: at the end of a serving process."""

@@ -8,6 +8,7 @@ from service.api.auth.tokens import Caller
 from service.api.dependencies import Dependencies
 from service.cds.cards import Presentation
 from service.cds.i18n import Wording, negotiate
+from service.settings.site import RuleMode
 
 
 def presentation(deps: Dependencies, caller: Caller, language: str = "") -> Presentation:
@@ -20,6 +21,7 @@ def presentation(deps: Dependencies, caller: Caller, language: str = "") -> Pres
         wording=Wording(chosen, site.zone),
         local_orders=caller.tenant.orders,
         base_url=public,
-        rules_off=deps.rules_off,
-        silent=deps.silent,
+        rules_off=deps.settings.rules_in(RuleMode.OFF),
+        silent=deps.settings.rules_in(RuleMode.SILENT),
+        reference=deps.settings.rules_in(RuleMode.REFERENCE),
     )

@@ -40,6 +40,7 @@ class Presentation:
     base_url: str = ""  # https URL of the REST API, for links; "" for none
     rules_off: frozenset[str] = frozenset()
     silent: frozenset[str] = frozenset()
+    reference: frozenset[str] = frozenset()
     new_id: Callable[[], str] = field(default=lambda: str(UUID(int=_IDS.getrandbits(128), version=4)))
 
 

@@ -16,6 +16,7 @@ from service.logic.knowledge import VERSION, Band, Interaction, Knowledge, Param
 from service.logic.model import Citation, Dose
 from service.logic.rules import RULES
 from service.logic.rules.rule import Rule
+from service.settings.site import RuleMode
 
 
 @click.command()
@@ -41,11 +42,9 @@ def explain(rule_id: str, site: Path | None) -> None:
 
 
 def _mode(rule: Rule, setup: Setup) -> str:
-    if rule.id in setup.how.rules_off:
-        return "off"
-    if rule.id in setup.how.silent:
-        return "silent"
-    return "research" if rule.research and not setup.site.research else "on"
+    mode = setup.settings.rules.get(rule.id, RuleMode.ON)
+    asleep = mode is RuleMode.ON and rule.research and not setup.site.research
+    return "research" if asleep else mode.value
 
 
 def _hooks(rule: Rule) -> list[str]:

@@ -78,8 +78,9 @@ def _presentation(settings: Settings, language: str | None) -> Presentation:
     return Presentation(
         wording=Wording(language or settings.service.language, settings.service.zone),
         local_orders=settings.development_tenant.orders,
-        rules_off=frozenset(rule for rule, mode in settings.rules.items() if mode is RuleMode.OFF),
-        silent=frozenset(rule for rule, mode in settings.rules.items() if mode is RuleMode.SILENT),
+        rules_off=settings.rules_in(RuleMode.OFF),
+        silent=settings.rules_in(RuleMode.SILENT),
+        reference=settings.rules_in(RuleMode.REFERENCE),
     )
 
 

@@ -10,7 +10,7 @@ from service.logic.case import Case
 from service.logic.gates import closed_for
 from service.logic.knowledge import Knowledge
 from service.logic.message import Message
-from service.logic.model import Failed, Finding, NotMet, Off, Outcome, PatientSnapshot, Withheld
+from service.logic.model import Failed, Finding, Indicator, NotMet, Off, Outcome, PatientSnapshot, Withheld
 from service.logic.rules import RULES
 from service.logic.rules.rule import Rule
 
@@ -39,12 +39,36 @@ class Assessment:
 
 
 def evaluate(
-    patient: PatientSnapshot, knowledge: Knowledge, rules: Iterable[Rule] = RULES, off: frozenset[str] = frozenset()
+    patient: PatientSnapshot,
+    knowledge: Knowledge,
+    rules: Iterable[Rule] = RULES,
+    off: frozenset[str] = frozenset(),
+    reference: frozenset[str] = frozenset(),
 ) -> Assessment:
-    """Judge one patient by every rule; rules in `off` are not asked."""
+    """Judge one patient by every rule; rules in `off` are not asked, those in `reference` recommend nothing."""
     case = Case(patient, knowledge)
-    judgements = tuple(RuleResult(rule, _judge(rule, case, off)) for rule in rules)
-    return Assessment(patient, judgements, case.gate, _stale_after(case), case)
+    judgements = [RuleResult(rule, _judge(rule, case, off)) for rule in rules]
+    said = tuple(_as_reference(j, knowledge) if j.rule.id in reference else j for j in judgements)
+    return Assessment(patient, said, case.gate, _stale_after(case), case)
+
+
+def _as_reference(judged: RuleResult, knowledge: Knowledge) -> RuleResult:
+    """What a site keeps as reference text: the rule's title, what it rests on, no urgency, advice, dose or order."""
+    outcome = judged.outcome
+    if isinstance(outcome, Withheld):
+        return RuleResult(judged.rule, NotMet(Message("Withheld, and reference text at this site.")))
+    if not isinstance(outcome, Finding):
+        return judged
+    finding = Finding(
+        result=outcome.result,
+        indicator=Indicator.INFO,
+        text=Message("Reference text: {title}", title=knowledge.rules[judged.rule.id].title),
+        why=Message("The chart meets the conditions of this text; this site shows it without a recommendation."),
+        evidence=outcome.evidence,
+        sources=outcome.sources,
+        context_only=outcome.context_only,
+    )
+    return RuleResult(judged.rule, finding)
 
 
 def _stale_after(case: Case) -> datetime:

@@ -62,6 +62,10 @@ class Settings:
         """Must callers prove who they are? Always in production; in development where the site file names tenants."""
         return self.mode is Mode.PRODUCTION or bool(self.tenants)
 
+    def rules_in(self, mode: RuleMode) -> frozenset[str]:
+        """The rules that the site has put into this mode."""
+        return frozenset(rule for rule, chosen in self.rules.items() if chosen is mode)
+
 
 _EMPTY_SCHEMA = SiteSchema()
 

@@ -56,11 +56,12 @@ class Replay(StrEnum):
 
 
 class RuleMode(StrEnum):
-    """Silent: evaluated and counted, but shown on no card."""
+    """Silent: evaluated, but shown on no card. Reference: names its text and sources, recommends nothing."""
 
     ON = "on"
     OFF = "off"
     SILENT = "silent"
+    REFERENCE = "reference"
 
 
 class Algorithm(StrEnum):

@@ -90,6 +90,15 @@ def test_the_options_reach_the_rules(run, low, tmp_path):
     assert told["asOf"] == "2025-06-15T23:59:59+09:00"
 
 
+def test_a_rule_kept_as_reference_text_recommends_nothing(run, low, tmp_path):
+    site = tmp_path / "site.toml"
+    site.write_text('[rules]\nR-011 = "reference"\n')
+    told = answer(run("evaluate", low, "--json", "--as-of", "2025-06-15", "--site", str(site)))
+    finding = next(f for f in told["findings"] if f["rule"] == "R-011")
+    assert (finding["indicator"], finding["text"]) == ("info", "Reference text: Hypomagnesaemia severity")
+    assert not {"action", "advice", "values"} & finding.keys()
+
+
 def test_the_reference_profile_decides_without_a_range_of_the_laboratory(run):
     chart = bundle([patient("p1"), lab("o1", "p1", "2601-3", 0.68)])
     by_profile = {

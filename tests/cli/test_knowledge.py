@@ -18,10 +18,10 @@ def test_every_rule_is_listed_once_with_title_hooks_and_mode(run):
 
 def test_the_mode_is_that_of_the_site(run, tmp_path):
     site = tmp_path / "site.toml"
-    site.write_text('[rules]\nR-011 = "silent"\nR-040 = "off"\n')
+    site.write_text('[rules]\nR-011 = "silent"\nR-040 = "off"\nR-072 = "reference"\n')
     listed = run("rules", "--site", site).stdout
     modes = {line.split()[0]: line.split()[1] for line in listed.splitlines() if line.strip().startswith("R-")}
-    assert (modes["R-011"], modes["R-040"], modes["R-010"]) == ("silent", "off", "on")
+    assert [modes[rule] for rule in ("R-011", "R-040", "R-072", "R-010")] == ["silent", "off", "reference", "on"]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
