@@ -33,7 +33,7 @@ def test_a_time_critical_rule_as_reference_text_presses_nobody(vignette: Vignett
     finding = assessment.outcome(rule)
     assert isinstance(finding, Finding)
     assert finding.indicator is Indicator.INFO
-    assert not (finding.proposals or finding.advice or finding.action or finding.tests)
+    assert (finding.proposals, finding.advice, finding.action, finding.tests) == ((), (), None, ())
     for card in shown(assessment, rule):
         assert card["indicator"] == "info"
         assert card["summary"] == f"Reference text: {KNOW.rules[rule].title}"
