@@ -2,7 +2,7 @@
 
     gather (prefetch, else FHIR server) → snapshot (FHIR → words) → evaluate (rules) → cards (words → CDS Hooks)
 
-`api/hooks.py`, `api/rest.py` and the command line are doors to this path; none of them has one of its own.
+`api/hooks.py`, `api/evaluation.py` and the command line are doors to this path; none of them has one of its own.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from threading import Semaphore
 
 from service.api.auth.tokens import Caller
 from service.api.http.concurrency import FairSemaphore
@@ -27,6 +28,7 @@ class Dependencies:
     store: Store
     authenticate: Callable[[str | None, str, datetime], Caller]
     gate: FairSemaphore = field(default_factory=FairSemaphore)
+    batch: Semaphore = field(default_factory=Semaphore)  # of one: the batch that is being answered
     fhir_servers: set[str] = field(default_factory=set)  # in development: those that have said what they are
 
     def mode(self, rule: str) -> str:

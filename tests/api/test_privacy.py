@@ -102,6 +102,7 @@ REPORT = {
 WRONG_REPORT = {"card": {"x": WORDS}, "outcome": CANARY, "outcomeTimestamp": WORDS}
 TEXT = msgspec.json.encode(call(prefetch=WHOLE))
 JSON = "application/json"
+BATCH = "/v1/evaluate/batch"
 
 Call = Callable[[RunningApp], Any]
 CALLS: dict[str, Call] = {
@@ -165,6 +166,13 @@ CALLS: dict[str, Call] = {
         "/v1/evaluate", {"bundle": bundle(PERSON), "options": {"referenceProfile": NAME}}
     ),
     "evaluate-two-patients": lambda house: house.post("/v1/evaluate", {"bundle": bundle(PERSON, PATIENT)}),
+    "batch": lambda house: house.client.post(
+        BATCH,
+        data=b"\n".join([msgspec.json.encode({"bundle": bundle(PERSON, RESULT)}), WORDS.encode(), TEXT, TEXT[:-5]]),
+        headers=bearer(BATCH),
+        content_type="application/x-ndjson",
+        buffered=True,
+    ),
     "calculation-unknown": lambda house: house.post(f"/v1/calculations/{NAME}", {"zz": WORDS}),
     "calculation-wrong": lambda house: house.post(
         "/v1/calculations/egfr", {"creatinine": WORDS, "sex": NAME, "age": NUMBER}

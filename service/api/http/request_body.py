@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from decimal import Decimal
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,7 +19,8 @@ from service.api.http.concurrency import LARGE_BODY_BYTES, acquire_large_body_sl
 from service.errors import BadRequest, TooLarge
 from service.fhir.decode import MAX_VALUES, too_many_values
 
-JSON_TYPES = {"", "application/json", "application/fhir+json", "application/json+fhir", "text/json"}
+JSON_TYPES = frozenset({"", "application/json", "application/fhir+json", "application/json+fhir", "text/json"})
+NDJSON_TYPES = frozenset({"", "application/x-ndjson", "application/ndjson", "application/fhir+ndjson"})
 T = TypeVar("T")
 NULL = msgspec.Raw(b"null")
 CALCULATION_BYTES = 16_000
@@ -279,11 +280,6 @@ def _where(message: str) -> str:
     return found[1] if found else "$"
 
 
-def content_type_is_json() -> bool:
-    """True for JSON, FHIR JSON, or no stated type."""
-    return flask.request.mimetype in JSON_TYPES
-
-
 def string(context: Mapping[str, msgspec.Raw], name: str) -> str | None:
     """A string member of a raw context; None if absent or null; BadRequest for another type."""
     return optional_text(context.get(name, NULL), f"$.context.{name}")
@@ -317,8 +313,13 @@ def strings(raw: msgspec.Raw, where: str) -> tuple[str, ...] | None:
 
 
 def require_json() -> None:
-    """415 for a stated type that is not JSON, and for a compressed body: neither is read."""
+    """415 for a stated type that is neither JSON nor FHIR JSON, and for a compressed body."""
+    require_type(JSON_TYPES, "JSON", "application/json")
+
+
+def require_type(types: Container[str], name: str, wanted: str) -> None:
+    """415 for a stated type that is none of these, and for a compressed body: neither is read."""
     if flask.request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
         raise UnsupportedMediaType("The body is compressed (Content-Encoding), which is not read")
-    if not content_type_is_json():
-        raise UnsupportedMediaType("The Content-Type is not JSON: send application/json")
+    if flask.request.mimetype not in types:
+        raise UnsupportedMediaType(f"The Content-Type is not {name}: send {wanted}")

@@ -10,9 +10,14 @@ import msgspec
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
+def encode(body: Any) -> bytes:
+    """JSON in which a decimal is a number with its own digits."""
+    return _ENCODER.encode(body)
+
+
 def json_answer(body: Any, language: str = "", status: int = 200) -> flask.Response:
     """A JSON answer; `language` states the language of its sentences."""
-    response = flask.Response(_ENCODER.encode(body), status, mimetype="application/json")
+    response = flask.Response(encode(body), status, mimetype="application/json")
     if language:
         response.headers["Content-Language"] = language
         response.headers["Vary"] = "Accept-Language"

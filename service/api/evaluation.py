@@ -1,0 +1,133 @@
+"""One patient sent to be evaluated: the one path of /v1/evaluate, of its batches and of the FHIR operation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from service.api import audit
+from service.api.auth.tokens import Caller
+from service.api.dependencies import Dependencies
+from service.api.http.instrumentation import stopwatch
+from service.api.http.request_body import EvaluateContext, EvaluateRequest, strings
+from service.api.presentation import presentation
+from service.cds.cards import Presentation
+from service.cds.i18n import LANGUAGES, Wording
+from service.decide import Decision, decide
+from service.errors import BadRequest
+from service.evaluation_json import explain
+from service.fhir import primitives
+from service.fhir.decode import MAX_ENTRIES, BundleContents, Resource, read_bundle
+from service.fhir.ownership import EvaluationInput, sole_patient
+from service.fhir.snapshot import Site
+from service.logic.message import Message
+from service.logic.model import DataIssue, Hook
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A decision, the knowledge by which it was made, and how it is worded."""
+
+    decision: Decision
+    site: Site
+    how: Presentation
+
+    def explained(self) -> dict[str, Any]:
+        """As the answer of /v1/evaluate."""
+        return explain(self.decision, self.site.knowledge, self.how)
+
+
+def evaluated(request: EvaluateRequest, caller: Caller, deps: Dependencies) -> Evaluation:
+    """The decision on what was sent, with its line in the log; BadRequest with the place of what cannot be read."""
+    chart = _chart(request, deps)
+    how = _in_zone_of(chart.as_of, presentation(deps, caller, _language(request.language)))
+    site = _site(request, deps)
+    decision = decide(chart, site, how, explain=True, timed=stopwatch())
+    audit.decided(decision, "evaluate", caller)
+    return Evaluation(decision, site, how)
+
+
+def _in_zone_of(as_of: datetime, how: Presentation) -> Presentation:
+    """Times in the zone in which the call states its moment; "Z" states none, so that the site's stands."""
+    if as_of.tzinfo is None or as_of.utcoffset() == timedelta(0):
+        return how
+    return replace(how, wording=Wording(how.wording.language, as_of.tzinfo))
+
+
+def _language(wanted: str | None) -> str:
+    if wanted is None:
+        return ""
+    if wanted.split("-")[0].lower() not in LANGUAGES:
+        raise BadRequest(f"language must be one of {', '.join(LANGUAGES)}", "$.language")
+    return wanted.split("-")[0].lower()
+
+
+def _site(request: EvaluateRequest, deps: Dependencies) -> Site:
+    options, site = request.options, deps.site
+    if options is None:
+        return site
+    profile = options.referenceProfile or site.profile
+    if profile not in site.knowledge.profiles:
+        names = ", ".join(site.knowledge.profiles)
+        raise BadRequest(f"referenceProfile must be one of {names}", "$.options.referenceProfile")
+    return replace(site, profile=profile, research=options.researchRules or site.research)
+
+
+def _chart(request: EvaluateRequest, deps: Dependencies) -> EvaluationInput:
+    context = request.context or EvaluateContext()
+    sheaf = _bundle(bytes(request.bundle), "$.bundle")
+    patient = context.patientId if context.patientId is not None else _patient(sheaf)
+    return EvaluationInput(
+        patient_id=patient.removeprefix("Patient/"),
+        encounter_id=(context.encounterId or "").removeprefix("Encounter/"),
+        as_of=_as_of(request.asOf, deps),
+        hook=_hook(request.hook),
+        resources=tuple(sheaf.resources),
+        drafts=tuple(_drafts(context)),
+        selections=strings(context.selections, "$.context.selections") or (),
+        issues=tuple(DataIssue(place, Message("Not a FHIR resource: not read.")) for place in sheaf.invalid_entries),
+    )
+
+
+def _bundle(raw: bytes, where: str) -> BundleContents:
+    sheaf = read_bundle(raw, where, MAX_ENTRIES)
+    if not sheaf.is_bundle and not sheaf.resources and not sheaf.outcomes:
+        raise BadRequest("a FHIR Bundle, a resource or an array of resources is expected", where)
+    if sheaf.outcomes and not sheaf.resources:
+        raise BadRequest("an OperationOutcome came instead of data: what was read before this call had failed", where)
+    return sheaf
+
+
+def _patient(sheaf: BundleContents) -> str:
+    found = sole_patient(sheaf.resources)
+    if found is None:
+        raise BadRequest("the Bundle holds several patients; name one in context.patientId", "$.context.patientId")
+    return found
+
+
+def _drafts(context: EvaluateContext) -> list[Resource]:
+    """The orders of order hooks, and the medications of a refill."""
+    given = {"draftOrders": bytes(context.draftOrders), "medications": bytes(context.medications)}
+    return [
+        resource
+        for member, value in given.items()
+        if value != b"null"
+        for resource in _bundle(value, f"$.context.{member}").resources
+    ]
+
+
+def _as_of(wanted: str | None, deps: Dependencies) -> datetime:
+    if wanted is None:
+        return deps.clock()
+    moment = primitives.when(wanted, deps.site.zone)
+    if moment is None:
+        raise BadRequest("asOf must be a date or dateTime such as 2025-06-15T10:00:00Z", "$.asOf")
+    return moment.end
+
+
+def _hook(name: str) -> Hook:
+    try:
+        return Hook(name)
+    except ValueError as error:
+        raise BadRequest(f"hook must be one of {', '.join(Hook)}", "$.hook") from error
