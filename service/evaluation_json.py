@@ -13,6 +13,7 @@ from service.logic.knowledge import VERSION, Knowledge
 from service.logic.model import (
     Failed,
     Finding,
+    Indicator,
     LabResult,
     Medication,
     MissingInputs,
@@ -22,6 +23,7 @@ from service.logic.model import (
     PatientSnapshot,
     Withheld,
 )
+from service.pictures import WIDE, Spoke, Timeline, timeline
 
 Json = dict[str, Any]
 
@@ -42,6 +44,22 @@ def explain(decision: Decision, knowledge: Knowledge, how: Presentation) -> Json
         "read": _read(patient, used),
         "issues": [{"reference": i.reference, "problem": how.wording.plain(i.problem)} for i in patient.issues],
         "cards": [card.body for card in decision.cards],
+    }
+
+
+def timeline_of(decision: Decision, how: Presentation, before: Iterable[Spoke] = (), width: int = WIDE) -> Timeline:
+    """The picture of a decided patient: with the cards of now, and those that spoke `before`."""
+    now = decision.assessment.patient.as_of
+    cards = (Spoke(now, Indicator(card.body["indicator"]), card.body["summary"]) for card in decision.cards)
+    return timeline(decision.assessment.case, how.wording, (*before, *cards), width)
+
+
+def timeline_body(picture: Timeline) -> Json:
+    """The picture as a member of an answer; its table as rows of words."""
+    return {
+        "svg": picture.svg,
+        "sentence": picture.sentence,
+        "table": [{name: words for name, words in row._asdict().items() if words} for row in picture.table],
     }
 
 

@@ -10,19 +10,20 @@ from service.api import audit
 from service.api.auth.tokens import Caller
 from service.api.dependencies import Dependencies
 from service.api.http.instrumentation import stopwatch
-from service.api.http.request_body import EvaluateContext, EvaluateRequest, strings
+from service.api.http.request_body import EvaluateContext, EvaluateOptions, EvaluateRequest, strings
 from service.api.presentation import presentation
 from service.cds.cards import Presentation
 from service.cds.i18n import LANGUAGES, Wording
 from service.decide import Decision, decide
 from service.errors import BadRequest
-from service.evaluation_json import explain
+from service.evaluation_json import explain, timeline_body, timeline_of
 from service.fhir import primitives
 from service.fhir.decode import MAX_ENTRIES, BundleContents, Resource, read_bundle
 from service.fhir.ownership import EvaluationInput, sole_patient
 from service.fhir.snapshot import Site
 from service.logic.message import Message
 from service.logic.model import DataIssue, Hook
+from service.pictures import NARROWEST, WIDE, WIDEST, Timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +33,34 @@ class Evaluation:
     decision: Decision
     site: Site
     how: Presentation
+    options: EvaluateOptions
 
     def explained(self) -> dict[str, Any]:
         """As the answer of /v1/evaluate."""
-        return explain(self.decision, self.site.knowledge, self.how)
+        body = explain(self.decision, self.site.knowledge, self.how)
+        return body | {"timeline": timeline_body(self.timeline())} if self.options.timeline else body
+
+    def timeline(self) -> Timeline:
+        """As a picture."""
+        return timeline_of(self.decision, self.how, width=self.options.timelineWidth or WIDE)
 
 
 def evaluated(request: EvaluateRequest, caller: Caller, deps: Dependencies) -> Evaluation:
     """The decision on what was sent, with its line in the log; BadRequest with the place of what cannot be read."""
+    options = _options(request)
     chart = _chart(request, deps)
     how = _in_zone_of(chart.as_of, presentation(deps, caller, _language(request.language)))
     site = _site(request, deps)
     decision = decide(chart, site, how, explain=True, timed=stopwatch())
     audit.decided(decision, "evaluate", caller)
-    return Evaluation(decision, site, how)
+    return Evaluation(decision, site, how, options)
+
+
+def _options(request: EvaluateRequest) -> EvaluateOptions:
+    options = request.options or EvaluateOptions()
+    if options.timelineWidth is not None and not NARROWEST <= options.timelineWidth <= WIDEST:
+        raise BadRequest(f"timelineWidth must be {NARROWEST} to {WIDEST}", "$.options.timelineWidth")
+    return options
 
 
 def _in_zone_of(as_of: datetime, how: Presentation) -> Presentation:

@@ -8,7 +8,7 @@ from service.api import batch, feedback
 from service.api.auth.tokens import Caller
 from service.api.calculations import CALCULATIONS
 from service.api.dependencies import Dependencies
-from service.api.evaluation import evaluated
+from service.api.evaluation import Evaluation, evaluated
 from service.api.http.request_body import (
     CALCULATION_BYTES,
     EvaluateRequest,
@@ -17,7 +17,7 @@ from service.api.http.request_body import (
     read_bytes,
     require_json,
 )
-from service.api.http.responses import json_answer
+from service.api.http.responses import json_answer, picture_answer
 from service.api.proof import proved_body
 from service.errors import NotFound
 from service.knowledge_json import parameter_body, reference_body, rule_body
@@ -102,7 +102,17 @@ def _evaluate(deps: Dependencies) -> flask.Response:
     require_json()
     with deps.gate:
         done = evaluated(decode(EvaluateRequest, data), caller, deps)
-        return json_answer(done.explained(), done.how.wording.language)
+        return _answered(done)
+
+
+def _answered(done: Evaluation) -> flask.Response:
+    """The decision as JSON, or its timeline alone, as the caller prefers."""
+    language = done.how.wording.language
+    if flask.request.accept_mimetypes.best_match(["application/json", "image/svg+xml"]) == "image/svg+xml":
+        return picture_answer(done.timeline().alone, language)
+    answer = json_answer(done.explained(), language)
+    answer.headers["Vary"] = "Accept, Accept-Language"
+    return answer
 
 
 def _calculate(name: str, deps: Dependencies) -> flask.Response:

@@ -140,13 +140,27 @@ class Wording:
 
     def soon(self, value: datetime) -> str:
         """A moment of the next hours or days: without its year."""
+        clock = f"{value.astimezone(self.zone):%H:%M}"
+        return f"{self.day(value)}{self.translate(', ') if self.language == 'fa' else ' '}{clock}"
+
+    def day(self, value: datetime) -> str:
+        """A day without its year, by the calendar of daily life."""
         local = value.astimezone(self.zone)
         if self.language == "ru":
-            return f"{local:%d.%m %H:%M}"
+            return f"{local:%d.%m}"
         if self.language == "fa":
             jalali = JalaliDate.to_jalali(local.year, local.month, local.day)
-            return f"{jalali.day} {jalali.strftime('%B', locale='fa')}، {local:%H:%M}"
-        return f"{local.day} {_months(self.language)[local.month]} {local:%H:%M}"
+            return f"{jalali.day} {jalali.strftime('%B', locale='fa')}"
+        return f"{local.day} {_months(self.language)[local.month]}"
+
+    def month(self, value: date) -> str:
+        """A month with its year, by the calendar of daily life."""
+        if self.language == "ru":
+            return f"{value:%m.%Y}"
+        if self.language == "fa":
+            jalali = JalaliDate.to_jalali(value.year, value.month, value.day)
+            return f"{jalali.strftime('%B', locale='fa')} {jalali.year}"
+        return f"{_months(self.language)[value.month]} {value.year}"
 
     def _day(self, day: date) -> str:
         """As charts of the country write it; in Persian the calendar of daily life first, that of the chart beside."""

@@ -64,3 +64,26 @@ def test_anything_else_is_refused_with_its_place(tmp_path: Path, sent: object) -
 def test_an_array_has_the_limit_of_a_bundle(tmp_path: Path) -> None:
     with open_app(tmp_path) as house:
         assert house.post("/v1/evaluate", {"bundle": [PATIENT] * (MAX_ENTRIES + 1)}).status_code == 413
+
+
+def test_the_timeline_comes_alone_as_a_picture_or_as_a_member_of_the_answer(tmp_path: Path) -> None:
+    body = {"asOf": AT, "bundle": bundle(PATIENT, LOW_TODAY)}
+    with open_app(tmp_path) as house:
+        plain = house.post("/v1/evaluate", body)
+        asked = house.post("/v1/evaluate", body | {"options": {"timeline": True}}).json["timeline"]
+        alone = house.post("/v1/evaluate", body, Accept="image/svg+xml")
+        assert "timeline" not in plain.json
+        assert asked["sentence"].startswith("Magnesium 1.1 mg/dL, the only reliable result")
+        assert plain.json["cards"][0]["summary"] in [row.get("remark") for row in asked["table"]]
+        assert alone.mimetype == "image/svg+xml"
+        assert alone.headers["Content-Security-Policy"] == "default-src 'none'; style-src 'unsafe-inline'"
+        assert asked["sentence"] in alone.text
+
+
+def test_the_timeline_is_drawn_for_a_width_within_bounds(tmp_path: Path) -> None:
+    with open_app(tmp_path) as house:
+        for width, status in ((239, 400), (240, 200), (1600, 200), (1601, 400)):
+            body = {"bundle": bundle(PATIENT, LOW_TODAY), "options": {"timeline": True, "timelineWidth": width}}
+            answer = house.post("/v1/evaluate", body)
+            assert answer.status_code == status
+            assert status == 400 or f'viewBox="0 0 {width} ' in answer.json["timeline"]["svg"]

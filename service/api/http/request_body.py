@@ -85,6 +85,8 @@ class EvaluateOptions(msgspec.Struct):
 
     referenceProfile: str | None = None
     researchRules: bool = False
+    timeline: bool = False
+    timelineWidth: int | None = None
 
 
 class EvaluateRequest(msgspec.Struct):

@@ -24,6 +24,15 @@ def json_answer(body: Any, language: str = "", status: int = 200) -> flask.Respo
     return response
 
 
+def picture_answer(svg: str, language: str) -> flask.Response:
+    """A picture as a file of its own, that may style itself and do nothing else."""
+    response = flask.Response(svg, mimetype="image/svg+xml")
+    response.headers["Content-Language"] = language
+    response.headers["Vary"] = "Accept, Accept-Language"
+    response.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
+    return response
+
+
 def security_headers(app: flask.Flask) -> None:
     """Headers of every answer: no guessing of types, no referrer, and what may be about a patient is kept nowhere."""
 

@@ -156,9 +156,13 @@ class SerumMagnesium(Electrolytes):
     @cached_property
     def after_iv(self) -> GivenDose | None:
         """The intravenous dose within 6 h of whose end (or during which) the serum magnesium was drawn, or None."""
-        if self.mg is None or self.mg.taken is None or self.mg.taken.date_only:
+        return self.iv_dose_at(self.mg) if self.mg is not None else None
+
+    def iv_dose_at(self, result: LabResult) -> GivenDose | None:
+        """The intravenous dose that may have raised a result, or None; a day without a time cannot tell."""
+        if result.taken is None or result.taken.date_only:
             return None
-        drawn, span = self.mg.taken.end, self.duration("after-iv")
+        drawn, span = result.taken.end, self.duration("after-iv")
         return next((d for d in self.iv_doses if d.begun <= drawn and drawn - d.ended < span), None)
 
     @cached_property

@@ -42,12 +42,13 @@ def _pairs(
     listed = list(others)
     for product in magnesium:
         for other in listed:
-            interaction = next((i for i in case.knowledge.interactions if _applies(i, other, product)), None)
+            interaction = next((i for i in case.knowledge.interactions if applies(i, other, product)), None)
             if interaction is not None and other.route in {"oral", ""}:
                 yield interaction, other, product
 
 
-def _applies(interaction: Interaction, other: Medication, product: Medication) -> bool:
+def applies(interaction: Interaction, other: Medication, product: Medication) -> bool:
+    """Whether an oral magnesium product and another oral drug have to be kept apart by this row."""
     if interaction.only_with and interaction.only_with not in {i.name for i in product.ingredients}:
         return False
     return any(
