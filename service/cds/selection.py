@@ -25,6 +25,11 @@ class Selected:
         """Every finding behind the card."""
         return (*self.reasons, *self.context)
 
+    @property
+    def rules(self) -> frozenset[str]:
+        """Every rule behind the card, those that broke too."""
+        return frozenset(result.rule.id for result in (*self.listed, *self.failed))
+
 
 def finding_of(result: RuleResult) -> Finding:
     """The finding of a selected result."""

@@ -18,7 +18,16 @@ from service.population.bucket import Judge, Task, judge_bucket, result_files
 from service.population.export import chunks_of, export_files, unread_files
 from service.population.journal import Asked, Journal
 from service.population.local import spread
-from service.population.partition import Partition, SortTask, bucket_count, bucket_file, partition, sort_chunk
+from service.population.partition import (
+    Needs,
+    Partition,
+    SortTask,
+    bucket_count,
+    bucket_file,
+    everything,
+    partition,
+    sort_chunk,
+)
 from service.population.record import Files
 
 _SAID = 10  # skipped lines named on the terminal
@@ -36,6 +45,7 @@ class Plan:
     jobs: int
     label: str = "Judging patients"
     engine: str = "local"
+    needs: Needs = everything
 
     @property
     def spill(self) -> Path:
@@ -136,7 +146,8 @@ def _locally(plan: Plan, state: Journal) -> tuple[Partition, list[int]]:
 def _by_spark(plan: Plan, _state: Journal) -> tuple[Partition, list[int]]:
     """By Apache Spark; what an interrupted run has judged stays."""
     plan.results.mkdir(parents=True, exist_ok=True)
-    work = spark.Work(chunks_of(plan.files), bucket_count(plan.files), plan.results.resolve(), plan.judge, plan.options)
+    results, buckets = plan.results.resolve(), bucket_count(plan.files)
+    work = spark.Work(chunks_of(plan.files), buckets, results, plan.judge, plan.options, plan.needs)
     try:
         found = spark.run(work, plan.folder / "broken.ndjson", plan.jobs)
     except ImportError as error:
@@ -159,7 +170,7 @@ def _partition(plan: Plan) -> Partition:
     for folder in (plan.spill, plan.results):
         folder.mkdir(parents=True, exist_ok=True)
     buckets = bucket_count(plan.files)
-    tasks = [SortTask(chunk, buckets, plan.spill) for chunk in chunks_of(plan.files)]
+    tasks = [SortTask(chunk, buckets, plan.spill, plan.needs) for chunk in chunks_of(plan.files)]
     waiting = [task for task in tasks if not task.done.exists()]
     with progress_bar("Reading", sum(path.stat().st_size for path in plan.files)) as bar:
         for size in spread(sort_chunk, waiting, plan.jobs):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from service.logic.model import Hook
 from service.population import journal, outcome
 from service.population.journal import Asked
 from service.population.partition import Partition
-from service.population.screening import Options
+from service.population.screening import Options, is_needed
 from service.population.screening import screen as screen_patient
 from service.population.setup import Configuration
 
@@ -69,7 +70,16 @@ def screen(
         configuration = Configuration(for_worker, site, setup.site.profile, setup.site.research)
         options = Options(at, Hook(hook), configuration)
         asked = _asked(options, format_, setup)
-        plan = Plan(files, output, screen_patient, options, asked, jobs or os.cpu_count() or 1, engine=engine)
+        plan = Plan(
+            files,
+            output,
+            screen_patient,
+            options,
+            asked,
+            jobs or os.cpu_count() or 1,
+            engine=engine,
+            needs=partial(is_needed, configuration),
+        )
         run(plan, earlier, _finish)
 
 

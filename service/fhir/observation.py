@@ -171,6 +171,8 @@ def _specimen(resource: Observation, context: ReadContext) -> Specimen | None:
 
 
 def _specimen_kind(resource: Observation, specimen: Specimen | None) -> SpecimenKind:
+    if specimen is None and resource.specimen is None:
+        return SpecimenKind.UNSTATED
     kind = concept(specimen.type) if specimen else NO_CONCEPT
     display = primitives.text(resource.specimen.display) if resource.specimen else ""
     return specimen_kind(((system, code) for system, code, _ in kind.codings), (display, *kind.texts))

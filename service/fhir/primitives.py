@@ -121,6 +121,8 @@ _ZONE = re.compile(r"(?:Z|[+-]\d{2}:?\d{2})$")
 
 def has_zone(value: str) -> bool:
     """False for a time of day without an offset."""
+    if value[-1:] == "Z":  # as most are written
+        return True
     value = _ZONE_NAME.sub("", value.strip())
     return len(value) <= 10 or value[-1] == "Z" or _ZONE.search(value) is not None
 

@@ -218,7 +218,7 @@ def _recent(observations: Iterable[Observation], context: ReadContext, builder: 
             _observation(resource, context, builder)  # undated, or with components: read it
         elif isinstance(meaning, Meaning):
             index.setdefault(meaning.analyte, []).append(resource)
-    spans = look_back(context.knowledge)
+    spans = look_back(context.knowledge, index)
     for analyte, results in index.items():
         earliest = None if spans[analyte] == timedelta.max else context.as_of - spans[analyte]
         results.sort(key=attrgetter("effectiveDateTime"), reverse=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from types import MappingProxyType
 
@@ -37,9 +37,9 @@ DAY_WITHOUT_TIME = timedelta(days=2)
 """A day without a time counts to its end, in whatever zone."""
 
 
-def look_back(knowledge: Knowledge) -> Mapping[Analyte, timedelta]:
+def look_back(knowledge: Knowledge, analytes: Iterable[Analyte] = Analyte) -> Mapping[Analyte, timedelta]:
     """How old a result may be and still be looked at beside a newer usable one; timedelta.max for no limit."""
-    return MappingProxyType({analyte: _longest(chains, knowledge) for analyte, chains in _CHAINS.items()})
+    return MappingProxyType({analyte: _longest(_CHAINS[analyte], knowledge) for analyte in analytes})
 
 
 def _longest(chains: tuple[tuple[str, ...], ...], knowledge: Knowledge) -> timedelta:

@@ -47,7 +47,7 @@ class Line:
 
 
 class Head(msgspec.Struct, rename="camel"):
-    """Of a resource what tells whose it is and to what it refers; untyped, for `total` reads it."""
+    """Of a resource what tells whose it is, to what it refers, whether it is needed; untyped, for `total` reads it."""
 
     resource_type: Any = None
     id: Any = None
@@ -57,6 +57,11 @@ class Head(msgspec.Struct, rename="camel"):
     medication: Any = None
     specimen: Any = None
     ingredient: Any = None
+    status: Any = None
+    code: msgspec.Raw = msgspec.Raw(b"")
+    component: msgspec.Raw = msgspec.Raw(b"")
+    has_member: msgspec.Raw = msgspec.Raw(b"")
+    contained: msgspec.Raw = msgspec.Raw(b"")
 
 
 _head = msgspec.json.Decoder(Head)

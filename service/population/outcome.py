@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-from service.decide import Decision
+from service.cds.selection import Selected, indicator_of
+from service.logic.evaluate import Assessment
 from service.logic.knowledge import VERSION
 from service.logic.model import Failed, Finding, MissingInputs, NotMet, Off, Outcome, Withheld
 from service.population.bucket import counts_of, rows_of
@@ -45,24 +46,23 @@ class Tally(msgspec.Struct):
     not_judged: Counts = msgspec.field(default_factory=dict)  # patients lost to a fault of ours, by kind of error
 
 
-def counts_of_decision(decision: Decision) -> Json:
-    """One patient as numbers, without the patient itself."""
+def counts_of_card(assessment: Assessment, card: Selected | None) -> Json:
+    """One patient as numbers, without the patient itself; `card` is what a card would state."""
     tally = Tally()
-    take(decision, tally)
+    _take(assessment, card, tally)
     counts: Json = msgspec.to_builtins(tally)
     return {name: counts[name] for name in counts if name not in {"patients", "without_patient_resource", "not_judged"}}
 
 
-def take(decision: Decision, tally: Tally) -> None:
-    """Add one patient."""
-    tally.with_card += bool(decision.cards)
-    for card in decision.cards:
-        count(tally.indicators, card.body["indicator"])
-    for issue in decision.assessment.patient.issues:
+def _take(assessment: Assessment, card: Selected | None, tally: Tally) -> None:
+    if card is not None:
+        tally.with_card += 1
+        count(tally.indicators, indicator_of(card).value)
+    for issue in assessment.patient.issues:
         count(tally.issues, issue.problem.template)  # without its values, which are the patient's
-    for rule in {rule for card in decision.cards for rule in card.stated}:
+    for rule in card.rules if card else ():
         count(tally.shown, rule)
-    for result in decision.assessment.judgements:
+    for result in assessment.judgements:
         _take_outcome(result.rule.id, result.outcome, tally)
 
 

@@ -83,6 +83,15 @@ def shared_file(folder: Path) -> Path:
     return folder / "shared.sqlite"
 
 
+Needs = Callable[[Head, bytes], bool]
+"""Whether a job needs a resource, given its head and its bytes; can be sent to another process."""
+
+
+def everything(_head: Head, _content: bytes) -> bool:
+    """A job that needs every resource."""
+    return True
+
+
 # ---- one part of a file ----------------------------------------------------------------------------------------------
 
 
@@ -93,6 +102,7 @@ class SortTask:
     chunk: Chunk
     buckets: int
     folder: Path
+    needs: Needs = everything
 
     @property
     def done(self) -> Path:
@@ -122,7 +132,7 @@ def sort_chunk(task: SortTask) -> int:
         nonlocal read
         read += size
 
-    for bucket, label, content in read_labelled(task.chunk, task.buckets, part, advance):
+    for bucket, label, content in read_labelled(task.chunk, task.buckets, part, task.needs, advance):
         spill.add(bucket, label, content)
     spill.flush()
     draft = task.done.with_suffix(".draft")
@@ -132,20 +142,26 @@ def sort_chunk(task: SortTask) -> int:
 
 
 def read_labelled(
-    chunk: Chunk, buckets: int, part: Part, advance: Callable[[int], None] = lambda _: None
+    chunk: Chunk, buckets: int, part: Part, needs: Needs = everything, advance: Callable[[int], None] = lambda _: None
 ) -> Iterator[tuple[int, Label, bytes]]:
-    """The lines of a part that somebody reads, each with its bucket; `part` is told the rest. The last bucket is shared."""
+    """The lines of a part that somebody reads, each with its bucket; `part` is told the rest. The last bucket is shared.
+
+    Of a line that the job does not need only the label is given: it may be all that tells of a patient.
+    """
     for line in read_chunk(chunk, advance):
         part.lines = line.line if isinstance(line, Broken) else line.number
-        found = line if isinstance(line, Broken) else _labelled_line(line, chunk, buckets, part)
+        found = line if isinstance(line, Broken) else _labelled_line(line, chunk, buckets, part, needs)
         if isinstance(found, Broken):
             part.broken.append(found)
         elif found is not None and not isinstance(line, Broken):
-            yield (*found, line.content)
+            bucket, label, needed = found
+            yield bucket, label, line.content if needed else b""
 
 
-def _labelled_line(line: Line, chunk: Chunk, buckets: int, part: Part) -> tuple[int, Label] | Broken | None:
-    """Where one line belongs, or why it belongs nowhere; None for an empty one and for one that nobody reads."""
+def _labelled_line(
+    line: Line, chunk: Chunk, buckets: int, part: Part, needs: Needs
+) -> tuple[int, Label, bool] | Broken | None:
+    """Where one line belongs and whether it is needed, or why it belongs nowhere; None for one that nobody reads."""
     if not line.content:
         return None
     head = read_head(line)
@@ -163,7 +179,8 @@ def _labelled_line(line: Line, chunk: Chunk, buckets: int, part: Part) -> tuple[
     references = list(dict.fromkeys(shared_references(head)))
     part.resources[kind] = part.resources.get(kind, 0) + 1
     part.patients += kind == "Patient"
-    return bucket, Label(chunk.file, chunk.number, line.number, owner, kind, references)
+    label = Label(chunk.file, chunk.number, line.number, owner, kind, references)
+    return bucket, label, needs(head, line.content)
 
 
 def unassigned_reason(head: Head) -> str:

@@ -66,8 +66,8 @@ class Files:
 
 def chart_of(patient: str, lines: list[Kept], find: Find, files: Files) -> Chart:
     """A patient's resources, and the shared ones down to what they are made of."""
-    own = tuple(Source(_full_url(patient, line.label, files), line.content) for line in lines)
-    references = (reference for line in lines for reference in line.label.references)
+    own = tuple(Source(_full_url(patient, line.label, files), line.content) for line in lines if line.content)
+    references = (reference for line in lines if line.content for reference in line.label.references)
     shared = tuple(_shared(list(dict.fromkeys(references)), find))
     return Chart(patient, own, shared, any(line.label.kind == "Patient" for line in lines))
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from service.population.bucket import Judge, result_files, store_results
 from service.population.export import Chunk
-from service.population.partition import Kept, Label, Part, Partition, join_parts, read_labelled
+from service.population.partition import Kept, Label, Needs, Part, Partition, everything, join_parts, read_labelled
 from service.population.record import Files, chart_of
 
 if TYPE_CHECKING:
@@ -48,13 +48,16 @@ class Work(Generic[O]):
     results: Path
     judge: Judge[O]
     options: O
+    needs: Needs = everything
 
 
 def run(work: Work[Any], broken_file: Path, jobs: int | None) -> Partition:
     """Read, shuffle, judge; what was found in the export. ImportError without PySpark."""
     context = _context(jobs)
     try:
-        lines = context.parallelize(work.chunks, max(1, len(work.chunks))).flatMap(partial(_lines, work.buckets))
+        lines = context.parallelize(work.chunks, max(1, len(work.chunks))).flatMap(
+            partial(_lines, work.buckets, work.needs)
+        )
         sorted_lines = lines.repartitionAndSortWithinPartitions(work.buckets + 2, lambda key: int(key[0]))
         shared = dict(sorted_lines.mapPartitionsWithIndex(partial(_shared, work.buckets)).collect())
         parts = sorted_lines.mapPartitionsWithIndex(partial(_parts, work.buckets)).collect()
@@ -83,10 +86,10 @@ def _context(jobs: int | None) -> SparkContext:
 # ---- on the executors ----------------------------------------------------------------------------------------------
 
 
-def _lines(buckets: int, chunk: Chunk) -> Iterator[tuple[_Key, Any]]:
+def _lines(buckets: int, needs: Needs, chunk: Chunk) -> Iterator[tuple[_Key, Any]]:
     """The labelled lines of a part of a file, and last what was found in it."""
     part = Part()
-    for bucket, label, content in read_labelled(chunk, buckets, part):
+    for bucket, label, content in read_labelled(chunk, buckets, part, needs):
         yield _Key(bucket, label.owner, label.file, label.part, label.line), (label.kind, label.references, content)
     yield _Key(buckets + 1, "", chunk.file, chunk.number, 0), part
 
