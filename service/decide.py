@@ -69,7 +69,9 @@ class Decision:
         return [j.rule.id for j in self.assessment.judgements if isinstance(j.outcome, Failed)]
 
 
-def decide_call(call: Call, site: Site, how: Presentation, timed: Timed = _untimed) -> Decision:
+def decide_call(
+    call: Call, site: Site, how: Presentation, timed: Timed = _untimed, *, explain: bool = False
+) -> Decision:
     """A hook call: gather its data, then decide. Raises MissingData (412) without what no answer can do without."""
     with timed("gather"):
         gathered = gather(
@@ -88,7 +90,7 @@ def decide_call(call: Call, site: Site, how: Presentation, timed: Timed = _untim
         unavailable=MappingProxyType(gathered.unavailable),
         issues=tuple(gathered.issues),
     )
-    decision = decide(chart, site, how, require=REQUIRED_KEYS, timed=timed)
+    decision = decide(chart, site, how, explain=explain, require=REQUIRED_KEYS, timed=timed)
     return Decision(decision.assessment, decision.cards, MappingProxyType(gathered.states))
 
 

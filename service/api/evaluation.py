@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,7 +15,8 @@ from service.api.http.request_body import EvaluateContext, EvaluateOptions, Eval
 from service.api.presentation import presentation
 from service.cds.cards import Presentation
 from service.cds.i18n import LANGUAGES, Wording
-from service.decide import Decision, decide
+from service.cds.services import SERVICES
+from service.decide import Call, Decision, decide, decide_call
 from service.errors import BadRequest
 from service.evaluation_json import explain, timeline_body, timeline_of
 from service.fhir import primitives
@@ -24,6 +26,8 @@ from service.fhir.snapshot import Site
 from service.logic.message import Message
 from service.logic.model import DataIssue, Hook
 from service.pictures import NARROWEST, WIDE, WIDEST, Timeline
+
+_TEMPLATES = {service.hook: service.prefetch for service in SERVICES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +51,39 @@ class Evaluation:
 
 def evaluated(request: EvaluateRequest, caller: Caller, deps: Dependencies) -> Evaluation:
     """The decision on what was sent, with its line in the log; BadRequest with the place of what cannot be read."""
+    done = judged(request, caller, deps)
+    audit.decided(done.decision, "evaluate", caller)
+    return done
+
+
+def judged(request: EvaluateRequest, caller: Caller, deps: Dependencies) -> Evaluation:
+    """The decision on what was sent; as `evaluated`."""
     options = _options(request)
     chart = _chart(request, deps)
     how = _in_zone_of(chart.as_of, presentation(deps, caller, _language(request.language)))
     site = _site(request, deps)
-    decision = decide(chart, site, how, explain=True, timed=stopwatch())
-    audit.decided(decision, "evaluate", caller)
-    return Evaluation(decision, site, how, options)
+    return Evaluation(decide(chart, site, how, explain=True, timed=stopwatch()), site, how, options)
+
+
+def judged_prefetch(
+    request: EvaluateRequest, prefetch: Mapping[str, bytes], caller: Caller, deps: Dependencies
+) -> Evaluation:
+    """The decision on a hook's prefetch, of which it is known what could not be read; MissingData as for a hook."""
+    moment, hook, context = _as_of(request.asOf, deps), _hook(request.hook), request.context or EvaluateContext()
+    call = Call(
+        hook=hook,
+        as_of=moment,
+        context={"patientId": context.patientId or "", "encounterId": context.encounterId or ""},
+        templates=_TEMPLATES[hook],
+        prefetch=prefetch,
+        drafts=tuple(_drafts(context)),
+        selections=strings(context.selections, "$.context.selections") or (),
+        aliases=caller.tenant.aliases,
+        unsent=frozenset(caller.tenant.unsent),
+    )
+    how = _in_zone_of(moment, presentation(deps, caller, _language(request.language)))
+    site = _site(request, deps)
+    return Evaluation(decide_call(call, site, how, stopwatch(), explain=True), site, how, _options(request))
 
 
 def _options(request: EvaluateRequest) -> EvaluateOptions:

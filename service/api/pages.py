@@ -19,6 +19,8 @@ _ASSETS = {
     "app.js": "text/javascript",
     "docs.js": "text/javascript",
     "docs.css": "text/css",
+    "explain.css": "text/css",
+    "explain.js": "text/javascript",
     "mark.svg": "image/svg+xml",
     "style.css": "text/css",
 }

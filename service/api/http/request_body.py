@@ -100,6 +100,13 @@ class EvaluateRequest(msgspec.Struct):
     options: EvaluateOptions | None = None
 
 
+class ExplainRequest(EvaluateRequest):
+    """A request for /explain: as for /v1/evaluate, or with a hook's `prefetch` instead of a Bundle."""
+
+    bundle: msgspec.Raw = NULL
+    prefetch: Members | None = None
+
+
 _PATH = re.compile(r" - at `([^`]*)`")
 _KEY = re.compile(rb'[\s,{]*("(?:[^"\\]|\\.)*+")\s*+:\s*+')
 _PREFETCH = re.compile(rb'"prefetch"\s*+:\s*+(?={)')
