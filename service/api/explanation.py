@@ -14,7 +14,7 @@ from markupsafe import Markup
 from service.cds.cards import Presentation
 from service.cds.i18n import Wording
 from service.decide import Decision
-from service.evaluation_json import explain
+from service.evaluation_json import explain, timeline_of
 from service.logic.knowledge import VERSION, Knowledge
 from service.logic.message import Message
 from service.logic.model import (
@@ -27,6 +27,7 @@ from service.logic.model import (
 )
 from service.logic.rules.phrases import ANALYTE, amount, substances
 from service.logic.workings import Working, workings
+from service.pictures import NARROW, table_html
 from service.terminology.queries import QUERIES
 
 Json = dict[str, Any]
@@ -54,6 +55,7 @@ SAY: Mapping[str, Message] = {
     "rests": Message("What it rests on"),
     "result": Message("Value"),
     "source": Message("Source"),
+    "table": Message("The same as a table"),
     "taken": Message("When"),
     "timeline": Message("Over time"),
     "unavailable": Message("Could not be read"),
@@ -114,7 +116,7 @@ def explanation(decision: Decision, knowledge: Knowledge, how: Presentation) -> 
         "person": _person(decision, wording),
         "moment": wording.moment(patient.as_of),
         "cards": answer["cards"],
-        "timeline": None,
+        "timeline": _timeline(decision, how),
         "rests_on": _rests_on(by_outcome["finding"]),
         "rules": by_outcome,
         "unknown": _unknown(by_outcome["lacking"]),
@@ -126,6 +128,14 @@ def explanation(decision: Decision, knowledge: Knowledge, how: Presentation) -> 
         "version": VERSION,
         "base": how.base_url,
     }
+
+
+def _timeline(decision: Decision, how: Presentation) -> Json:
+    """The picture for a page and for a narrow panel, of which the style shows one, and its table."""
+    wide, narrow = timeline_of(decision, how), timeline_of(decision, how, width=NARROW)
+    table = table_html(wide.table, how.wording) if wide.table else ""
+    safe = {"wide": wide.svg, "narrow": narrow.svg, "table": table}
+    return {name: Markup(drawn) for name, drawn in safe.items()}  # noqa: S704  each escapes what it is given
 
 
 def _weight(rule: Json, lead: str) -> tuple[bool, bool, bool, int]:
