@@ -36,9 +36,9 @@ def programs() -> Path | None:
 
 
 @contextmanager
-def postgres(where: Path) -> Iterator[Database]:
-    """PostgreSQL with the programs in `where`, on a free port, until the block ends."""
-    folder, port = Path(tempfile.mkdtemp(prefix="pg-")), free_port()
+def postgres(where: Path, parent: Path | None = None) -> Iterator[Database]:
+    """PostgreSQL with the programs in `where`, on a free port, its files under `parent`, until the block ends."""
+    folder, port = Path(tempfile.mkdtemp(prefix="pg-", dir=parent)), free_port()
     try:
         account = _as_nobody_special(folder)
         make = [*account, str(where / "initdb"), "-D", f"{folder}/data", "-U", "mg", "-A", "trust", "-E", "UTF8"]

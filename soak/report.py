@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Report:
-    """Printed as it grows; `failures` are what the exit code speaks of."""
+    """Printed as it grows; `failures` are what the exit code speaks of, `left_out` what this machine does not allow."""
 
     failures: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
     def title(self, words: str) -> None:
         """A heading."""
@@ -29,6 +30,11 @@ class Report:
         """A line, seen at once."""
         sys.stdout.write(words + "\n")
         sys.stdout.flush()
+
+    def not_run(self, what: str) -> None:
+        """A part that this machine does not allow: said here and at the end, so that nobody takes it for run."""
+        self.left_out.append(what)
+        self.line(f"NOT RUN: {what}")
 
     def check(self, what: str, *reasons: str) -> str:
         """The verdict on `what`: "ok" without reasons against it; with reasons a failure."""

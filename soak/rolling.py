@@ -14,6 +14,7 @@ import psycopg
 from soak.calls import Ledger
 from soak.faults import Fault
 from soak.load import Load, Outcome, caller, percentiles, running
+from soak.pace import allowance
 from soak.report import Report
 from soak.world import Replica, World, upgrade
 
@@ -133,6 +134,7 @@ def worker_killed(world: World, report: Report, kills: int = KILLS) -> None:
     report.title("A worker killed (SIGKILL) under load")
     replica, ehr = world.start(), world.ehr(ledger=Ledger())
     ehr.learn(replica.port)
+    quiet = allowance(ehr, replica.port)
     gaps, moments = list[float](), list[tuple[float, float]]()
     callers = [caller(ehr, kind, keep=False) for kind in ("all", "none", "feedback", "all")]
     with running([replica.port], *callers) as load:
@@ -143,7 +145,7 @@ def worker_killed(world: World, report: Report, kills: int = KILLS) -> None:
     cards, feedback = ehr.ledger.await_stored(world.database_url, 2)
     reasons = [reason for fault in load.faults if (reason := _unexpected(fault, moments))]
     others = len(reasons)
-    if max(gaps) > RESPAWN_BOUND:
+    if max(gaps) > RESPAWN_BOUND + quiet:
         reasons.append(f"answered again only after {max(gaps):.1f} s")
     if feedback:
         reasons.append(f"{feedback} acknowledged feedback items are not in the database")

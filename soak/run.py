@@ -18,20 +18,24 @@ from types import MappingProxyType
 import psycopg
 from psycopg import sql
 
-from soak import crowd, disk, matrix, rolling, steady
+from bench.postgres import programs
+from soak import clock, crowd, disk, matrix, nginx, readers, rolling, steady
 from soak.faults import Fault
 from soak.report import Report
-from soak.world import MARKS, World, traces, world, written
+from soak.world import MARKS, NOT_THERE, World, traces, world, written
 
 Options = argparse.Namespace
 PARTS: Mapping[str, Callable[[World, Report, Options], None]] = MappingProxyType(
     {
-        "matrix": lambda here, report, options: matrix.run(here, report, options.cell, options.margin),
+        "matrix": lambda here, report, options: matrix.run(here, report, options.cell),
         "crowd": lambda here, report, _options: crowd.run(here, report),
         "rolling": lambda here, report, options: _rolling(here, report, options.rounds),
         "worker": lambda here, report, _options: rolling.worker_killed(here, report),
         "migrations": lambda here, report, _options: rolling.migrations(here, report),
-        "disk": lambda here, report, _options: disk.run(here, report),
+        "disk": lambda here, report, _options: _disk(here, report),
+        "clock": lambda here, report, _options: clock.run(here, report),
+        "readers": lambda here, report, _options: readers.run(here, report),
+        "nginx": lambda here, report, _options: nginx.run(here, report),
         "steady": lambda here, report, options: steady.run(here, report, options.minutes),
     }
 )
@@ -40,6 +44,11 @@ PARTS: Mapping[str, Callable[[World, Report, Options], None]] = MappingProxyType
 def _rolling(here: World, report: Report, rounds: int) -> None:
     rolling.run(here, report, rounds)
     rolling.without_warning(here, report)
+
+
+def _disk(here: World, report: Report) -> None:
+    disk.run(here, report)
+    disk.postgresql(here, report)
 
 
 def cell(words: str) -> tuple[str, Fault]:
@@ -61,24 +70,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is asked for; 0 if all of it is well, 1 if not, 2 where it cannot be run."""
     options = _options(arguments)
     report, began = Report(), time.monotonic()
-    try:
-        with world() as here:
-            for name in options.only or PARTS:
-                _attempt(name, report, partial(PARTS[name], here, report, options))
-            _attempt("privacy", report, partial(_privacy, here, report))
-    except LookupError as missing:
-        report.line(f"Not run: {missing}")
+    if programs() is None:
+        report.line(f"Not run: {NOT_THERE}")
         return 2
-    report.title(f"After {(time.monotonic() - began) / 60:.1f} minutes: {len(report.failures)} failures")
+    _attempt("soak", report, partial(_all, report, options))
+    left_out = f", {len(report.left_out)} parts not run" if report.left_out else ""
+    report.title(f"After {(time.monotonic() - began) / 60:.1f} minutes: {len(report.failures)} failures{left_out}")
+    for what in report.left_out:
+        report.line(f"- NOT RUN: {what}")
     for failure in report.failures:
         report.line(f"- {failure}")
     return 1 if report.failures else 0
+
+
+def _all(report: Report, options: Options) -> None:
+    with world() as here:
+        for name in options.only or PARTS:
+            _attempt(name, report, partial(PARTS[name], here, report, options))
+        _attempt("privacy", report, partial(_privacy, here, report))
 
 
 def _attempt(name: str, report: Report, part: Callable[[], None]) -> None:
     """One part; however it ends the others are run, and there is a verdict."""
     try:
         part()
+    except SystemExit as ended:
+        if isinstance(ended.code, int):  # we are told to stop
+            raise
+        report.line(f"{name}: {report.check(name, f'broke off: {ended.code}')}")
     except Exception as error:  # noqa: BLE001  a part that broke has failed, and is named
         at = extract_tb(error.__traceback__)[-1]
         where = f"{Path(at.filename).name}:{at.lineno}"
@@ -89,8 +108,6 @@ def _options(arguments: Sequence[str] | None) -> Options:
     parser = argparse.ArgumentParser(prog="python -m soak.run", description=__doc__)
     parser.add_argument("--only", action="append", choices=tuple(PARTS), help="this part; may be given several times")
     parser.add_argument("--cell", action="append", type=cell, metavar="TARGET:FAULT", help="of the matrix, this cell")
-    margin = "seconds added to the bounds of the matrix, for a machine that is shared  [%(default)s]"
-    parser.add_argument("--margin", type=float, default=matrix.MARGIN, help=margin)
     parser.add_argument("--minutes", type=_minutes, default=2.0, help="of steady load  [%(default)s]")
     parser.add_argument("--rounds", type=int, default=rolling.ROUNDS, help="of rolling restarts  [%(default)s]")
     options = parser.parse_args(arguments)

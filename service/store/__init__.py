@@ -6,7 +6,7 @@ What is kept, and for how long (enforced by `Store.purge`, which the writer thre
 - feedback: card, tenant, outcome, its time, our reason code, comment, suggestions accepted, day of receipt; 400 days
 - sightings, for the repeat guard: keyed hashes of patient, user and card, rule, result, level, times, and what is
   compared (`repeat.py`); for the interval of the finding, none without the site's secret
-- JWT ids: issuer, SHA-256 of the id, expiry; until expiry
+- JWT ids: issuer, SHA-256 of the id, expiry; until two hours after expiry
 
 No id of a patient or user, no text of a chart, no hook instance is kept, and of a card only the day. The one free text,
 the clinician's comment, is bounded and masked (`mask.py`); a limit of 0 keeps none.

@@ -45,6 +45,7 @@ FEEDBACK_DEADLINE = 2.0  # s
 SUMMARY_DEADLINE = 5.0  # s
 WRITE_DEADLINE = 2.0  # s, of the writer thread for one batch
 JTI_REMEMBERED = 50_000  # per process
+CLOCK_ERROR = timedelta(hours=2)  # by which `now` may be wrong: an id deleted too early could be used again
 SHARED, SLOW_WORKERS = 2, 3  # threads, each with at most one connection; the writer has one more
 PURGE_EVERY, PURGE_AGAIN = 3600.0, 60.0  # s; the latter after a failure
 PURGE_BATCH = 1000  # rows per transaction
@@ -171,12 +172,12 @@ class Store:
         self._ask(self._slow, "ping", deadline, _try_out)
 
     def purge(self, now: datetime) -> int:
-        """Delete what is older than the retention, and expired JWT ids; the number of rows. For the writer thread."""
+        """Delete what is older than the retention, and JWT ids long expired; the number of rows. For the writer thread."""
         oldest = (now - self._retention).date()
         return (
             self._delete(CARDS, CARDS.c.issued_on < oldest)
             + self._delete(FEEDBACK, FEEDBACK.c.received_on < oldest)
-            + self._delete(JTI, JTI.c.expires_at <= now.astimezone(UTC))
+            + self._delete(JTI, JTI.c.expires_at <= now.astimezone(UTC) - CLOCK_ERROR)
             + self._delete(SIGHTINGS, SIGHTINGS.c.expires_at <= now.astimezone(UTC))
         )
 

@@ -56,7 +56,7 @@ def postgres_programs() -> Path:
 def test_cells_and_parts_run_and_end_well(capsys: pytest.CaptureFixture[str]) -> None:
     cells = ["fhir:cut-mid-body", "fhir:hung-process", "postgresql:black-hole", "postgresql:expired-certificate"]
     chosen = [word for cell in cells for word in ("--cell", cell)]
-    code = main([*chosen, "--only", "matrix", "--only", "disk", "--margin", "3"])
+    code = main([*chosen, "--only", "matrix", "--only", "disk"])
     said = capsys.readouterr().out
     assert code == 0, said
     for row in (
