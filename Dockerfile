@@ -31,6 +31,8 @@ RUN sbom/bin/python -m cyclonedx_py environment --output-reproducible \
  && cp sbom.json /app/sbom.cdx.json
 COPY NOTICE LICENSE openapi.yaml /app/
 COPY service /app/service
+# The documentation, where `make site` has built it.
+COPY build/sit[e] /app/build/site/
 # Byte code is stamped by content, not by time: the same input gives the same image, and nothing is compiled at start.
 RUN find /app -name __pycache__ -prune -exec rm -rf {} + \
  && python3 -m compileall -q --invalidation-mode unchecked-hash /app \

@@ -14,7 +14,7 @@ SLOW   := %/test_properties.py %/test_public_vignettes.py %/test_any_chart.py %/
 QUICK  := service/logic/units.py service/logic/formulas.py tests/terminology tests/cds tests/contract/test_openapi.py \
           $(filter-out $(SLOW),$(wildcard tests/logic/test_*.py tests/fhir/test_*.py))
 
-.PHONY: help run test quick check bench soak format messages docs image lock clean
+.PHONY: help run test quick check bench soak format messages docs site image lock clean
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -69,6 +69,9 @@ messages: $(DEV_STAMP)  ## collect the English messages and merge them into ru.p
 
 docs: $(DEV_STAMP)  ## write docs/clinical.md from the knowledge
 	@$(BIN)/python -m tools.clinical_page
+
+site: $(DEV_STAMP)  ## build the documentation as a site with search, in build/site; served at /docs/guide
+	@$(BIN)/python -m sphinx -q -W -b html docs build/site
 
 image:  ## build the container image
 	deploy/build-image.sh

@@ -64,6 +64,8 @@ build() {
 }
 
 install_tools
+say "building the documentation"
+make -s site
 if [ -n "${BASE_IMAGE:-}" ]; then
   [[ $BASE_IMAGE = localhost/* ]] || podman pull -q "$BASE_IMAGE" >/dev/null
 else

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import secrets
 import threading
 import time
@@ -27,6 +28,7 @@ HOOK = f"/cds-services/{VIEW}"
 FEEDBACK = f"{HOOK}/feedback"
 PATIENCE = 15.0  # s after which a call is given up: far beyond every bound
 LACKING = "Could not be read, so not judged"  # the card's words for data that were not there
+_AGE = re.compile(r"\d+ (min|h) ago")
 OLD_KEY = ECKey.generate_key("P-384", {"kid": "old"})
 NEW_KEY = ECKey.generate_key("P-384", {"kid": "new"})
 
@@ -211,8 +213,10 @@ def cards_of(found: Answer) -> list[Json]:
 
 
 def content(found: Answer) -> Any:
-    """What the cards say, without what differs from call to call."""
-    return [(card.get("summary"), card.get("indicator"), _findings(card)) for card in cards_of(found)]
+    """What the cards say, without what differs from call to call: their ids, and how old a result is by now."""
+    return [
+        (_AGE.sub("", str(card.get("summary"))), card.get("indicator"), _findings(card)) for card in cards_of(found)
+    ]
 
 
 def _findings(card: Json) -> Any:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from service.api.auth.jwks_cache import RETRY_S
-from soak.calls import HOOK, LACKING, NEW_KEY, OLD_KEY, Answer, Ehr, detail, key_set, send, slowest, statuses
+from soak.calls import HOOK, LACKING, NEW_KEY, OLD_KEY, Answer, Ehr, Ledger, detail, key_set, send, slowest, statuses
 from soak.faults import LATENCY, Fault
 from soak.pace import QUIET_CALLS, TIMES, allowance
 from soak.report import Report
@@ -236,7 +236,8 @@ def _ready_for_keys(world: World, faults: list[Fault]) -> Iterator[Callable[[], 
             for number, fault in enumerate(faults)
         ]
         replica = world.start(service_table(world.papers) + "".join(tenants), mode="development")
-        ehrs = {fault: world.ehr(_issuer(fault), _jku(hosts[fault])) for fault in faults}
+        # Each a tenant of its own: feedback about the card of another one is not kept.
+        ehrs = {fault: world.ehr(_issuer(fault), _jku(hosts[fault]), Ledger()) for fault in faults}
         for ehr in ehrs.values():
             ehr.learn(replica.port)
         warmed = time.monotonic()

@@ -6,6 +6,7 @@ import http.client
 import itertools
 import os
 import random
+import secrets
 import socket
 import statistics
 import time
@@ -22,7 +23,7 @@ from bench.servers import family
 from service.cds.services import BY_ID
 from soak.calls import HOOK, PATIENCE, Answer, Ehr, cards_of, decoded, send, statuses
 from soak.certificates import HERE
-from soak.chart import VIEW
+from soak.chart import MARK, VIEW
 from soak.load import Caller, Load, Outcome, caller, percentiles, running
 from soak.report import Report
 from soak.world import Replica, World
@@ -275,14 +276,15 @@ def _request(ehr: Ehr) -> bytes:
 
 
 def _large(ehr: Ehr) -> Caller:
-    """A long chart (1.5 MB) now and then; there is always something to say about it."""
-    body = bodies.large(datetime.now(UTC))
+    """A long chart (1.5 MB) now and then, of a new patient; there is always something to say about it."""
+    chart = bodies.large(datetime.now(UTC))
 
     def calls(load: Load) -> None:
         for number in itertools.count():
             if load.over.wait(1.0):
                 break
             port = load.ports[number % 2]
+            body = chart.replace(bodies.PATIENT.encode(), f"{MARK}-{secrets.token_hex(8)}".encode())
             found = ehr.ledger.shown(send(port, HOOK, body, ehr.token()))
             fault = (
                 ""
