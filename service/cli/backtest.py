@@ -14,12 +14,12 @@ import msgspec
 
 from service.cli.population import Plan, files_of, run, run_in
 from service.cli.setup import for_worker, language_option, prepare, site_option
+from service.history.events import Kind
 from service.logic.model import Analyte
 from service.population import journal
 from service.population.backtest import Options, StatedRange
 from service.population.backtest import backtest as replay_patient
 from service.population.bucket import counts_of, rows_of
-from service.population.events import Kind
 from service.population.journal import Asked
 from service.population.partition import Partition
 from service.population.report import report

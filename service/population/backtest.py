@@ -7,19 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any
 
 from service.cds.cards import Card
 from service.decide import decide
 from service.fhir.memory import Memory
 from service.fhir.observation import meaning_of
-from service.fhir.ownership import EvaluationInput
 from service.fhir.resources import Observation
+from service.history.chart import Entry, History, history_of
+from service.history.events import Event, Kind, chart_at, events
+from service.history.phase import Assumptions, Timeframe
 from service.logic.model import Analyte
 from service.population.bucket import Judged
-from service.population.events import Event, Kind, events
-from service.population.guard import Reader
-from service.population.history import Entry, History, history_of
 from service.population.measure import (
     Measured,
     Shown,
@@ -30,13 +29,12 @@ from service.population.measure import (
     findings_of,
     kind_of_card,
 )
-from service.population.moments import Assumptions, Timeframe
 from service.population.practice import looked_back
 from service.population.record import Chart
 from service.population.setup import Configuration, Setup, prepared
+from service.replay.reader import Reader
 
 Json = dict[str, Any]
-_DRAFT: Final = {"status": "draft"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,20 +102,6 @@ def replay(history: History, setups: Sequence[Setup], options: Options) -> Itera
 def _no_id() -> str:
     """Cards of a replay are told by their place; the same run gives the same cards."""
     return ""
-
-
-def chart_at(history: History, event: Event) -> EvaluationInput:
-    """What the EHR would have sent at an event."""
-    moment = event.at.astimezone(history.frame.zone)
-    drafts = (entry.read({**_DRAFT, **entry.fixed}) for entry in event.drafts)
-    return EvaluationInput(
-        patient_id=history.patient,
-        as_of=moment,
-        hook=event.hook,
-        encounter_id=event.stay.name.removeprefix("Encounter/") if event.stay else "",
-        resources=history.chart(event.at, without=event.drafts),
-        drafts=tuple(draft for draft in drafts if draft is not None),
-    )
 
 
 def _history(chart: Chart, setup: Setup, options: Options) -> History:

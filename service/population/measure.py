@@ -10,12 +10,12 @@ from typing import Any, Final
 
 from service.cds.cards import FINDINGS, Card
 from service.decide import Decision
+from service.history.chart import History
+from service.history.events import Event, Kind
 from service.logic.case import Case
 from service.logic.case.drugs import MAGNESIUM_PRODUCT
 from service.logic.knowledge import Knowledge
 from service.logic.model import Analyte, Failed, Finding, LabResult, Medication, NotMet, Withheld
-from service.population.events import Event, Kind
-from service.population.history import History
 
 Json = dict[str, Any]
 LOUD: Final = {"warning", "critical"}

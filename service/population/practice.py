@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 
 from service.fhir.ownership import EvaluationInput
 from service.fhir.snapshot import read_snapshot
+from service.history.chart import History
+from service.history.phase import FOREVER
 from service.logic.case import Case
 from service.logic.case.drugs import MAGNESIUM_PRODUCT, magnesium_route
 from service.logic.model import Analyte, Exposure, Medication
-from service.population.history import History
 from service.population.measure import Given
-from service.population.moments import FOREVER
 from service.population.setup import Setup
 
 

@@ -7,27 +7,16 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
-from service.fhir.decode import read_bundle
 from service.fhir.resources import Resource
+from service.history.source import Source
 from service.population.export import head_of, shared_name, shared_references
 from service.population.partition import Kept, Label, find_shared, open_shared
 
 Find = Callable[[str], bytes | None]
 _DEEPEST: Final = 3  # a product, a mixture, a part: as far as the reader of medications follows
 _KEPT: Final = 2000  # shared resources that a process remembers
-
-
-class Source(NamedTuple):
-    """A resource as it came: where it is quoted, and its bytes."""
-
-    full_url: str
-    content: bytes
-
-    def read(self) -> list[Resource]:
-        """The resource as a reader knows it; none if nobody does."""
-        return read_bundle(self.content, self.full_url).resources
 
 
 @dataclass(frozen=True, slots=True)

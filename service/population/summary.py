@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
-from service.population.events import Kind
+from service.history.events import Kind
 from service.population.measure import unpacked
 from service.population.partition import Partition
 

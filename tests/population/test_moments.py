@@ -6,10 +6,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
-from service.population.events import Kind, events
-from service.population.history import changed, history_of
-from service.population.moments import Timeframe, dates_of, phases
-from service.population.record import Source
+from service.history.chart import changed, history_of
+from service.history.events import Kind, events
+from service.history.phase import Timeframe, dates_of, phases
+from service.history.source import Source
 from service.terminology.analytes import LAB_CODES
 
 FRAME = Timeframe(UTC)

@@ -13,13 +13,12 @@ from service.cli.setup import for_worker
 from service.decide import decide
 from service.fhir.decode import read_bundle
 from service.fhir.ownership import EvaluationInput
+from service.history.chart import history_of
+from service.history.events import Kind, chart_at, events
+from service.history.phase import Timeframe
+from service.history.source import Source
 from service.logic.model import Hook
-from service.population.backtest import chart_at
-from service.population.events import Kind, events
 from service.population.export import head_of, patient_of, read_lines
-from service.population.history import history_of
-from service.population.moments import Timeframe
-from service.population.record import Source
 from service.population.setup import Configuration, prepared
 
 BURDEN = Path(__file__).parents[3] / "shared" / "burden"

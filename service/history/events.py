@@ -9,11 +9,12 @@ from enum import StrEnum
 from typing import Final
 
 from service.fhir.observation import meaning_of
+from service.fhir.ownership import EvaluationInput
 from service.fhir.primitives import has_zone
 from service.fhir.resources import Observation
+from service.history.chart import Entry, History, Stay
+from service.history.phase import known_at
 from service.logic.model import Analyte, Hook
-from service.population.history import Entry, History, Stay
-from service.population.moments import known_at
 from service.terminology.analytes import LabCodes, Meaning
 
 
@@ -42,6 +43,7 @@ class Event:
 MAGNESIUM: Final = {Analyte.SERUM_MAGNESIUM, Analyte.IONISED_MAGNESIUM, Analyte.RBC_MAGNESIUM}
 _LONGEST_VISIT: Final = timedelta(days=30)  # of an ambulatory encounter; longer ones are series of visits
 _AMBULATORY: Final = {"amb", "hh", "vr", "fld", "outpatient", "ambulatory"}
+_DRAFT: Final = {"status": "draft"}
 _NOT_SIGNED: Final = {"draft", "entered-in-error"}
 
 
@@ -124,3 +126,17 @@ def _orders(history: History) -> Iterator[Event]:
         drugs = any(entry.dates.resource_type == "MedicationRequest" for entry in entries)
         kind = Kind.ORDERS if drugs else Kind.LAB_ORDERS
         yield Event(moment, kind, Hook.ORDER_SIGN, history.stay_at(moment), tuple(entries))
+
+
+def chart_at(history: History, event: Event) -> EvaluationInput:
+    """What the EHR would have sent at an event."""
+    moment = event.at.astimezone(history.frame.zone)
+    drafts = (entry.read({**_DRAFT, **entry.fixed}) for entry in event.drafts)
+    return EvaluationInput(
+        patient_id=history.patient,
+        as_of=moment,
+        hook=event.hook,
+        encounter_id=event.stay.name.removeprefix("Encounter/") if event.stay else "",
+        resources=history.chart(event.at, without=event.drafts),
+        drafts=tuple(draft for draft in drafts if draft is not None),
+    )

@@ -15,8 +15,8 @@ from service.fhir import primitives
 from service.fhir.decode import concepts, read_bundle
 from service.fhir.primitives import local_reference
 from service.fhir.resources import Resource
-from service.population.moments import BEGINNING, FOREVER, Changes, Dates, Phase, Timeframe, dates_of, known_at, phases
-from service.population.record import Source
+from service.history.phase import BEGINNING, FOREVER, Changes, Dates, Phase, Timeframe, dates_of, known_at, phases
+from service.history.source import Source
 
 # The order in which a chart is laid out, whatever the names of the files.
 _ORDER: Final = (

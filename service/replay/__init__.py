@@ -1,0 +1,1 @@
+"""A chart judged again at moments of its past, as a reader would have seen it."""
