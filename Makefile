@@ -14,7 +14,7 @@ SLOW   := %/test_properties.py %/test_public_vignettes.py %/test_any_chart.py %/
 QUICK  := service/logic/units.py service/logic/formulas.py tests/terminology tests/cds tests/contract/test_openapi.py \
           $(filter-out $(SLOW),$(wildcard tests/logic/test_*.py tests/fhir/test_*.py))
 
-.PHONY: help run test quick check bench soak format messages docs site image lock clean
+.PHONY: help install run test quick check bench soak format messages docs site image lock clean
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -30,6 +30,8 @@ $(DEV_STAMP): $(RUN_STAMP) requirements-dev.lock
 	@echo "Installing the development tools (once) ..."
 	@$(PIP) install -q --require-hashes --only-binary :all: -r requirements-dev.lock
 	@touch $@
+
+install: $(RUN_STAMP)  ## set up what the service and its command line need (once)
 
 run: $(RUN_STAMP)  ## serve on http://127.0.0.1:8000 (PORT=…) in development mode
 	@PORT=$(PORT) $(BIN)/python -m service serve

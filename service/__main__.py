@@ -9,11 +9,13 @@ import click
 from service import __version__
 from service.cli.admin import check_site, db, load_rxnorm
 from service.cli.backtest import backtest
+from service.cli.call import call
 from service.cli.evaluate import evaluate
 from service.cli.kept import feedback, repeat_guard
 from service.cli.knowledge import explain, rules
 from service.cli.screen import screen
 from service.cli.setup import Commands, environment
+from service.cli.token import token
 from service.cli.units import units
 from service.server import Server
 from service.settings import Mode, load
@@ -60,6 +62,8 @@ for _command in (
     units,
     rules,
     explain,
+    token,
+    call,
     check_site,
     load_rxnorm,
     db,

@@ -260,6 +260,7 @@ WRONG_SITES = {
     "deadline": ("[service]\ndeadline_ms = 50\n", "greater than or equal to 100"),
     "switch in words": ('[service]\nuse_id_not_hook = "no"\n', "site.toml:2: service.use_id_not_hook: input"),
     "switch as number": ("[service]\nuse_id_not_hook = 1\n", "site.toml:2: service.use_id_not_hook: input"),
+    "public by http": ('[service]\npublic_urls = ["http://cds.example"]\n', "service.public_urls: not a plain https URL"),
     "one URL for a list": ('[service]\npublic_urls = "https://a"\n', "site.toml:2: service.public_urls: input"),
     "any origin": ('[service]\ncors_origins = ["*"]\n', "site.toml:2: service.cors_origins: not a plain"),
     "origin with path": ('[service]\ncors_origins = ["https://a.example/x"]\n', "origin is scheme"),
@@ -300,6 +301,11 @@ WRONG_SITES = {
 def test_a_wrong_site_file_is_refused_with_line_and_reason(site, text, message):
     (problem,) = set(problems(site, text, mode="development"))
     assert message in problem
+
+
+def test_a_trial_on_this_machine_alone_is_reached_by_http_in_production_too(site):
+    here = SERVICE.replace("https://cds.example", "http://127.0.0.1:8000") + TENANT
+    assert site(here, mode="production").service.public_urls == ("http://127.0.0.1:8000",)
 
 
 PRODUCTION_ONLY = {

@@ -17,9 +17,32 @@ _WIDEST = 120
 
 def report(body: Json, width: int | None = None) -> str:
     """The text of an answer of `explain`; `width` in characters, by default that of the terminal."""
-    width = min(width or shutil.get_terminal_size().columns, _WIDEST)
+    width = _width(width)
     blocks = [_heading(body), *_cards(body, width), *_findings(body, width), *_read(body, width), *_issues(body, width)]
     return _CONTROL.sub(" ", "\n\n".join(blocks))
+
+
+def cards_text(answer: Json, width: int | None = None) -> str:
+    """The cards of a hook's answer, each with what can be done about it, as a clinician reads them."""
+    width = _width(width)
+    offers = [_offers(card, width) for card in answer["cards"]] or [""]
+    blocks = (card + offered for card, offered in zip(_cards(answer, width), offers, strict=True))
+    return _CONTROL.sub(" ", "\n\n".join(blocks))
+
+
+def _offers(card: Json, width: int) -> str:
+    """Links, reasons to override and whose card it is."""
+    lines = [f"Link: {link['label']} {link['url']}" for link in card.get("links", ())]
+    if reasons := card.get("overrideReasons"):
+        lines.append("To override: " + "; ".join(reason.get("display", reason["code"]) for reason in reasons))
+    if label := card.get("source", {}).get("label"):
+        lines.append(f"From: {label}")
+    wrapped = (textwrap.wrap(line, width, initial_indent="    ", subsequent_indent="      ") for line in lines)
+    return "".join(f"\n{part}" for parts in wrapped for part in parts)
+
+
+def _width(wanted: int | None) -> int:
+    return min(wanted or shutil.get_terminal_size().columns, _WIDEST)
 
 
 def _heading(body: Json) -> str:

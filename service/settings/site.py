@@ -106,10 +106,16 @@ def _one_of(words: Callable[[SiteSchema], Iterable[str]], kind: str) -> AfterVal
     return AfterValidator(check)
 
 
-def _url(value: str, info: ValidationInfo) -> str:
+def _public_url(value: str) -> str:
+    """Also http in production, for this machine alone: it is a name that tokens state, and nothing is sent to it."""
     normal = normalise(value)
     if normal is None:
         raise ValueError("not a plain https URL (http only for loopback; no user, query, fragment or dot segments)")
+    return normal
+
+
+def _url(value: str, info: ValidationInfo) -> str:
+    normal = _public_url(value)
     if _context(info).production and not normal.startswith("https:"):
         raise ValueError("must be https in production")
     return normal
@@ -158,6 +164,7 @@ def frozen(value: Mapping[K, V]) -> Mapping[K, V]:
 
 Words = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
 Url = Annotated[str, AfterValidator(_url)]
+PublicUrl = Annotated[str, AfterValidator(_public_url)]
 KeyUrl = Annotated[str, AfterValidator(_key_url)]
 Origin = Annotated[str, AfterValidator(_origin)]
 ExistingFile = Annotated[Path, AfterValidator(_file)]
@@ -208,7 +215,7 @@ class ServiceSettings:
     """`[service]`: what holds for every caller."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-    public_urls: tuple[Url, ...] = ()
+    public_urls: tuple[PublicUrl, ...] = ()
     language: Language = "en"
     zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
     reference_profile: ProfileName = "default"

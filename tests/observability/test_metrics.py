@@ -142,6 +142,15 @@ def test_the_line_of_a_caller_names_tenant_and_issuer(tmp_path, stdout):
     assert "tenant" not in refused
 
 
+def test_the_line_of_a_refusal_names_the_key_that_the_ehr_sent_as_failed(tmp_path, stdout):
+    failed = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "timeout"}]}
+    request = hook_request()
+    request["prefetch"]["magnesium"] = failed
+    with locked_app(tmp_path) as house:
+        house.post(VIEW, request)
+    assert [line["missing"] for line in stdout() if line["event"] == "refused"] == [["magnesium"]]
+
+
 def test_nothing_of_one_request_is_said_of_the_next(tmp_path, stdout):
     with locked_app(tmp_path) as house:
         house.post(VIEW, hook_request())

@@ -70,7 +70,7 @@ def handle_service_error(error: MagnesiumCdsError) -> flask.Response:
         _refused(error, status, reason=str(error))
         return outcome(status, [issue(code, "A valid bearer token is required.")], {"WWW-Authenticate": "Bearer"})
     if isinstance(error, MissingData):
-        _refused(error, status, missing=sorted(error.missing))
+        _refused(error, status, missing=sorted(map(str, error.missing)))  # a plain str: see `Key`
         return outcome(status, [issue(code, f"{key}: {why}.", _place(key)) for key, why in error.missing.items()])
     _refused(error, status)
     return outcome(
