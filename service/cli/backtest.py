@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Container, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from service.population import journal
 from service.population.backtest import Options, StatedRange
 from service.population.backtest import backtest as replay_patient
 from service.population.bucket import counts_of, rows_of
+from service.population.comparison import CARDS, SUMMARY, as_told, compare, incomparable
 from service.population.journal import Asked
 from service.population.partition import Partition
 from service.population.report import report
@@ -38,7 +40,9 @@ from service.population.summary import summary
     help="Folder for the report, the cards, the summary and, while it runs, sorted copies of the export.",
 )
 @click.option(
-    "--versus", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Another site file beside."
+    "--versus",
+    type=click.Path(exists=True, path_type=Path),
+    help="Another site file beside, or the output folder of an earlier run, of whatever version.",
 )
 @click.option(
     "--events",
@@ -82,25 +86,28 @@ def backtest(
     Writes report.html, summary.json and cards.ndjson. Stopped in between, the same command goes on where it was. Exit
     status: 0 if all patients were judged, 1 if not, 2 for a wrong option.
     """
-    sites = (site, versus) if versus else (site,)
+    earlier_run = versus if versus and versus.is_dir() else None
+    sites = (site, versus) if versus and not earlier_run else (site,)
     setups = [prepare(path, language) for path in sites]
     files = files_of(export, output)
     wanted = [Configuration(for_worker, path, language=language or "") for path in sites]
     parameter, values = swept(sweep, setups[0].site.knowledge.parameters) if sweep else ("", [])
     options = Options(
         configurations=(*wanted, *(replace(wanted[0], thresholds=((parameter, value),)) for value in values)),
-        versus=versus is not None,
+        versus=len(sites) > 1,
         kinds=frozenset(map(Kind, kinds)) or frozenset(Kind),
         guard=guard,
         ranges=tuple(map(stated_range, ranges)),
     )
     tables = [setup.settings.service.rxnorm_table for setup in setups]
     asked = _asked(options, ranges, setups[0].how.wording.language, [str(table or "") for table in tables])
+    if earlier_run:
+        asked["versus"] = _comparable(earlier_run, output, asked, files)
     with run_in(output, restart) as earlier:
         plan = Plan(
             files, output, replay_patient, options, asked, jobs or os.cpu_count() or 1, "Replaying patients", engine
         )
-        run(plan, earlier, _finish)
+        run(plan, earlier, partial(_finish, earlier_run))
 
 
 def _asked(options: Options, ranges: tuple[str, ...], language: str, tables: list[str]) -> Asked:
@@ -147,10 +154,21 @@ def stated_range(words: str) -> StatedRange:
     return StatedRange(Analyte(found["analyte"]), found["low"], found["high"], found["unit"])
 
 
-def _finish(plan: Plan, found: Partition, numbers: list[int]) -> None:
+def _comparable(earlier_run: Path, output: Path, asked: Asked, files: list[Path]) -> str:
+    """The fingerprint of an earlier run that can be put beside this one; ClickException if it cannot."""
+    if earlier_run.resolve() == output.resolve():
+        raise click.BadParameter("must be another folder than the output", param_hint="--versus")
+    if why := incomparable(earlier_run, asked, journal.inputs_of(files)):
+        raise click.ClickException(f"{earlier_run} cannot be put beside this run: {'; '.join(why)}")
+    return journal.digest([earlier_run / name for name in (CARDS, SUMMARY)])
+
+
+def _finish(earlier_run: Path | None, plan: Plan, found: Partition, numbers: list[int]) -> None:
     _write_rows(plan, numbers)
     told = summary(counts_of(plan.results, numbers), found, plan.asked)
-    journal.write_whole(plan.folder / "summary.json", msgspec.json.format(msgspec.json.encode(told), indent=2))
+    if earlier_run:
+        told["versus"] = [_beside(earlier_run, plan.folder)]
+    journal.write_whole(plan.folder / SUMMARY, msgspec.json.format(msgspec.json.encode(told), indent=2))
     setup = prepared(plan.options.configurations[0])
     titles = {rule: entry.title for rule, entry in setup.site.knowledge.rules.items()}
     journal.write_whole(plan.folder / "report.html", report(told, setup.how.wording, titles).encode())
@@ -159,13 +177,22 @@ def _finish(plan: Plan, found: Partition, numbers: list[int]) -> None:
         raise click.ClickException("not all patients could be judged; see patientsNotJudged in summary.json")
 
 
+def _beside(earlier_run: Path, folder: Path) -> dict[str, Any]:
+    """The earlier run in numbers; the events at which a card differs in changes.ndjson."""
+    draft = folder / "changes.draft"
+    with draft.open("wb") as changes:
+        found = compare(folder, earlier_run, changes)
+    draft.replace(folder / "changes.ndjson")
+    return as_told(earlier_run, found)
+
+
 def _write_rows(plan: Plan, numbers: list[int]) -> None:
     """Cards in one file, what another configuration changed in another; whole or not at all."""
     cards, changes = plan.folder / "cards.draft", plan.folder / "changes.draft"
     with cards.open("wb") as shown, changes.open("wb") as changed:
         for row in rows_of(plan.results, numbers):
             (changed if row.startswith(b'{"configuration"') else shown).write(row)
-    cards.replace(plan.folder / "cards.ndjson")
+    cards.replace(plan.folder / CARDS)
     if plan.options.versus:
         changes.replace(plan.folder / "changes.ndjson")
     else:

@@ -80,7 +80,7 @@ def _first_screen(summary: Json) -> Json:
         "words_a_day": round(days["words"]["all"] / days["events"]) if days and days["events"] else None,
         "critical": critical,
         "others": [
-            {"days": (other["burden"]["per100"].get("days")), "critical": other["sensitivity"].get("critical")}
+            {"days": other["burden"]["per100"].get("days"), "earlier": "earlier" in other}
             for other in summary["versus"]
         ],
     }
