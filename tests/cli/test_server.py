@@ -40,9 +40,13 @@ def serving(tmp_path, port):
     """Starts the service with so many threads, and open files at most; ends it whatever happens."""
 
     @contextmanager
-    def start(threads, site="", files=None):
+    def start(threads, site="", files=None, **more):
         (tmp_path / "site.toml").write_text(site)
-        ours = {"PORT": str(port), "WEB_THREADS": str(threads), "MAGNESIUM_CDS_SITE": str(tmp_path / "site.toml")}
+        ours = {
+            "PORT": str(port),
+            "WEB_THREADS": str(threads),
+            "MAGNESIUM_CDS_SITE": str(tmp_path / "site.toml"),
+        } | more
         limit = partial(setrlimit, RLIMIT_NOFILE, (files, files)) if files else None
         with (
             (tmp_path / "log").open("w") as log,

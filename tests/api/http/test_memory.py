@@ -6,18 +6,21 @@ The measure is the peak of its resident memory, which is what a container's limi
 from __future__ import annotations
 
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from tests.api.apps import BASE, ISSUER, KEY, bearer
 from tests.cli.test_server import BODY, port, said, serving  # noqa: F401  fixtures
 from tests.cli.test_server import connected as connect
 
 POD_MB = 512
 TOGETHER = 8  # callers; more than large bodies may be worked on
 LENGTH = 4_990_000
+OPEN = {"/v1/calculations/femg"}  # needs no token
 VIEW = "/cds-services/magnesium-patient-view"
 
 
@@ -83,24 +86,50 @@ def peak_mb(process: int) -> float:
 @pytest.mark.parametrize("name", BODIES)
 def test_as_many_of_the_worst_bodies_as_may_run_fit_into_the_pod(serving, port, name):  # noqa: F811
     path, body = BODIES[name]
-    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
-    whole = head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
-
-    def send(_number: int) -> bytes:
-        with connect(port) as link:
-            try:
-                link.sendall(whole)
-            except ConnectionError:
-                return b""  # answered before all was read
-            return said(link)
-
-    with serving(threads=32) as process, ThreadPoolExecutor(TOGETHER) as callers:
-        answers = [answer[9:12] for answer in callers.map(send, range(TOGETHER))]
+    with serving(threads=32) as process:
+        answers = together(port, path, body, [""] * TOGETHER)
         assert said_well(port)
         used = peak_mb(process.pid)
     print(f"{name}: {used:.0f} MB, {sorted(answers)}")
     assert used < 0.8 * POD_MB
-    assert b"500" not in answers
+    assert "500" not in answers
+
+
+@pytest.mark.parametrize("proved", [False, True], ids=["without a token", "with a token"])
+@pytest.mark.parametrize("name", ["calculation", "extension", "components", "codings", "many observations", "feedback"])
+def test_and_so_they_do_in_production_mode(serving, port, tmp_path, name, proved):  # noqa: F811
+    path, body = BODIES[name]
+    (tmp_path / "keys.json").write_bytes(msgspec.json.encode({"keys": [KEY.as_dict(private=False)]}))
+    tenant = f'[[tenant]]\nname = "clinic"\niss = "{ISSUER}"\njwks_file = "keys.json"\n'
+    site = f'[service]\npublic_urls = ["{BASE}"]\n{tenant}'
+    store = f"sqlite:///{tmp_path}/production.sqlite3"
+    now = int(time.time())
+    proofs = [bearer(path, iat=now, exp=now + 300)["Authorization"] if proved else "" for _ in range(TOGETHER)]
+    with serving(threads=32, site=site, MAGNESIUM_CDS_MODE="production", DATABASE_URL=store) as process:
+        answers = together(port, path, body, proofs)
+        used = peak_mb(process.pid)
+        assert process.poll() is None
+    print(f"{name}: {used:.0f} MB, {sorted(answers)}")
+    assert used < 0.8 * POD_MB
+    assert "500" not in answers
+    assert ("401" in answers) == (not proved and path not in OPEN), answers
+
+
+def together(port: int, path: str, body: bytes, proofs: list[str]) -> list[str]:  # noqa: F811
+    """The statuses of so many calls at once, each with its own `Authorization`; "" where the answer was cut."""
+
+    def send(proof: str) -> str:
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
+        head += f"Authorization: {proof}\r\n" if proof else ""
+        with connect(port) as link:
+            try:
+                link.sendall(head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            except ConnectionError:
+                return ""  # answered before all was read
+            return said(link)[9:12].decode()
+
+    with ThreadPoolExecutor(len(proofs)) as callers:
+        return list(callers.map(send, proofs))
 
 
 def said_well(port: int) -> bool:  # noqa: F811
