@@ -17,7 +17,7 @@ import flask
 import structlog
 
 from service import __version__
-from service.api import explain, guide, hooks, operations, pages, rest
+from service.api import explain, guide, hooks, operations, rest
 from service.api.auth.jwks_cache import KeyCache, fetcher
 from service.api.auth.tokens import Caller, authenticate
 from service.api.dependencies import Dependencies
@@ -26,6 +26,7 @@ from service.api.http.cors import allow_origins
 from service.api.http.development import answer_this_machine_alone
 from service.api.http.instrumentation import instrument, start_tracing
 from service.api.http.rate_limit import RateLimit
+from service.api.pages import start
 from service.errors import StoreUnavailable
 from service.fhir.client import FhirReader
 from service.fhir.read_pool import ReadPool
@@ -69,7 +70,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = now) -> flask
     app.register_blueprint(explain.blueprint(deps))
     app.register_blueprint(operations.blueprint(deps))
     app.register_blueprint(guide.blueprint())
-    app.register_blueprint(pages.blueprint(_facts(settings), clock, partial(_repeat_guard_off, deps)))
+    app.register_blueprint(start.blueprint(_facts(settings), clock, partial(_repeat_guard_off, deps)))
     return app
 
 

@@ -7,23 +7,10 @@ from pathlib import Path
 
 from service.logic.knowledge import CHECKED_ON, VERSION, Knowledge, Parameter, RuleEntry, load
 from service.logic.model import Dose
-from service.logic.rules import RULES
+from service.logic.rules import GROUPS, RULES
 from service.logic.rules.rule import Rule
 
 PAGE = Path(__file__).parents[1] / "docs" / "clinical.md"
-GROUPS = {
-    "R-00": "A. Data integrity",
-    "R-01": "B. Serum and ionised magnesium",
-    "R-02": "C. Erythrocyte magnesium",
-    "R-03": "D. Kidney",
-    "R-04": "E. Potassium and calcium",
-    "R-05": "F. Drugs",
-    "R-06": "G. Conditions",
-    "R-07": "H. Treatment",
-    "R-08": "I. Excess",
-    "R-09": "J. Orders",
-    "R-10": "K. Nephrology",
-}
 
 
 def render() -> str:
@@ -51,7 +38,7 @@ def _head() -> Iterator[str]:
 def _rules(knowledge: Knowledge) -> Iterator[str]:
     group = ""
     for rule in RULES:
-        if (title := GROUPS[rule.id[:4]]) != group:
+        if (title := GROUPS[rule.id[:4]].template) != group:
             group = title
             yield from ("", f"## {title}")
         yield from _rule(rule, knowledge.rules[rule.id], knowledge)

@@ -12,7 +12,7 @@ from service.api.auth.tokens import Caller
 from service.api.dependencies import Dependencies
 from service.api.evaluation import judged, judged_prefetch
 from service.api.http.request_body import ExplainRequest, decode, require_json
-from service.api.pages import PAGE_HEADERS
+from service.api.pages.page import PAGE_HEADERS
 from service.api.proof import proved_body
 from service.errors import NotFound, Unauthorised
 from service.samples import expand, samples

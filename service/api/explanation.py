@@ -89,7 +89,7 @@ def template(name: str) -> jinja2.Template:
 
 @cache
 def _environment() -> jinja2.Environment:
-    loader = jinja2.PackageLoader("service.api", "templates")
+    loader = jinja2.PackageLoader("service.api.pages", "templates")
     environment = jinja2.Environment(
         autoescape=True, loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

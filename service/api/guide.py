@@ -10,7 +10,7 @@ from pathlib import Path
 
 import flask
 
-from service.api.pages import PAGE_HEADERS
+from service.api.pages.page import PAGE_HEADERS
 from service.errors import NotFound
 
 SITE = Path(__file__).parents[2] / "build" / "site"

@@ -14,7 +14,7 @@ from service import __version__
 from service.api.dependencies import Dependencies
 from service.api.http.error_handlers import issue, outcome
 from service.api.http.responses import json_answer
-from service.api.pages import PAGE_HEADERS, revalidated
+from service.api.pages.page import PAGE_HEADERS, revalidated
 from service.api.self_test import broken_rules
 from service.errors import StoreUnavailable
 from service.logic.knowledge import VERSION
@@ -23,7 +23,7 @@ from service.store.repeat import NO_ANSWER
 
 READY_SECONDS = 1.0
 CONTRACT = Path(__file__).parents[2] / "openapi.yaml"
-_PAGES = Path(__file__).parent / "static"
+_PAGES = Path(__file__).parent / "pages" / "templates"
 
 
 def blueprint(deps: Dependencies) -> flask.Blueprint:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import flask
 
-from service.api import batch, feedback
+from service.api import batch, feedback, knowledge
 from service.api.auth.tokens import Caller
 from service.api.calculations import CALCULATIONS
 from service.api.dependencies import Dependencies
@@ -20,9 +20,6 @@ from service.api.http.request_body import (
 from service.api.http.responses import json_answer, picture_answer
 from service.api.proof import proved_body
 from service.errors import NotFound
-from service.knowledge_json import parameter_body, reference_body, rule_body
-from service.logic.knowledge import CHECKED_ON, VERSION
-from service.logic.rules import RULES
 
 
 def blueprint(deps: Dependencies) -> flask.Blueprint:
@@ -44,7 +41,7 @@ def blueprint(deps: Dependencies) -> flask.Blueprint:
         """One formula alone."""
         return _calculate(name, deps)
 
-    _browse(rest, deps)
+    knowledge.browse(rest, deps)
 
     @rest.get("/feedback/summary")
     def feedback_summary() -> flask.Response:
@@ -52,42 +49,6 @@ def blueprint(deps: Dependencies) -> flask.Blueprint:
         return feedback.summary(_authenticated("/v1/feedback/summary", deps), deps)
 
     return rest
-
-
-def _browse(rest: flask.Blueprint, deps: Dependencies) -> None:
-    knowledge = deps.site.knowledge
-
-    @rest.get("/rules")
-    def rules() -> flask.Response:
-        """Every rule of the catalogue."""
-        listed = [rule_body(rule, knowledge, deps.mode(rule.id)) for rule in RULES]
-        return json_answer({"version": VERSION, "checkedOn": CHECKED_ON, "rules": listed})
-
-    @rest.get("/rules/<rule_id>")
-    def rule(rule_id: str) -> flask.Response:
-        """One rule."""
-        found = next((rule for rule in RULES if rule.id == rule_id.upper()), None)
-        if found is None:
-            raise NotFound("there is no rule of this id", "$.id")
-        return json_answer(rule_body(found, knowledge, deps.mode(found.id)))
-
-    @rest.get("/parameters")
-    def parameters() -> flask.Response:
-        """Every limit, window and factor, with unit and source."""
-        listed = [parameter_body(parameter, knowledge) for parameter in knowledge.parameters.values()]
-        return json_answer({"version": VERSION, "parameters": listed})
-
-    @rest.get("/parameters/<parameter_id>")
-    def parameter(parameter_id: str) -> flask.Response:
-        """One parameter."""
-        if parameter_id not in knowledge.parameters:
-            raise NotFound("there is no parameter of this id", "$.id")
-        return json_answer(parameter_body(knowledge.parameters[parameter_id], knowledge))
-
-    @rest.get("/references")
-    def references() -> flask.Response:
-        """The sources."""
-        return json_answer({"references": [reference_body(r) for r in knowledge.references.values()]})
 
 
 def _authenticated(path: str, deps: Dependencies) -> Caller:

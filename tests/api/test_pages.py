@@ -10,13 +10,13 @@ import msgspec
 import pytest
 from fhir.resources.R4B import get_fhir_model_class
 
-from service.api import pages
+from service.api.pages import start
 from service.errors import NotFound
 from service.samples import Sample, expand, samples
 
 NOW = datetime(2025, 6, 15, 10, 30, 59, tzinfo=UTC)
 NOTES = ["Answers are kept in memory.", "<b>Escaped</b>"]
-STATIC = Path(pages.__file__).parent / "static"
+STATIC = Path(start.__file__).parent / "static"
 PREFETCH_KEYS = {
     *("patient", "encounter", "magnesium", "rbcMagnesium", "ionizedMagnesium", "urineMagnesium", "creatinine"),
     *("urineCreatinine", "potassium", "calcium", "albumin", "bicarbonate", "qtc", "medicationRequests"),
@@ -45,7 +45,7 @@ every_sample = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sam
 def client(mode="development"):
     app = flask.Flask("test", static_folder=None)
     facts = {"mode": mode, "version": "9.8.7", "knowledgeVersion": "2025-06", "notes": NOTES}
-    app.register_blueprint(pages.blueprint(facts, lambda: NOW))
+    app.register_blueprint(start.blueprint(facts, lambda: NOW))
     app.testing = True
     return app.test_client()
 
@@ -94,7 +94,7 @@ def test_times_are_given_in_utc_whatever_the_zone_of_the_clock():
 
 def test_there_are_samples_for_every_hook_each_with_its_own_id_and_title():
     assert {sample.request["hook"] for sample in SAMPLES} == set(CONTEXT_KEYS)
-    assert len(SAMPLES) == len(list((STATIC.parents[1] / "samples").glob("*.json")))
+    assert len(SAMPLES) == len(list((STATIC.parents[2] / "samples").glob("*.json")))
     assert len({sample.title for sample in SAMPLES}) == len(SAMPLES)
 
 
@@ -235,7 +235,7 @@ def test_an_unchanged_file_is_not_sent_twice(path):
     assert (second.status_code, second.data) == (304, b"")
 
 
-@pytest.mark.parametrize("path", ["/static/index.html", "/static/pages.py", "/static/none.js", "/samples/none"])
+@pytest.mark.parametrize("path", ["/static/start.html", "/static/pages.py", "/static/none.js", "/samples/none"])
 def test_an_unknown_file_or_sample_is_refused(path):
     with pytest.raises(NotFound):
         client().get(path)

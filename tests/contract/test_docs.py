@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from flask.testing import FlaskClient
 
-from service.api import operations as module
+from service.api.pages import page as module
 from tests.contract.openapi import CONTRACT, examples, operations
 
 STATIC = Path(module.__file__).parent / "static"

@@ -11,6 +11,7 @@ import flask
 import jinja2
 import msgspec
 
+from service.api.pages.page import PAGE_HEADERS, revalidated
 from service.errors import NotFound
 from service.samples import Sample, expand, samples
 
@@ -23,12 +24,6 @@ _ASSETS = {
     "explain.js": "text/javascript",
     "mark.svg": "image/svg+xml",
     "style.css": "text/css",
-}
-PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
 }
 
 
@@ -49,7 +44,7 @@ def blueprint(
 
 
 def _page(facts: Mapping[str, object], guard_off: str) -> bytes:
-    source = (_HERE / "static" / "index.html").read_text(encoding="utf-8")
+    source = (_HERE / "templates" / "start.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(source).render(facts=facts, guard_off=guard_off).encode()
 
@@ -67,15 +62,6 @@ def _serve_page(pages: flask.Blueprint, facts: Mapping[str, object], guard_off: 
         if name not in assets:
             raise NotFound("There is no such file.")
         return revalidated(assets[name], _ASSETS[name])
-
-
-def revalidated(body: bytes, mimetype: str) -> flask.Response:
-    """Answer with an ETag of the content, asked again at each use: never stale, sent once."""
-    response = flask.Response(body, mimetype=mimetype)
-    response.cache_control.no_cache = True
-    response.add_etag()
-    response.make_conditional(flask.request)
-    return response
 
 
 def _serve_samples(pages: flask.Blueprint, facts: Mapping[str, object], clock: Callable[[], datetime]) -> None:

@@ -1,0 +1,1 @@
+"""What a person reads in a browser: the start page, the knowledge, and the template on which every page stands."""
