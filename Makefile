@@ -69,8 +69,9 @@ messages: $(DEV_STAMP)  ## collect the English messages and merge them into ru.p
 	@for l in ru fa; do $(BIN)/pybabel -q update -N --ignore-obsolete --ignore-pot-creation-date -i service/cds/languages/messages.pot -o service/cds/languages/$$l.po -l $$l; done
 	@rm service/cds/languages/messages.pot
 
-docs: $(DEV_STAMP)  ## write docs/clinical.md from the knowledge
+docs: $(DEV_STAMP)  ## write docs/clinical.md and docs/governance/ from the knowledge
 	@$(BIN)/python -m tools.clinical_page
+	@$(BIN)/python -m tools.governance_page
 
 site: $(DEV_STAMP)  ## build the documentation as a site with search, in build/site; served at /docs/guide
 	@$(BIN)/python -m sphinx -q -W -b html docs build/site

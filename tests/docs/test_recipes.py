@@ -13,6 +13,8 @@ from shutil import copy, copytree, ignore_patterns
 
 import pytest
 
+from service.governance.paper import SECTIONS
+
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "extending.md"
 NOT_COPIED = ignore_patterns("__pycache__", "node_modules", ".*")
@@ -129,10 +131,11 @@ LANGUAGES = tuple(f"service/cds/languages/{language}.po" for language in TRANSLA
 ROWS = "tests/logic/test_catalogue.py::test_every_rule_has_a_row_and_every_row_a_rule_in_the_same_order"
 SPOKEN = "tests/logic/test_vignettes.py::test_every_rule_has_a_patient_in_whom_it_speaks_and_one_in_whom_it_does_not"
 VERSIONED = "tests/logic/test_version.py::test_the_version_is_that_of_the_content"
+GOVERNANCE = "tests/docs/test_governance.py::test_the_pages_are_what_rules_guards_and_tests_say"
 CLINICAL = "tests/docs/test_pages.py::test_the_clinical_page_is_what_the_knowledge_says"
 TRANSLATED = "tests/cds/test_languages.py::test_every_message_is_translated"
 JUDGED = "tests/logic/test_vignettes.py"
-AFFECTED = ("tests/logic/test_catalogue.py", JUDGED, VERSIONED, CLINICAL)
+AFFECTED = ("tests/logic/test_catalogue.py", JUDGED, VERSIONED, CLINICAL, GOVERNANCE)
 
 
 def test_a_rule_is_added_by_its_recipe(tree: Path) -> None:
@@ -149,12 +152,13 @@ def test_a_rule_is_added_by_its_recipe(tree: Path) -> None:
     assert failing(tree, CLINICAL) == {CLINICAL.rpartition("::")[2]}
 
     _translate(tree)
-    assert run(tree, "tools.clinical_page").returncode == 0
+    assert run(tree, "tools.clinical_page").returncode == run(tree, "tools.governance_page").returncode == 0
     assert untranslated(tree) == set()
     assert failing(tree, *AFFECTED) == set()
 
     by_hand = {GROUP, TABLE, KNOWLEDGE, VIGNETTES, *LANGUAGES}
-    assert changed(tree) == by_hand | {"docs/clinical.md"}
+    generated = {"docs/clinical.md", *(f"docs/governance/{section.id}.md" for section in SECTIONS)}
+    assert changed(tree) == by_hand | generated
     assert len(by_hand) <= 6, "a newcomer adds a rule in at most 6 files"
 
 
