@@ -15,9 +15,9 @@ import flask
 import msgspec
 
 from service.server import Server
-from service.settings import load
 
 app = flask.Flask(__name__)
+THREADS = 128  # as the service has unless it is told otherwise
 NO_CARDS = b'{"cards": []}'
 SERUM_MAGNESIUM, LOW = "19123-9", 1.7  # LOINC; mg/dL
 WASTING = ("A02BC", "C03A", "C03C", "L01XA")  # ATC: proton pump inhibitors, thiazides, loop diuretics, platinum
@@ -142,4 +142,4 @@ class _Baseline(Server):
 
 
 if __name__ == "__main__":
-    _Baseline(load(os.environ)).run()
+    _Baseline("127.0.0.1", int(os.environ["PORT"]), THREADS).run()

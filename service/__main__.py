@@ -17,7 +17,7 @@ from service.cli.screen import screen
 from service.cli.setup import Commands, environment
 from service.cli.token import token
 from service.cli.units import units
-from service.server import Server
+from service.server import become_server
 from service.settings import Mode, load
 from service.site import site_of, site_schema
 
@@ -42,7 +42,7 @@ def serve() -> None:
         )
     _check_port(settings.host, settings.port)
     click.echo(f"Serving on http://{settings.host}:{settings.port}", err=True)
-    Server(settings).run()
+    become_server(settings.host, settings.port, settings.web_threads)
 
 
 def _check_port(host: str, port: int) -> None:

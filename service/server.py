@@ -3,32 +3,31 @@
 A proxy that buffers stands before it (docs/operating.md). What follows is for where there is none, and for a proxy that
 is not what it should be: a connection gets a thread only once it has said something, a request has to arrive and its
 answer has to be taken in bounded time, and what waited in the queue of connections at the end is still answered.
+
+`python -m service.server HOST PORT THREADS` becomes gunicorn's master, which imports nothing of the service: that is read
+by its worker alone, so that a replica holds it in memory once.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import re
 import resource
 import socket
 import sys
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from selectors import EVENT_READ
 from threading import Barrier
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, NoReturn
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.http.errors import InvalidHeader, UnsupportedTransferCoding
 from gunicorn.workers.gthread import TConn, ThreadWorker
-
-from service.app import application
-from service.settings import Settings
-from service.token_checks import MAX_TOKEN
 
 READ_SECONDS = 5.0
 """For a whole request to arrive, from its first byte: 1.5 MB, a long chart, at 2.5 Mbit/s."""
@@ -55,25 +54,24 @@ GRACEFUL_SECONDS = 25
 
 
 class Server(BaseApplication):
-    """gunicorn with the settings of the service; the application is built in the worker."""
+    """gunicorn on an address, with so many threads; settings and application are read in the worker."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, host: str, port: int, threads: int) -> None:
+        self.address, self.threads = f"{host}:{port}", threads
         super().__init__()
 
     def load_config(self) -> None:
         """One worker with threads: reads of FHIR servers wait, rules do not. More load means more replicas."""
         options = {
-            "bind": f"{self.settings.host}:{self.settings.port}",
+            "bind": self.address,
             "workers": 1,
             "worker_class": Worker,
-            "threads": self.settings.web_threads,
+            "threads": self.threads,
             "keepalive": 65,  # longer than proxies keep theirs: the one that sends closes
             "graceful_timeout": GRACEFUL_SECONDS,
             "timeout": 30,  # a worker that does not stir is replaced
             "loglevel": "warning",
             "control_socket_disable": True,
-            "limit_request_field_size": MAX_TOKEN + 16,
             "forwarded_allow_ips": "",  # no neighbour may set the path or the scheme by a header
             "forwarder_headers": "",
         }
@@ -83,11 +81,22 @@ class Server(BaseApplication):
             ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS)
 
     def load(self) -> Any:
-        """The WSGI application, built in this worker, which may open as many files as it ever needs."""
+        """The WSGI application, imported and built in this worker, which may open as many files as it ever needs."""
         now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         if 0 <= now < OPEN_FILES:  # below 0: without limit
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(OPEN_FILES, most) if most >= 0 else OPEN_FILES, most))
-        return application(self.settings)
+        from service.token_checks import MAX_TOKEN
+        from service.wsgi import app
+
+        self.cfg.set("limit_request_field_size", MAX_TOKEN + 16)
+        return app
+
+
+def become_server(host: str, port: int, threads: int) -> NoReturn:
+    """Go on as the server: what this process has imported to look at the settings is let go of."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # what was closed from the start is None
+        stream.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "service.server", host, str(port), str(threads)])  # noqa: S606
 
 
 class Worker(ThreadWorker):
@@ -95,17 +104,19 @@ class Worker(ThreadWorker):
 
     _notified_at = 0.0
 
-    def get_thread_pool(self) -> ThreadPoolExecutor:
-        """All threads at the start: where the system allows fewer, that shows now (gunicorn: the worker dies later)."""
-        pool = super().get_thread_pool()
+    def load_wsgi(self) -> None:
+        """All threads at the start: where the system allows fewer, that shows now (gunicorn: the worker dies later).
+
+        Not where gunicorn makes the pool, before it listens to signals: one to stop would be lost.
+        """
         together = Barrier(self.cfg.threads)
         try:
             for _ in range(self.cfg.threads):
-                pool.submit(together.wait)
+                self.tpool.submit(together.wait)
         except RuntimeError:
             together.abort()  # those that wait for the rest would keep the process
             raise
-        return pool
+        super().load_wsgi()
 
     def notify(self) -> None:
         """A sign of life once a second (gunicorn: several for each call)."""
@@ -277,3 +288,7 @@ class DeadlineSocket(socket.socket):
 def client_timeout() -> TimeoutError:
     """With the number by which gunicorn knows a client that has left, which is no error of the server's."""
     return TimeoutError(errno.ECONNRESET, "no sign of the client in good time")
+
+
+if __name__ == "__main__":
+    Server(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])).run()

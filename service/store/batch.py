@@ -13,7 +13,8 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.errors import StoreUnavailable
-from service.store.database import HeldConnection, statement_deadline, unavailable
+from service.store.database import HeldConnection, unavailable
+from service.store.deadline import statement_deadline
 
 Q = TypeVar("Q")
 A = TypeVar("A")

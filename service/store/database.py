@@ -1,68 +1,32 @@
-"""How the store reaches its database: engines for SQLite and PostgreSQL, deadlines, migrations."""
+"""How the store reaches its database: engines, connections and threads that keep their deadlines, migrations."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any, TypeVar
 
-import psycopg
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from psycopg.abc import PQGen
-from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from service.errors import SettingsError, StoreUnavailable
+from service.store.deadline import statement_deadline, time_left
 
 T = TypeVar("T")
 MIGRATIONS = Path(__file__).parent / "migrations"
+NEWEST = max(file.name for file in (MIGRATIONS / "versions").glob("[0-9]*.py")).partition("_")[0]
+"""The revision of the tables that this version wants; its file is called after it."""
 MIGRATION_LOCK = 0x6D67636473  # "mgcds": any number that nobody else on the server uses
 MIGRATION_PATIENCE = 60.0  # s; another replica may be migrating
-# A connection that a firewall has forgotten leaves its transaction, and its locks, on the server: ended after 3 s.
-SERVER_LIMITS = (
-    "-c timezone=UTC -c statement_timeout=5000 -c lock_timeout=1500 -c idle_in_transaction_session_timeout=3000"
-)
-# SQLSTATEs of a server that is no longer the one to ask: read-only since a failover, being shut down, not yet up.
-FAILOVER_SQLSTATES = frozenset({"25006", "57P01", "57P02", "57P03"})
 LONGEST_USE = 300  # s of a connection: one that only reads would never notice that its address leads elsewhere by now
-_patience = threading.local()
 _migrating = threading.Lock()  # Alembic keeps its context in module globals
-
-
-@contextmanager
-def statement_deadline(moment: float) -> Iterator[None]:
-    """In this thread and block PostgreSQL is waited for until `moment` (of `time.monotonic`) and no longer."""
-    _patience.ends = moment
-    try:
-        yield
-    finally:
-        del _patience.ends
-
-
-class BoundedConnection(psycopg.Connection[Any]):
-    """A connection that keeps the thread's deadline: a silent peer is bounded by no server or TCP time-out."""
-
-    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """Wait for a query as psycopg does; past the deadline close the connection and raise OperationalError."""
-        ends: float | None = getattr(_patience, "ends", None)
-        if ends is None:
-            return super().wait(gen, interval, timeout)
-        try:
-            return super().wait(gen, interval, max(0.0, ends - monotonic()))
-        except psycopg.OperationalError:
-            if monotonic() >= ends:
-                self.close()  # an answer may still be under way: the connection is of no more use
-            raise
 
 
 class HeldConnection:
@@ -86,7 +50,7 @@ class HeldConnection:
             return work(held or self._open())
         except DBAPIError as fault:
             self.let_go()
-            if held is None or not fault.connection_invalidated or not _is_time_left():
+            if held is None or not fault.connection_invalidated or time_left() == 0:
                 raise
             return work(self._open())
 
@@ -100,11 +64,6 @@ class HeldConnection:
             with suppress(SQLAlchemyError):
                 self._held.close()
         self._held = None
-
-
-def _is_time_left() -> bool:
-    ends: float | None = getattr(_patience, "ends", None)
-    return ends is None or monotonic() < ends
 
 
 class DeadlineExecutor:
@@ -157,7 +116,9 @@ def _engine(url: str, *, create: bool = False, **pooling: Any) -> Engine:
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
         return _sqlite(parsed, create, **pooling)
-    return _postgresql(parsed, **pooling)
+    from service.store.postgresql import engine  # its driver is 8 MB, of which SQLite needs nothing
+
+    return engine(parsed, **pooling)
 
 
 def _parse(url: str) -> URL:
@@ -216,27 +177,6 @@ def _has_moved(connection: Any) -> bool:
     return bool(inode is not None and _inode(file) != inode)
 
 
-def _postgresql(url: URL, **pooling: Any) -> Engine:
-    options = f"{SERVER_LIMITS} {url.query.get('options', '')}"
-    limits = {"connect_timeout": 2, "tcp_user_timeout": 2000, "options": options, "prepare_threshold": None}
-    engine = create_engine(url, hide_parameters=True, connect_args=limits, **pooling)
-
-    @event.listens_for(engine, "do_connect")
-    def connect(_dialect: object, _record: object, args: Any, options: Any) -> psycopg.Connection[Any]:
-        return BoundedConnection.connect(*args, **options)
-
-    @event.listens_for(engine, "handle_error")
-    def move(context: ExceptionContext) -> None:
-        """Give up all connections, so that the next try finds the server to which the address leads now."""
-        if (
-            isinstance(context.original_exception, psycopg.Error)
-            and context.original_exception.sqlstate in FAILOVER_SQLSTATES
-        ):
-            context.is_disconnect = True
-
-    return engine
-
-
 def upgrade(url: str) -> None:
     """Bring the tables up to this version, one process at a time; StoreUnavailable if the database did not answer.
 
@@ -247,7 +187,8 @@ def upgrade(url: str) -> None:
     try:
         with _migrating, statement_deadline(monotonic() + MIGRATION_PATIENCE), engine.connect() as connection:
             _lock(connection)
-            _migrate(connection)
+            if _revision(connection) != NEWEST:
+                _migrate(connection)
             connection.commit()
     except SQLAlchemyError as fault:
         raise unavailable(fault) from fault
@@ -275,7 +216,19 @@ def _lock(connection: Connection) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
 
 
+def _revision(connection: Connection) -> str | None:
+    """That of the tables; None if there are none."""
+    there = inspect(connection).has_table("alembic_version")
+    return connection.scalar(text("SELECT version_num FROM alembic_version")) if there else None
+
+
 def _migrate(connection: Connection) -> None:
+    """Alembic is imported here: a replica whose tables are up to date, as they nearly always are, saves its 10 MB."""
+    from alembic import command
+    from alembic.config import Config
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection

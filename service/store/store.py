@@ -19,14 +19,8 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 from service.errors import StoreUnavailable
 from service.store.batch import SharedTransaction
 from service.store.card_ids import CardIds
-from service.store.database import (
-    DeadlineExecutor,
-    HeldConnection,
-    open_engine,
-    statement_deadline,
-    unavailable,
-    upgrade,
-)
+from service.store.database import DeadlineExecutor, HeldConnection, open_engine, unavailable, upgrade
+from service.store.deadline import statement_deadline
 from service.store.feedback import FeedbackItem, storable
 from service.store.on_the_way import Pair, claim, recall
 from service.store.on_the_way import Row as SightingRow

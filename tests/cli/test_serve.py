@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 from time import monotonic, sleep
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -50,6 +51,25 @@ def test_it_answers_until_it_is_told_to_stop(tmp_path, port):
     assert process.returncode == 0
     assert "DEVELOPMENT MODE" in said
     assert f"Serving on http://127.0.0.1:{port}" in said
+
+
+def memory(process):
+    """What the fields of /proc/…/smaps_rollup say, in MB."""
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:]
+    return {name: int(value.split()[0]) / 1024 for name, _, value in (line.partition(":") for line in lines)}
+
+
+def test_a_replica_starts_in_130_mb_its_master_included(tmp_path, port):
+    """All of the worker, and of its master what the two do not share: no less than PSS, whoever else maps the files."""
+    with subprocess.Popen(COMMAND, env=environment(tmp_path, PORT=str(port)), stderr=subprocess.DEVNULL) as process:
+        assert answer(port, process) == 200
+        (worker,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        of_worker, of_master = memory(worker), memory(process.pid)
+        process.send_signal(signal.SIGTERM)
+    alone = of_master["Private_Clean"] + of_master["Private_Dirty"]
+    print(f"worker {of_worker['Rss']:.0f} MB, its master {alone:.0f} MB more")
+    assert alone < 20  # it has imported nothing of the service
+    assert of_worker["Rss"] + alone < 130
 
 
 def test_wrong_settings_end_it_at_once_with_every_reason(run, tmp_path):

@@ -200,8 +200,9 @@ def test_threads_that_cannot_be_had_are_told_at_the_start(monkeypatch):
     monkeypatch.setattr(Thread, "start", few)
     worker = Worker.__new__(Worker)
     worker.cfg = SimpleNamespace(threads=5)
+    worker.tpool = worker.get_thread_pool()
     with pytest.raises(RuntimeError, match="can't start new thread"):
-        worker.get_thread_pool()
+        worker.load_wsgi()
 
 
 def test_clients_that_do_not_close_hold_up_nobody(serving, port):

@@ -14,11 +14,12 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from service.errors import StoreUnavailable
 from service.store import upgrade
-from service.store.database import MIGRATIONS, open_engine
+from service.store.database import MIGRATIONS, NEWEST, open_engine
 from service.store.tables import METADATA
 
 HARMLESS = ("CREATE TABLE ", "CREATE INDEX ", "INSERT INTO alembic_version ", "UPDATE alembic_version ")
@@ -75,6 +76,13 @@ def test_the_tables_built_are_the_tables_the_code_knows(empty_url: str) -> None:
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
     engine.dispose()
+
+
+def test_tables_of_this_version_are_left_to_themselves_without_alembic(url: str) -> None:
+    assert ScriptDirectory(str(MIGRATIONS)).get_current_head() == NEWEST
+    said = "import sys; from service.store import upgrade; upgrade(sys.argv[1]); print('alembic' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", said, url], capture_output=True, text=True, timeout=30)
+    assert (run.stdout, run.stderr) == ("False\n", "")
 
 
 def test_a_database_that_is_already_newer_is_left_alone(url: str) -> None:
