@@ -1,4 +1,4 @@
-"""The application for a WSGI server of one's own; `magnesium-cds serve` brings its own."""
+"""The application for a WSGI server: that of `magnesium-cds serve`, or one of your own."""
 
 from __future__ import annotations
 
