@@ -43,12 +43,15 @@ test: $(DEV_STAMP)  ## run the whole test suite
 	@$(BIN)/python -m pytest -n auto --dist loadfile $(addprefix --ignore=,$(SERIAL))
 	@$(BIN)/python -m pytest $(SERIAL)
 
-check: $(DEV_STAMP)  ## format, lint, types, import contracts, contract validity
+check: $(DEV_STAMP)  ## format, lint, types, import contracts, validity of the contract and of the workflows
 	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m openapi_spec_validator openapi.yaml
+	@$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/check-jsonschema -q --builtin-schema vendor.github-issue-forms $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
+	@$(BIN)/zizmor -q --offline .github
 
 bench: $(DEV_STAMP)  ## CPU, latency, growth, fallback and replicas as ratios in one run (2 min)
 	@$(BIN)/python -m bench.run
