@@ -337,6 +337,20 @@ def test_order_select_speaks_of_selected_orders_only(house):
     assert house.post(path, ordering("no-such")).json["cards"] == []
 
 
+def test_a_magnesium_product_is_judged_while_it_is_selected(house):
+    """Its kidney function is not known: said before the order is written out, and not of a draft that is not selected."""
+    drafts = bundle(
+        medication("mg", "6585", "Magnesium sulfate 2 g intravenous", "draft"),
+        medication("other", "161", "Acetaminophen", "draft"),
+    )
+    body = having(hook_request("order-select"), drafts, "context", "draftOrders")
+    path = "/cds-services/magnesium-order-select"
+    answer = house.post(path, having(body, ["MedicationRequest/mg"], "context", "selections"))
+    assert "R-092" in rules(answer)
+    other = house.post(path, having(body, ["MedicationRequest/other"], "context", "selections"))
+    assert "R-092" not in rules(other)
+
+
 # --- Epic ---
 
 TRIGGER = "com.epic.cdshooks.request.bpa-trigger-action"

@@ -132,9 +132,13 @@ def test_g_02_an_answer_to_feedback_has_no_member_without_a_value(client: FlaskC
 
 
 @pytest.mark.parametrize(
-    "where", [("zz",), ("context", "zz"), ("prefetch", "patient", "zz"), ("prefetch", "magnesium", "zz")]
+    "where",
+    [
+        *(("zz",), ("context", "zz"), ("prefetch", "patient", "zz"), ("prefetch", "magnesium", "zz")),
+        *(("version",), ("hookVersion",)),  # members of 3.0, of a service; a client may echo them
+    ],
 )
-@pytest.mark.parametrize("value", [1, None, [], {"a": {}}, "x"])
+@pytest.mark.parametrize("value", [1, None, [], {"a": {}}, "x", "3.0.0", "1.0"])
 def test_g_07_v_01_unknown_members_change_nothing(client: FlaskClient, where: tuple[str, ...], value: Any):
     assert said(call(client, having(hook_request(), value, *where))) == said(call(client, hook_request()))
 
