@@ -17,7 +17,7 @@ import flask
 import structlog
 
 from service import __version__
-from service.api import explain, guide, hooks, operations, rest
+from service.api import explain, fhir_operation, guide, hooks, operations, rest
 from service.api.auth.jwks_cache import KeyCache, fetcher
 from service.api.auth.tokens import Caller, authenticate
 from service.api.dependencies import Dependencies
@@ -68,6 +68,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = now) -> flask
     app.register_blueprint(hooks.blueprint(deps))
     app.register_blueprint(rest.blueprint(deps))
     app.register_blueprint(explain.blueprint(deps))
+    app.register_blueprint(fhir_operation.blueprint(deps))
     app.register_blueprint(operations.blueprint(deps))
     app.register_blueprint(guide.blueprint())
     app.register_blueprint(start.blueprint(_facts(settings), clock, partial(_repeat_guard_off, deps)))

@@ -7,6 +7,7 @@ that an upload which broke off is refused. The answers leave one by one; each ta
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from io import BytesIO
 from typing import Any
 
@@ -41,10 +42,12 @@ def answered(deps: Dependencies) -> flask.Response:
     number = _count(data)
     if not deps.batch.acquire(blocking=False):
         raise Overloaded("another batch is being answered; try again", retry_after=5)
-    answers = _logged_alike(_answers(data, most, caller, deps), get_contextvars())
+    held = ExitStack()
+    held.callback(deps.batch.release)
+    answers = _within(held, _answers(data, most, caller, deps), get_contextvars())
     response = flask.Response(flask.stream_with_context(answers), mimetype="application/x-ndjson")
     response.headers["Batch-Lines"] = str(number)
-    response.call_on_close(deps.batch.release)
+    response.call_on_close(held.close)  # where nothing of the answer is ever taken
     return response
 
 
@@ -62,10 +65,11 @@ def _lines(data: bytes) -> Iterator[tuple[int, bytes]]:
     return ((number, line) for number, sent in enumerate(BytesIO(data), 1) if (line := sent.strip()))
 
 
-def _logged_alike(answers: Iterator[bytes], names: Mapping[str, Any]) -> Iterator[bytes]:
-    """The answers, with the names of the request in the log, which Flask has let go of when they leave."""
-    bind_contextvars(**names)
-    yield from answers
+def _within(held: ExitStack, answers: Iterator[bytes], names: Mapping[str, Any]) -> Iterator[bytes]:
+    """The answers, then what is held let go; in the log the names of the request, which Flask forgets before them."""
+    with held:
+        bind_contextvars(**names)
+        yield from answers
 
 
 def _answers(data: bytes, most: int, caller: Caller, deps: Dependencies) -> Iterator[bytes]:

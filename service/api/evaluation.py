@@ -147,7 +147,7 @@ def _bundle(raw: bytes, where: str) -> BundleContents:
 def _patient(sheaf: BundleContents) -> str:
     found = sole_patient(sheaf.resources)
     if found is None:
-        raise BadRequest("the Bundle holds several patients; name one in context.patientId", "$.context.patientId")
+        raise BadRequest("the data are of several patients; name the one to judge", "$.context.patientId")
     return found
 
 

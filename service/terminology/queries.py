@@ -185,6 +185,18 @@ NOT_ASKED: Mapping[str, str] = MappingProxyType(
 )
 
 
+def needs(name: str) -> list[tuple[str, tuple[str, ...]]]:
+    """The FHIR types that bring an input which a rule lacks, with the LOINC codes of results.
+
+    >>> needs("albumin")
+    [('Observation', ('1751-7', '61151-7', '61152-5', '2862-1'))]
+    """
+    if name in set(Analyte):
+        return [("Observation", tuple(_loinc(Analyte(name))))]
+    asked = (QUERIES[key] for key in INPUTS.get(name, ()))
+    return [(query.kind, tuple(code for each in query.analytes for code in _loinc(each))) for query in asked]
+
+
 def members(key: str) -> tuple[str, ...]:
     """The single keys that a key stands for: itself, unless it is a merged one."""
     return MERGED[key][1] if key in MERGED else (key,)

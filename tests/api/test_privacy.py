@@ -102,7 +102,10 @@ REPORT = {
 WRONG_REPORT = {"card": {"x": WORDS}, "outcome": CANARY, "outcomeTimestamp": WORDS}
 TEXT = msgspec.json.encode(call(prefetch=WHOLE))
 JSON = "application/json"
-BATCH = "/v1/evaluate/batch"
+BATCH, FHIR = "/v1/evaluate/batch", "/fhir/$evaluate-magnesium"
+DATA = {"name": "data", "resource": bundle(PERSON, RESULT, DRUG)}
+SUBJECT = {"name": "subject", "valueString": f"Patient/{ID}"}
+SAID = {"name": CANARY, "valueString": WORDS}
 
 Call = Callable[[RunningApp], Any]
 CALLS: dict[str, Call] = {
@@ -173,6 +176,11 @@ CALLS: dict[str, Call] = {
         content_type="application/x-ndjson",
         buffered=True,
     ),
+    "fhir": lambda house: house.post(FHIR, {"resourceType": "Parameters", "parameter": [DATA, SUBJECT, SAID]}),
+    "fhir-wrong-hook": lambda house: house.post(
+        FHIR, {"resourceType": "Parameters", "parameter": [DATA, {"name": "hook", "valueCode": NAME}]}
+    ),
+    "fhir-wrong-data": lambda house: house.post(FHIR, {"resourceType": NAME, "parameter": WORDS}),
     "calculation-unknown": lambda house: house.post(f"/v1/calculations/{NAME}", {"zz": WORDS}),
     "calculation-wrong": lambda house: house.post(
         "/v1/calculations/egfr", {"creatinine": WORDS, "sex": NAME, "age": NUMBER}

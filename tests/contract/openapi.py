@@ -12,6 +12,7 @@ from jsonschema.exceptions import ValidationError
 
 CONTRACT: dict[str, Any] = msgspec.yaml.decode((Path(__file__).parents[2] / "openapi.yaml").read_bytes())
 METHODS = ("get", "post", "put", "patch", "delete")
+FHIR_JSON = "application/fhir+json"
 OUTCOME = {"$ref": "#/components/schemas/OperationOutcome"}
 
 
@@ -34,8 +35,8 @@ class Operation(NamedTuple):
     @property
     def requests(self) -> dict[str, Any]:
         """The example requests by name."""
-        content = self.body.get("requestBody", {}).get("content", {})
-        return {name: example["value"] for name, example in _json(content).get("examples", {}).items()}
+        media = self.body.get("requestBody", {}).get("content", {}).values()
+        return {name: example["value"] for each in media for name, example in each.get("examples", {}).items()}
 
     def schema(self, status: int) -> dict[str, Any]:
         """The schema of the JSON answer with this status."""
@@ -106,4 +107,4 @@ def _leaf(error: ValidationError) -> list[ValidationError]:
 
 
 def _json(content: dict[str, Any]) -> dict[str, Any]:
-    return content.get("application/json", {})
+    return content.get("application/json") or content.get(FHIR_JSON, {})

@@ -19,7 +19,7 @@ from tests.contract.messages import (
     observation,
     without,
 )
-from tests.contract.openapi import CONTRACT, METHODS, OUTCOME, operations, problems, resolved
+from tests.contract.openapi import CONTRACT, FHIR_JSON, METHODS, OUTCOME, operations, problems, resolved
 
 VIEW, SELECT = "/cds-services/magnesium-patient-view", "/cds-services/magnesium-order-select"
 EVALUATE, FEEDBACK, FEMG = "/v1/evaluate", f"{VIEW}/feedback", "/v1/calculations/femg"
@@ -33,7 +33,8 @@ SELECTING = hook_request("order-select")
 
 def refused(answer: Any, status: int, where: str = "") -> None:
     """The answer has this status, is an OperationOutcome, and names a place that begins so."""
-    assert (answer.status_code, answer.mimetype) == (status, "application/json")
+    kind = FHIR_JSON if answer.request.path.startswith("/fhir/") else "application/json"
+    assert (answer.status_code, answer.mimetype) == (status, kind)
     assert problems(OUTCOME, answer.json) == []
     places = [place for issue in answer.json["issue"] for place in issue.get("expression", ())]
     assert any(place.startswith(where) for place in places) or not where, f"{places}: {answer.json}"

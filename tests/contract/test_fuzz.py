@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import flask
+import msgspec
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -25,6 +26,11 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
+
+
+@schemathesis.serializer("application/x-ndjson", "application/ndjson")
+def batch_of_one(_ctx: Any, value: Any) -> bytes:
+    return msgspec.json.encode(value) + b"\n"
 
 
 OPERATIONS = sorted(operations(), key=lambda operation: operation.id)

@@ -14,7 +14,17 @@ from service.api.calculations import CALCULATIONS
 from service.cds.services import BY_ID
 from service.logic.model import Analyte, Hook
 from service.terminology.queries import PREFETCH_KEYS
-from tests.contract.openapi import CONTRACT, METHODS, OUTCOME, Example, examples, operations, problems, resolved
+from tests.contract.openapi import (
+    CONTRACT,
+    FHIR_JSON,
+    METHODS,
+    OUTCOME,
+    Example,
+    examples,
+    operations,
+    problems,
+    resolved,
+)
 
 OPERATIONS = sorted(operations(), key=lambda operation: operation.id)
 EXAMPLES = sorted(examples(), key=lambda example: (example.operation.id, example.name))
@@ -94,7 +104,9 @@ def test_the_salts_are_those_of_the_knowledge(client: FlaskClient):
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
 def test_every_error_is_described_as_an_operation_outcome(operation):
     failures = {status: response for status, response in operation.responses.items() if status >= "400"}
-    assert all(r["content"]["application/json"]["schema"] == OUTCOME for r in failures.values())
+    kind = FHIR_JSON if operation.path.startswith("/fhir/") else "application/json"
+    assert all(r["content"] == {kind: r["content"][kind]} for r in failures.values())
+    assert all(r["content"][kind]["schema"] == OUTCOME for r in failures.values())
     if operation.method == "post":
         assert {"400", "413", "415", "500"} <= set(failures)
     assert ("401" in failures) == ("429" in failures) == ("security" in operation.body)
@@ -163,7 +175,7 @@ def test_the_example_fits_its_own_schema(example: Example):
 def test_the_answer_to_the_example_request_fits_the_schema(client: FlaskClient, example: Example):
     answer = send(client, example)
     assert answer.status_code == example.status
-    assert answer.mimetype == "application/json"
+    assert answer.mimetype in example.operation.responses[str(example.status)]["content"]
     assert problems(example.operation.schema(example.status), answer.json) == []
 
 

@@ -127,7 +127,7 @@ def chart(snapshot: PatientSnapshot, listed: Iterable[Json]) -> EvaluationInput:
         as_of=snapshot.as_of,
         hook=snapshot.hook,
         resources=tuple(resource(item) for item in listed),
-        drafts=tuple(resource(_draft(item, snapshot.as_of)) for item in snapshot.orders),
+        drafts=tuple(resource(draft(item, snapshot.as_of)) for item in snapshot.orders),
         selections=tuple(item.reference for item in snapshot.orders if item.selected),
         unavailable=snapshot.unavailable,
     )
@@ -269,7 +269,7 @@ def _dosage(drug: Medication) -> Json:
     return dosage | ({"timing": {"repeat": repeat}} if repeat else {})
 
 
-def _draft(order: Order, now: datetime) -> Json:
+def draft(order: Order, now: datetime) -> Json:
     body = _head(order.reference) | {"status": "draft", "intent": "order", "authoredOn": _stamp(now)}
     if order.medication is None:
         assert order.test is not None

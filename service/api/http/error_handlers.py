@@ -11,6 +11,7 @@ import msgspec
 import structlog
 from werkzeug.exceptions import HTTPException
 
+from service.api.http.responses import FHIR_JSON, JSON
 from service.errors import (
     BadRequest,
     MagnesiumCdsError,
@@ -42,6 +43,7 @@ _TYPES = {
     403: "forbidden",
     404: "not-found",
     405: "not-supported",
+    406: "not-supported",
     408: "timeout",
     413: "too-long",
     415: "not-supported",
@@ -58,7 +60,7 @@ def issue(code: str, text: str, where: str = "", severity: str = "error") -> dic
 def outcome(status: int, issues: Iterable[dict[str, Any]], headers: dict[str, str] | None = None) -> flask.Response:
     """An OperationOutcome as the answer."""
     body = msgspec.json.encode({"resourceType": "OperationOutcome", "issue": list(issues)})
-    response = flask.Response(body, status, mimetype="application/json")
+    response = flask.Response(body, status, mimetype=FHIR_JSON if flask.request.path.startswith("/fhir/") else JSON)
     response.headers.update(headers or {})
     return response
 
@@ -104,7 +106,7 @@ def http(error: HTTPException) -> flask.Response:
 
 def _words(error: HTTPException) -> str:
     """Our own words where we raised it with some, else ours for the status: the framework's may quote the request."""
-    ours = error.code in {403, 415} and error.description != type(error).description
+    ours = error.code in {403, 406, 415} and error.description != type(error).description
     return str(error.description) if ours else _WORDS.get(error.code or 500, error.name)
 
 

@@ -98,6 +98,6 @@ def _service() -> str:
             return named if named in BY_ID else metrics.OTHER
         case "hooks.feedback":
             return "feedback"
-        case "rest.evaluate":
+        case "rest.evaluate" | "fhir.evaluate":
             return "evaluate"
     return ""

@@ -7,6 +7,7 @@ from typing import Any
 import flask
 import msgspec
 
+JSON, FHIR_JSON = "application/json", "application/fhir+json"
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -15,9 +16,9 @@ def encode(body: Any) -> bytes:
     return _ENCODER.encode(body)
 
 
-def json_answer(body: Any, language: str = "", status: int = 200) -> flask.Response:
+def json_answer(body: Any, language: str = "", status: int = 200, mimetype: str = JSON) -> flask.Response:
     """A JSON answer; `language` states the language of its sentences."""
-    response = flask.Response(encode(body), status, mimetype="application/json")
+    response = flask.Response(encode(body), status, mimetype=mimetype)
     if language:
         response.headers["Content-Language"] = language
         response.headers["Vary"] = "Accept-Language"
