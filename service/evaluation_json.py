@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from service.cds.cards import Presentation
@@ -47,11 +48,17 @@ def explain(decision: Decision, knowledge: Knowledge, how: Presentation) -> Json
     }
 
 
-def timeline_of(decision: Decision, how: Presentation, before: Iterable[Spoke] = (), width: int = WIDE) -> Timeline:
-    """The picture of a decided patient: with the cards of now, and those that spoke `before`."""
+def timeline_of(
+    decision: Decision,
+    how: Presentation,
+    before: Iterable[Spoke] = (),
+    since: datetime | None = None,
+    width: int = WIDE,
+) -> Timeline:
+    """The picture of a decided patient: with the cards of now, and those that spoke `before` (looked for `since`)."""
     now = decision.assessment.patient.as_of
     cards = (Spoke(now, Indicator(card.body["indicator"]), card.body["summary"]) for card in decision.cards)
-    return timeline(decision.assessment.case, how.wording, (*before, *cards), width)
+    return timeline(decision.assessment.case, how.wording, (*before, *cards), width, since)
 
 
 def timeline_body(picture: Timeline) -> Json:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from msgspec import Raw
+
 from service.api import audit
 from service.api.auth.tokens import Caller
 from service.api.dependencies import Dependencies
@@ -23,9 +25,11 @@ from service.fhir import primitives
 from service.fhir.decode import MAX_ENTRIES, BundleContents, Resource, read_bundle
 from service.fhir.ownership import EvaluationInput, sole_patient
 from service.fhir.snapshot import Site
+from service.history.source import sources_in
 from service.logic.message import Message
 from service.logic.model import DataIssue, Hook
 from service.pictures import NARROWEST, WIDE, WIDEST, Timeline
+from service.replay.spoken import spoken
 
 _TEMPLATES = {service.hook: service.prefetch for service in SERVICES}
 
@@ -38,6 +42,7 @@ class Evaluation:
     site: Site
     how: Presentation
     options: EvaluateOptions
+    came: tuple[bytes | Raw, ...]  # Bundles and resources, as they were sent
 
     def explained(self) -> dict[str, Any]:
         """As the answer of /v1/evaluate."""
@@ -45,8 +50,11 @@ class Evaluation:
         return body | {"timeline": timeline_body(self.timeline())} if self.options.timeline else body
 
     def timeline(self) -> Timeline:
-        """As a picture."""
-        return timeline_of(self.decision, self.how, width=self.options.timelineWidth or WIDE)
+        """As a picture, with the cards that would have spoken before."""
+        patient = self.decision.assessment.patient
+        sources = (source for raw in self.came for source in sources_in(raw))
+        before = spoken(sources, patient.reference.partition("/")[2], patient.as_of, self.site, self.how)
+        return timeline_of(self.decision, self.how, before.cards, before.since, self.options.timelineWidth or WIDE)
 
 
 def evaluated(request: EvaluateRequest, caller: Caller, deps: Dependencies) -> Evaluation:
@@ -62,7 +70,7 @@ def judged(request: EvaluateRequest, caller: Caller, deps: Dependencies) -> Eval
     chart = _chart(request, deps)
     how = _in_zone_of(chart.as_of, presentation(deps, caller, _language(request.language)))
     site = _site(request, deps)
-    return Evaluation(decide(chart, site, how, explain=True, timed=stopwatch()), site, how, options)
+    return Evaluation(decide(chart, site, how, explain=True, timed=stopwatch()), site, how, options, (request.bundle,))
 
 
 def judged_prefetch(
@@ -83,7 +91,8 @@ def judged_prefetch(
     )
     how = _in_zone_of(moment, presentation(deps, caller, _language(request.language)))
     site = _site(request, deps)
-    return Evaluation(decide_call(call, site, how, stopwatch(), explain=True), site, how, _options(request))
+    decision = decide_call(call, site, how, stopwatch(), explain=True)
+    return Evaluation(decision, site, how, _options(request), tuple(prefetch.values()))
 
 
 def _options(request: EvaluateRequest) -> EvaluateOptions:

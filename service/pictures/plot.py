@@ -178,12 +178,18 @@ class Plot:
     def _labels(self) -> Iterator[str]:
         for point in labelled(self.points):
             words = self._number(point)
-            for x, y, anchor in self._around(point):
-                box = _box(x, y, anchor, length(words, SIZE))
-                if self._is_free(box):
-                    self.taken.append(box)
-                    yield text(x, y, words, anchor, font_weight="bold" if point is self.points[-1] else None)
-                    break
+            places = [(place, _box(*place, length(words, SIZE))) for place in self._around(point)]
+            free = [(place, box) for place, box in places if self._is_free(box)]
+            clear = [each for each in free if self._is_clear(each[1])]
+            for place, box in (clear or free)[:1]:
+                self.taken.append(box)
+                yield text(*place[:2], words, place[2], font_weight="bold" if point is self.points[-1] else None)
+
+    def _is_clear(self, box: Box) -> bool:
+        """Over neither the trace nor a thin line."""
+        ruled = (self.scale(line.value) for line in self.lines)
+        traced = any(_crosses(box, *step) for step in self._steps())
+        return not traced and not any(box.top < y < box.bottom for y in ruled)
 
     def _number(self, point: Point) -> str:
         return f"{point.comparator}{self.wording.number(point.value)}" if point.value is not None else ""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from itertools import groupby
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -114,12 +115,12 @@ def _in(lab: LabResult, unit: str) -> Decimal | None:
     """As reported, or converted; a conversion is rounded as the unit is printed."""
     if lab.value is None or lab.reported is None:
         return None
-    return lab.reported.value if lab.reported.unit == unit else _shown(to_unit(lab.value, unit, lab.analyte))
+    return lab.reported.value if lab.reported.unit == unit else _shown(to_unit(lab.value, unit, lab.analyte), unit)
 
 
-def _shown(value: Decimal) -> Decimal:
-    """A calculated number with as many places as are read: three digits, two places at most."""
-    return rounded(value, 0 if value >= 100 else 1 if value >= 10 else 2)
+def _shown(value: Decimal, unit: str) -> Decimal:
+    """A calculated number with as many places as laboratories print in this unit."""
+    return rounded(value, 0 if value >= 100 else 1 if unit == "mg/dL" else 2)
 
 
 # Parameters that are drawn as thin lines, with the side on which they lie, from the inside outwards.
@@ -201,7 +202,7 @@ def _corrected(case: Case, point: Point, lab: LabResult, unit: str) -> Point:
     if albumin is None or apart is None or albumin.value is None or apart > case.duration("calcium-albumin-window"):
         return point._replace(doubt=point.doubt or Message("not corrected: no albumin of that time"))
     corrected = formulas.albumin_corrected_calcium(lab.value, albumin.value)
-    value = _shown(to_unit(corrected, unit, Analyte.CALCIUM))
+    value = _shown(to_unit(corrected, unit, Analyte.CALCIUM), unit)
     told = Message("{value} {unit} corrected (measured {amount})", value=value, unit=unit, amount=point.amount)
     return point._replace(value=value, amount=told)
 
@@ -245,7 +246,14 @@ def gates(case: Case) -> list[Stretch]:
         current = min(following, moment + then.creatinine_window)
         found += [Stretch(moment, current, then.gate), Stretch(current, following, "unknown")]
     found.append(Stretch(case.now, case.now, case.gate))
-    return [one for one in found if one.begins < one.ends or one.begins == case.now]
+    return list(_joined(one for one in found if one.begins < one.ends or one.begins == case.now))
+
+
+def _joined(stretches: Iterable[Stretch]) -> Iterator[Stretch]:
+    """Without borders between equal neighbours."""
+    for _, equal in groupby(stretches, key=lambda stretch: stretch.gate):
+        together = list(equal)
+        yield together[0]._replace(ends=together[-1].ends)
 
 
 def range_words(point: Point) -> Message:

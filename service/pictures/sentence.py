@@ -83,6 +83,8 @@ def _replaced(case: Case, axis: Axis) -> Message:
         return Message("magnesium given once, on {when}", when=given[0].ended)
     if case.magnesium_products:
         return Message("magnesium ordered or on the list: {drugs}", drugs=substances(case.magnesium_products))
-    if not case.medications_known or case.patient.unrecognised_medications:
+    if not case.medications_known:
         return Message("whether magnesium was given is not known")
+    if unknown := case.patient.unrecognised_medications:
+        return Message("no magnesium seen among medications, of which {count} were not recognised", count=unknown)
     return Message("no magnesium given or ordered on this chart")

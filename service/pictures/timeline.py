@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 from typing import Final
 
@@ -54,12 +55,18 @@ class _Content:
     bars: list[drugs.Bar]
     doses: list[drugs.Dose]
     moments: list[Spoke]
+    since: datetime | None
 
 
-def timeline(case: Case, wording: Wording, moments: Iterable[Spoke] = (), width: int = WIDE) -> Timeline:
-    """Draw one patient up to the moment of the case. `width` in pixels: WIDE, NARROW or any between NARROWEST and WIDEST."""
+def timeline(
+    case: Case, wording: Wording, moments: Iterable[Spoke] = (), width: int = WIDE, since: datetime | None = None
+) -> Timeline:
+    """Draw one patient up to the moment of the case, with the moments at which cards spoke.
+
+    `width` in pixels: WIDE, NARROW or any between NARROWEST and WIDEST. `since`: cards were looked for from then on only.
+    """
     spoke = sorted((moment for moment in moments if moment.at <= case.now), key=lambda moment: moment.at)
-    content = _Content(series(case), gates(case), drugs.bars(case), drugs.doses(case), spoke)
+    content = _Content(series(case), gates(case), drugs.bars(case), drugs.doses(case), spoke, since)
     room = float(min(max(width, NARROWEST), WIDEST))
     axis = _axis(case, content, room)
     serum = next((row for row in content.rows if row.analyte is Analyte.SERUM_MAGNESIUM), None)
@@ -71,10 +78,9 @@ def timeline(case: Case, wording: Wording, moments: Iterable[Spoke] = (), width:
 def _axis(case: Case, content: _Content, width: float) -> Axis:
     serum = [point.at for row in content.rows if row.analyte is Analyte.SERUM_MAGNESIUM for point in row.points]
     start = beginning(case.now, serum, case.in_hospital)
-    drawn = [point.at for row in content.rows for point in row.points]
-    drawn += [moment for bar in content.bars for span in bar.spans if (moment := span.begins)]
-    drawn += [dose.ended for dose in content.doses]
-    return Axis(fitted(start, case.now, drawn), case.now, _LEFT, width - _RIGHT)
+    drawn = [point.at for row in content.rows for point in row.points] + [dose.ended for dose in content.doses]
+    begins = [span.begins for bar in content.bars for span in bar.spans if span.begins]
+    return Axis(fitted(start, case.now, drawn, begins), case.now, _LEFT, width - _RIGHT)
 
 
 def _drawn(sheet: Sheet, said: str, case: Case, content: _Content) -> Sheet:
@@ -103,7 +109,7 @@ def _rows(sheet: Sheet, rows: Sequence[Series], content: _Content) -> None:
     for row in rows:
         if row.analyte is Analyte.QTC:
             sheet.series(row)
-    sheet.bars(content.bars)
+    sheet.bars(drugs.on(sheet.axis, content.bars))
     if any(sheet.axis.holds(dose.ended) for dose in content.doses):
         sheet.doses([dose for dose in content.doses if sheet.axis.holds(dose.ended)])
     if shown := [moment for moment in content.moments if sheet.axis.holds(moment.at)]:
@@ -114,10 +120,10 @@ def _notes(case: Case, rows: Sequence[Series], content: _Content, axis: Axis) ->
     """What a mark means, where it is used, and what is not on the picture: an empty place is no "none"."""
     if any(point.doubt for row in rows for point in row.points if axis.holds(point.at)):
         yield Message("Hollow: unreliable, the reason is in the table. ?: came without a value that can be used.")
-    kinds = {span.known for bar in content.bars for span in bar.spans}
-    if drugs.Known.ORDERED in kinds:
+    spans = [span for bar in drugs.on(axis, content.bars) for span in bar.spans]
+    if any(span.known is drugs.Known.ORDERED for span in spans):
         yield Message("Hatched bar: ordered, not known to be taken.")
-    if drugs.Known.UNKNOWN in kinds or any(s.begins is None or s.ends is None for b in content.bars for s in b.spans):
+    if any(span.known is drugs.Known.UNKNOWN or None in span for span in spans):
         yield Message("Dotted bar: not known whether, or from when or until when, it was taken.")
     older = sum(point.at < axis.start for row in content.rows for point in row.points)
     if older:
@@ -125,6 +131,8 @@ def _notes(case: Case, rows: Sequence[Series], content: _Content, axis: Axis) ->
     undated = sum(lab.problem is Problem.NO_TIME for lab in case.patient.labs)
     if undated:
         yield Message("Results without a time, not drawn: {count}.", count=undated)
+    if content.since and axis.holds(content.since):
+        yield Message("Cards are shown from {when} on; earlier moments were not judged again.", when=content.since)
     if not case.medications_known:
         yield Message("Medications could not be read: no bar does not mean that none is taken.")
 

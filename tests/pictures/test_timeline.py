@@ -253,3 +253,20 @@ def test_in_persian_texts_run_right_to_left_and_time_left_to_right() -> None:
     assert float(title.get("x")) > WIDE - 10
     first, last = (float(lines[value].get("x")) for value in ("0.85", "0.55"))
     assert first < last
+
+
+def test_an_ended_order_of_unknown_end_is_drawn_only_where_it_began_and_listed_always() -> None:
+    old, recent = (
+        drawn(patient("mg 0.6 mmol/L, -40d", "mg 0.6 mmol/L, -1h", drugs=[f"furosemide, stopped, since -{days}d"]))
+        for days in (300, 30)
+    )
+    assert "furosemide" not in texts(old)
+    assert "furosemide" in texts(recent)
+    for picture in (old, recent):
+        (row,) = (row for row in picture.table if row.what == "furosemide")
+        assert row.when.endswith("not known, not known whether taken")
+
+
+def test_orders_that_overlap_are_one_bar() -> None:
+    picture = drawn(patient("mg 0.6 mmol/L, -1h", drugs=["furosemide, since -9d", "furosemide, since -5d, until -2d"]))
+    assert len([row for row in picture.table if row.what == "furosemide"]) == 1
