@@ -13,6 +13,7 @@ from service.cli.call import call
 from service.cli.evaluate import evaluate
 from service.cli.kept import feedback, repeat_guard
 from service.cli.knowledge import explain, rules
+from service.cli.production import report
 from service.cli.screen import screen
 from service.cli.setup import Commands, environment
 from service.cli.token import token
@@ -59,6 +60,7 @@ for _command in (
     evaluate,
     screen,
     backtest,
+    report,
     units,
     rules,
     explain,

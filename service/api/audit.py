@@ -37,18 +37,26 @@ def card_rows(decision: Decision, service: str, caller: Caller, now: datetime) -
 
 
 def decided(
-    decision: Decision, service: str, caller: Caller, *, withheld: bool = False, repeated: Sequence[str] = ()
+    decision: Decision,
+    service: str,
+    caller: Caller,
+    *,
+    withheld: bool = False,
+    repeated: Sequence[str] = (),
+    silent: bool = False,
 ) -> None:
     """Count a decision and write its line.
 
-    `withheld`: the reader is no clinician and was given no cards; `repeated`: rules of cards that the reader has seen.
+    `withheld`: the reader is no clinician and was given no cards; `repeated`: rules of cards that the reader has seen;
+    `silent`: the cards are those that would have been shown.
     """
+    cards = metrics.SILENT_CARDS if silent else metrics.CARDS
     failed = decision.failed_rules
     for rule in failed:
         metrics.RULE_FAILURES.labels(rule).inc()
     for card in decision.cards:
         for rule in card.stated:
-            metrics.CARDS.labels(rule, card.body["indicator"]).inc()
+            cards.labels(rule, card.body["indicator"]).inc()
     for rule in repeated:
         metrics.REPEATED.labels(rule).inc()
     metrics.count_states(decision.states)
@@ -66,6 +74,7 @@ def decided(
         states={key: state for key, state in decision.states.items() if key in PREFETCH_KEYS},
         withheld=withheld,
         repeated=list(repeated),
+        silent=silent,
         knowledge=VERSION,
         ms=stopwatch().ms(),
     )

@@ -26,6 +26,7 @@ from service.errors import NotFound
 from service.store.card_ids import CardIds
 
 _NOT_CLINICIANS = ("Patient/", "RelatedPerson/")
+_NOT_SHOWN = "silent "  # before a user: what was held back in silent mode nobody has seen, once cards are shown
 
 
 def blueprint(deps: Dependencies) -> flask.Blueprint:
@@ -74,11 +75,14 @@ def _answer(data: bytes, service: Service, caller: Caller, deps: Dependencies, n
     if withheld:
         decision = replace(decision, cards=[])
     _sign(decision, deps.store.card_ids, caller.name, service.id, now)
+    silent = deps.settings.service.silent or caller.tenant.silent
     patient, user = said.context.get("patientId", ""), said.context.get("userId", "")
-    decision, repeated = without_repeats(decision, deps.store.repeats, caller.name, patient, user, now)
-    deps.store.remember_cards(audit.card_rows(decision, service.id, caller, now))
-    audit.decided(decision, service.id, caller, withheld=withheld, repeated=repeated)
-    return json_answer({"cards": [card.body for card in decision.cards]}, how.wording.language)
+    reader = f"{_NOT_SHOWN}{user}" if silent and user else user
+    decision, repeated = without_repeats(decision, deps.store.repeats, caller.name, patient, reader, now)
+    if not silent:
+        deps.store.remember_cards(audit.card_rows(decision, service.id, caller, now))
+    audit.decided(decision, service.id, caller, withheld=withheld, repeated=repeated, silent=silent)
+    return json_answer({"cards": [] if silent else [card.body for card in decision.cards]}, how.wording.language)
 
 
 def _sign(decision: Decision, ids: CardIds, tenant: str, service: str, now: datetime) -> None:

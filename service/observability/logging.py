@@ -25,7 +25,7 @@ ALLOWED = frozenset(
     {
         "event", "level", "time", "logger", "request_id", "trace_id",
         "tenant", "issuer", "service", "hook", "route", "method", "status", "kind", "reason", "missing",
-        "rules", "indicators", "cards", "failed", "states", "version", "knowledge", "ms", "withheld", "repeated",
+        "rules", "indicators", "cards", "failed", "states", "version", "knowledge", "ms", "withheld", "repeated", "silent",
         "new", "duplicates", "unknown_cards", "rejected",
         "error", "trace", "jti", "source", "during", "detail", "waiting", "number", "why",
     }

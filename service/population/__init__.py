@@ -11,6 +11,7 @@
     backtest   job: one patient -> cards at each event, by one or more configurations; guard: who has seen what
     measure    what is counted of it; practice: what was done about magnesium; summary: the numbers
     comparison two runs side by side, whichever version made the earlier one
+    production lines of the log -> the numbers of the same report
     units      job: how values are spread by site, code and unit; report/: the page of a back-test
     local      the built-in engine: tasks in processes of this machine
     spark      the engine for more than one machine, by Apache Spark: the same functions, the same bytes

@@ -222,6 +222,7 @@ class ServiceSettings:
     cors_origins: tuple[Origin, ...] = ()
     accept_unknown_status: StrictBool = True
     use_id_not_hook: StrictBool = False
+    silent: StrictBool = False
     deadline_ms: Annotated[int, Field(strict=True, ge=100, le=10_000)] = 2000
     max_body_bytes: Annotated[int, Field(strict=True, ge=10_000, le=50_000_000)] = 5_000_000
     rate_limit_per_minute: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 1200
@@ -246,6 +247,7 @@ class Tenant:
     fhir_bases: tuple[Url, ...] = ()
     fhir_networks: tuple[Network, ...] = ()
     language: Language = ""  # as in [service]
+    silent: StrictBool = False  # or [service] says so
     aliases: Aliases = field(default_factory=_empty)
     unsent: Unsent = ()
     orders: Orders = field(default_factory=_empty)

@@ -119,7 +119,7 @@ def test_a_decision_is_one_line_of_json_that_says_who_asked_what_and_how_long_ea
     (line,) = stdout()
     assert line.keys() == {
         "event", "level", "time", "request_id", "trace_id", "tenant", "issuer", "service", "hook", "cards", "rules",
-        "indicators", "failed", "states", "withheld", "repeated", "knowledge", "ms",
+        "indicators", "failed", "states", "withheld", "repeated", "silent", "knowledge", "ms",
     }  # fmt: skip
     assert (line["event"], line["request_id"], line["trace_id"]) == ("decision", digest("r-1"), TRACE)
     assert (line["service"], line["hook"]) == ("magnesium-patient-view", "patient-view")

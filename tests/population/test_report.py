@@ -22,7 +22,9 @@ def said():
     listed = {
         "chart days", "new magnesium results", "orders signed", "laboratory orders", "admissions and discharges",
         "chart openings", "encounters", "inpatient-days", "orders", "critical", "low", "high", "info", "warning",
-        "gained", "lost", HELD_BACK, "Chart days with a card, %", "Chart days with a warning, %",
+        "gained", "lost", HELD_BACK, "orders being written", "admissions", "discharges", "refills",
+        "Chart openings with a card, %", "Chart openings with a warning, %",
+        "Chart days with a card, %", "Chart days with a warning, %",
     }  # fmt: skip
     return listed | {a or b for a, b in _IN_QUOTES.findall(page + code)}
 

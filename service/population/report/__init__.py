@@ -16,12 +16,15 @@ from markupsafe import Markup
 
 from service.cds.i18n import Wording
 from service.population.measure import HELD_BACK
+from service.population.production import OPENING
 from service.population.report import figures
 from service.population.report.control import change_points, limits, subgroups
 from service.population.report.figures import Bar
 
 Json = dict[str, Any]
 MOST_BARS: Final = 24
+_DAYS: Final = (("cards", "Chart days with a card, %"), ("loud", "Chart days with a warning, %"))
+_OPENINGS: Final = (("cards", "Chart openings with a card, %"), ("loud", "Chart openings with a warning, %"))
 _MARKDOWN: Final = MarkdownIt("commonmark", {"html": False})
 
 
@@ -73,11 +76,12 @@ def _number(value: Any, wording: Wording) -> str:
 
 def _first_screen(summary: Json) -> Json:
     """What a clinician sees first: burden of a chart day, and the results that must not be missed."""
-    days = summary["burden"]["per100"].get("days")
+    per_100 = summary["burden"]["per100"]
+    days = per_100.get(OPENING if "production" in summary else "days")
     critical = summary["sensitivity"].get("critical")
     return {
         "days": days,
-        "words_a_day": round(days["words"]["all"] / days["events"]) if days and days["events"] else None,
+        "words_a_day": round(days["words"]["all"] / days["events"]) if days and days["words"]["all"] else None,
         "critical": critical,
         "others": [
             {"days": other["burden"]["per100"].get("days"), "earlier": "earlier" in other}
@@ -97,7 +101,7 @@ def _figures(summary: Json, titles: Mapping[str, str], say: Any) -> Json:
         "bars": Markup(figures.bars(rows, say("Cards by what leads them"))),  # noqa: S704  escapes what it is given
         "charts": [
             (say(title), Markup(_over_time(summary, what, say(title))))  # noqa: S704
-            for what, title in (("cards", "Chart days with a card, %"), ("loud", "Chart days with a warning, %"))
+            for what, title in (_OPENINGS if "production" in summary else _DAYS)
         ],
         "picture": lambda chart: Markup(figures.magnesium(chart, say("Serum magnesium until the card"))),  # noqa: S704
         "shifted": _is_shifted(summary),

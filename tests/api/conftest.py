@@ -1,0 +1,5 @@
+"""The command line, as in the tests of the other commands."""
+
+from tests.cli.conftest import run
+
+__all__ = ["run"]
