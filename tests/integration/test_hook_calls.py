@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from structlog.testing import capture_logs
 
 from service.cds.services import BY_ID
 from tests.api.apps import VIEW, locked_app
-from tests.contract.messages import LOW, PATIENT, having, hook_request, observation
+from tests.contract.messages import LOW, NOW, PATIENT, having, hook_request, observation
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +23,20 @@ def patient(fhir_server) -> str:
     fhir_server.put(LOW | subject | {"id": fhir_server.new_id()})
     fhir_server.put(observation(fhir_server.new_id(), "2160-0", 0.8, "mg/dL") | subject)
     fhir_server.put(drug | subject | {"id": fhir_server.new_id(), "medicationCodeableConcept": omeprazole})
+    return patient
+
+
+def put_patient(fhir_server, born: str, *heights: str) -> str:
+    """The id of a patient with a low magnesium, a creatinine and perhaps heights on the server."""
+    patient = fhir_server.new_id()
+    subject = {"subject": {"reference": f"Patient/{patient}"}}
+    fhir_server.put(PATIENT | {"id": patient, "birthDate": born})
+    fhir_server.put(LOW | subject | {"id": fhir_server.new_id()})
+    fhir_server.put(observation(fhir_server.new_id(), "2160-0", 0.4, "mg/dL") | subject)
+    for taken in heights:
+        height = observation(fhir_server.new_id(), "8302-2", 110, "cm") | subject | {"effectiveDateTime": taken}
+        vital = {"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": "vital-signs"}
+        fhir_server.put(height | {"category": [{"coding": [vital]}]})
     return patient
 
 
@@ -51,3 +67,29 @@ def test_a_token_that_the_server_refuses_is_412(fhir_server, patient, tmp_path):
         answer, line = call(house, fhir_server, patient, "wrong")
     assert (answer.status_code, line) == (412, None)
     assert all("access token" in issue["details"]["text"] for issue in answer.json["issue"])
+
+
+YESTERDAY = f"{NOW - timedelta(days=1):%Y-%m-%d}"
+CHILD, ADULT = f"{NOW.year - 6}-06-01", "1970-06-01"
+
+
+@pytest.mark.parametrize(
+    ("born", "heights", "gate", "missed"),
+    [
+        pytest.param(CHILD, (), "unknown", True, id="a child without a height"),
+        pytest.param(CHILD, (YESTERDAY,), None, False, id="a child measured yesterday"),
+        pytest.param(ADULT, (), None, False, id="an adult without a height"),
+        pytest.param(ADULT, (YESTERDAY,), None, False, id="an adult measured yesterday"),
+    ],
+)
+def test_a_height_of_yesterday_on_the_server_ends_height_missing(fhir_server, tmp_path, born, heights, gate, missed):
+    """Read by the merged search `measurements`; with it the kidneys of a child are known, too."""
+    patient = put_patient(fhir_server, born, *heights)
+    with locked_app(tmp_path, [fhir_server.base], service="deadline_ms = 5000") as house:
+        answer, line = call(house, fhir_server, patient, fhir_server.token)
+    assert answer.status_code == 200, answer.json
+    (card,) = answer.json["cards"]
+    found = {each["rule"]: each["result"] for each in card["extension"]["org.magnesium-cds.findings"]}
+    assert line["states"]["measurements"] == ("present" if heights else "none")
+    assert found.get("R-031") == gate
+    assert ("Height missing" in card["detail"]) is missed
