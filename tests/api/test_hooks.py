@@ -148,6 +148,64 @@ def test_prefetch_and_fhir_server_give_the_same_cards(house):
     assert detail(read) == detail(sent)
 
 
+# --- one chart, in whatever form an EHR sends it ---
+
+CHART = {
+    "patient": PATIENT,
+    "encounter": {"resourceType": "Encounter", "id": "e1", "status": "in-progress", "class": {"code": "IMP"},
+                  "subject": {"reference": "Patient/p1"}},
+    "magnesium": LOW,
+    "creatinine": observation("cr1", "2160-0", 0.8, "mg/dL"),
+    "chemistry": observation("k1", "2823-3", 2.9, "mmol/L"),
+    "medicationRequests": medication("m1", "7646", "Omeprazole"),
+    "conditions": {"resourceType": "Condition", "id": "c1", "subject": {"reference": "Patient/p1"},
+                   "code": {"text": "Chronic diarrhea"}, "clinicalStatus": {"coding": [{"code": "active"}]}},
+}  # fmt: skip
+WHOLE = bundle(*CHART.values(), kind="collection")
+FORMS = {
+    "one Bundle under every key": lambda keys: dict.fromkeys(keys, WHOLE),
+    "one Bundle under a key of theirs": lambda _: {"chart": WHOLE},
+    "one Bundle under one key of ours": lambda _: {"conditions": WHOLE},
+    "nothing but fhirServer": lambda _: None,
+}
+
+
+def in_the_chart(hook: str, base: str, prefetch: Any) -> dict[str, Any]:
+    return having(hook_request(hook, prefetch=prefetch, fhirServer=base, fhirAuthorization=ACCESS), "e1", "context",
+                  "encounterId")  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("service", BY_ID.values(), ids=lambda service: service.id)
+def test_the_cards_are_the_same_in_whatever_form_the_chart_comes(house, service, form):
+    keyed = dict.fromkeys(service.prefetch) | {
+        key: value if key in {"patient", "encounter"} else bundle(value)
+        for key, value in CHART.items()
+        if key in service.prefetch
+    }
+    path, hook = f"/cds-services/{service.id}", service.hook.value
+    found = {"Patient/p1": PATIENT, "Encounter/e1": CHART["encounter"]} | {
+        part: bundle(CHART[key])
+        for part, key in {
+            "19123-9": "magnesium",
+            "2160-0": "creatinine",
+            "2823-3": "chemistry",
+            "MedicationRequest?": "medicationRequests",
+            "Condition?": "conditions",
+        }.items()
+    }
+    with serving(
+        by_target({part: reply(msgspec.json.encode(value)) for part, value in found.items()}, reply())
+    ) as server:
+        expected, _ = decided(house, in_the_chart(hook, server.base, keyed), path)
+        assert (rules(expected) != set(), server.seen) == (True, [])
+        answer, line = decided(house, in_the_chart(hook, server.base, FORMS[form](service.prefetch)), path)
+        asked = len(server.seen)
+    assert (rules(answer), detail(answer), unread(answer)) == (rules(expected), detail(expected), "")
+    assert set(line["states"].values()) <= {"present", "none"}
+    assert asked <= (len(service.prefetch) if "fhirServer" in form else 3)  # kinds that the chart holds nothing of
+
+
 def test_an_id_is_encoded_on_its_way_into_a_query(house):
     odd = "p1&code=x?a=b#c"
     with serving(fhir(Patient=PATIENT | {"id": odd})) as server:
