@@ -42,7 +42,7 @@ def _jump(world: World, report: Report, ehr: Ehr, good: Replica, library: Path, 
     sleeping.mkdir(exist_ok=True)
     (sleeping / "sitecustomize.py").write_text(SLEEP)
     replica = world.start(
-        LD_PRELOAD=str(library), FAKETIME_TIMESTAMP_FILE=str(clock), FAKETIME_NO_CACHE="1",
+        LD_PRELOAD=str(library), FAKETIME_TIMESTAMP_FILE=str(clock), FAKETIME_CACHE_DURATION="1",
         FAKETIME_DONT_FAKE_MONOTONIC="1", PYTHONPATH=str(sleeping),
     )  # fmt: skip
     meanwhile = [ehr.call(replica.port, sent) for sent in ("all", "none", "half")]

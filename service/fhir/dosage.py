@@ -66,9 +66,9 @@ def read_dosage(dosage: Dosage) -> Regimen:
 
 def phases(dosages: list[Dosage]) -> list[list[Dosage]]:
     """Dosages that hold at the same time, in the order in which they follow: another sequence number means "then"."""
-    numbers = list(dict.fromkeys(dosage.sequence for dosage in dosages))
-    ordered = sorted(numbers, key=lambda number: (number is not None, number or 0))
-    return [[dosage for dosage in dosages if dosage.sequence == number] for number in ordered]
+    numbers = [primitives.bounded(dosage.sequence) for dosage in dosages]
+    ordered = sorted(set(numbers), key=lambda number: (number is not None, number or 0))
+    return [[dosage for dosage, own in zip(dosages, numbers, strict=True) if own == number] for number in ordered]
 
 
 # ---- dose -----------------------------------------------------------------------------------------------------------

@@ -282,6 +282,8 @@ def test_one_dosage_by_mouth(given: Json, mg: str | None, per_day: str | None) -
         ([dosage(400, "mg", **DAILY, sequence=1), dosage(800, "mg", **DAILY, sequence=1)], 1200),
         ([dosage(400, "mg", **DAILY, sequence=1), dosage(800, "mg", **DAILY, sequence=2)], 800),  # issue 14, 9
         ([dosage(800, "mg", **DAILY, sequence=1), dosage(400, "mg", **DAILY, sequence=2)], 800),
+        ([dosage(800, "mg", **DAILY, sequence="NaN"), dosage(400, "mg", **DAILY, sequence=2)], 800),
+        ([dosage(800, "mg", **DAILY, sequence=1), dosage(400, "mg", **DAILY, sequence="sNaN")], 800),
         ([dosage(400, "mg", **DAILY), dosage(400, "mg", asNeededBoolean=True)], None),
         ([dosage(400, "mg", **DAILY), dosage(5, "furlong", **DAILY)], None),
     ],
