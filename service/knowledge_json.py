@@ -16,6 +16,7 @@ def reference_body(reference: Reference) -> dict[str, Any]:
         "title": reference.title,
         "kind": reference.kind,
         "url": reference.url,
+        "link": reference.link,
         "interest": reference.interest,
     }
     return {name: value for name, value in body.items() if value}

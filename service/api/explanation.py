@@ -222,7 +222,7 @@ def _rule(finding: Json, chart: Mapping[str, Json], knowledge: Knowledge, how: P
         | finding
         | {
             "title": knowledge.rules[rule].title,
-            "url": f"{how.base_url}/v1/rules/{rule}",
+            "url": how.page(f"v1/rules/{rule}"),
             "advice": [line for line in finding.get("advice", ()) if line.rstrip(".") != finding["text"].rstrip(".")],
             "rows": [chart.get(reference, unread | {"reference": reference}) for reference in evidence],
             "sources": [_source(c.source, c.at, knowledge) for c in sources],

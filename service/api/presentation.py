@@ -16,12 +16,17 @@ def presentation(deps: Dependencies, caller: Caller, language: str = "") -> Pres
     site = deps.settings.service
     default = caller.tenant.language or site.language
     chosen = language or negotiate(flask.request.headers.get("Accept-Language", ""), default)
-    public = next((url for url in site.public_urls if url.startswith("https://")), "")
     return Presentation(
         wording=Wording(chosen, site.zone),
         local_orders=caller.tenant.orders,
-        base_url=public,
+        base_url=_base_url(deps),
         rules_off=deps.settings.rules_in(RuleMode.OFF),
         silent=deps.settings.rules_in(RuleMode.SILENT),
         reference=deps.settings.rules_in(RuleMode.REFERENCE),
     )
+
+
+def _base_url(deps: Dependencies) -> str:
+    """Where readers reach this service: its first https address; in development the one that was called."""
+    own = "" if deps.settings.authenticates else flask.request.url_root.rstrip("/")
+    return next((url for url in deps.settings.service.public_urls if url.startswith("https://")), own)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
@@ -37,11 +37,22 @@ class Presentation:
 
     wording: Wording
     local_orders: Mapping[Analyte, Any] = field(default_factory=lambda: MappingProxyType({}))  # a site's codes
-    base_url: str = ""  # https URL of the REST API, for links; "" for none
+    base_url: str = ""  # under which readers reach this service, for links; "" for none
     rules_off: frozenset[str] = frozenset()
     silent: frozenset[str] = frozenset()
     reference: frozenset[str] = frozenset()
     new_id: Callable[[], str] = field(default=lambda: str(UUID(int=_IDS.getrandbits(128), version=4)))
+
+    def page(self, path: str) -> str:
+        """The address of a page of ours, in the language of the card."""
+        return f"{self.base_url}/{path}?lang={self.wording.language}"
+
+    def rule_page(self, lead: str, stated: Collection[str] = ()) -> str:
+        """The page of the rule that leads a card, where `also` names the other rules that it states; "" without one."""
+        if not (self.base_url and lead):
+            return ""
+        others = ",".join(sorted(set(stated) - {lead}))
+        return self.page(f"v1/rules/{lead}") + (f"&also={others}" if others else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +72,7 @@ def to_cards(assessment: Assessment, knowledge: Knowledge, how: Presentation, or
 
 def _card(selected: Selected, assessment: Assessment, knowledge: Knowledge, how: Presentation, order: Order) -> Card:
     lead = selected.lead.rule.id if selected.lead else ""
-    page = f"{how.base_url}/v1/rules/{lead}" if how.base_url and lead else ""
-    words, worded = detail(selected, assessment, knowledge, how.wording, page)
+    words, worded = detail(selected, assessment, knowledge, how.wording, lambda stated: how.rule_page(lead, stated))
     results = {r.rule.id: finding_of(r).result for r in selected.listed}
     results |= {r.rule.id: "failed" for r in selected.failed}
     body: Json = {
@@ -74,17 +84,22 @@ def _card(selected: Selected, assessment: Assessment, knowledge: Knowledge, how:
         "extension": _extension(selected, results, worded, assessment),
         "overrideReasons": override_reasons(knowledge.rules[lead].override if lead else (), how.wording),
     }
-    if page:
-        body["links"] = [{"label": how.wording.translate("Rule and sources"), "url": page, "type": "absolute"}]
+    if links := _links(how.rule_page(lead, worded), how):
+        body["links"] = links
     if suggestions := list(_suggestions(selected, assessment, how, order)):
         body.update(suggestions=suggestions, selectionBehavior="any")
     return Card(body, MappingProxyType(results), worded)
 
 
+def _links(page: str, how: Presentation) -> list[Json]:
+    """What a reader may open from the card."""
+    return [{"label": how.wording.translate("Rule and sources"), "url": page, "type": "absolute"}] if page else []
+
+
 def _source(lead: str, knowledge: Knowledge, how: Presentation) -> Json:
     source: Json = {"label": SOURCE}
     if how.base_url:
-        source["url"] = f"{how.base_url}/v1/references"
+        source["url"] = how.page("v1/references")
     title = knowledge.rules[lead].title if lead else "Rule failed"
     code = (lead or "R-000").replace("-", "")
     return source | {"topic": {"system": RULE_SYSTEM, "code": code, "display": title}}

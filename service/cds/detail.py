@@ -6,7 +6,7 @@ behind the card. What could not be read, and the line of sources, always stand.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from service.cds.i18n import Wording
@@ -105,9 +105,16 @@ def _counted(text: Message) -> Message | None:
 
 
 def detail(
-    selected: Selected, assessment: Assessment, knowledge: Knowledge, wording: Wording, page: str
+    selected: Selected,
+    assessment: Assessment,
+    knowledge: Knowledge,
+    wording: Wording,
+    page: Callable[[frozenset[str]], str],
 ) -> tuple[str, frozenset[str]]:
-    """The Markdown below the headline, and the rules that headline or detail state in words."""
+    """The Markdown below the headline, and the rules that headline or detail state in words.
+
+    `page` is the address behind a card that states these rules, "" for none.
+    """
     english = wording if wording.language == "en" else Wording("en", wording.zone)
     headline, fits = summary(selected, english)
     whole = fits and summary(selected, wording)[1]  # an action that finds no room in the headline is said below it
@@ -116,11 +123,12 @@ def detail(
     lines.stated |= lead | _covered(selected, knowledge)
     for gap in _gaps(assessment, selected):
         lines.add(_UNKNOWN, english.plain(gap), _sentence(wording.markdown(gap)), always=True)
-    lines.left -= len(_sources(selected, knowledge, english, page).split()) + 1
+    lines.left -= len(_sources(selected, knowledge, english, page(frozenset())).split()) + 1
     for line, message, rule in _offered(selected, assessment, knowledge, whole=whole):
         lines.add(line, _sentence(english.plain(message)), _sentence(wording.markdown(message)), rule)
-    lines.parts[_SOURCES] = [_sources(_stated(selected, lines.stated), knowledge, wording, page)]
-    return lines.markdown(wording), frozenset(lines.stated)
+    stated = frozenset(lines.stated)
+    lines.parts[_SOURCES] = [_sources(_stated(selected, lines.stated), knowledge, wording, page(stated))]
+    return lines.markdown(wording), stated
 
 
 def _covered(selected: Selected, knowledge: Knowledge) -> set[str]:

@@ -10,7 +10,9 @@ import pytest
 
 from service.logic.knowledge import load
 from service.logic.rules import RULES
+from service.samples import expand, samples
 from tests.api.apps import open_app
+from tests.contract.messages import NOW
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 KNOWLEDGE = load()
@@ -169,3 +171,53 @@ def plain(markup):
     for entity, letter in {"&lt;": "<", "&gt;": ">", "&#39;": "'", "&#34;": '"', "&amp;": "&"}.items():
         words = words.replace(entity, letter)
     return words
+
+
+# ---- the way from a card ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("language", ["en", "ru", "fa"])
+@pytest.mark.parametrize("sample", samples().values(), ids=lambda sample: sample.id)
+def test_every_link_of_a_card_opens_a_page_in_its_language_that_names_what_the_card_says(client, sample, language):
+    answer = client.post(
+        f"/cds-services/{sample.service}", json=expand(sample, NOW).request, headers={"Accept-Language": language}
+    )
+    for card in answer.json.get("cards", []):
+        stated = [found["rule"] for found in card["extension"]["org.magnesium-cds.findings"] if found.get("stated")]
+        inline = re.findall(r"\]\((http[^)]+)\)", card["detail"])
+        opened = [opens_in(client, link["url"], language) for link in card["links"]]
+        assert [link["url"] for link in card["links"]] == inline
+        assert [rule for rule in stated if not all(rule in page for page in opened)] == []
+        assert "nejm" in opens_in(client, card["source"]["url"], language).lower()
+
+
+def opens_in(client, url, language):
+    """What a reader's browser shows at an address of a card, whatever language the browser wants."""
+    answer = get(client, url.removeprefix("http://localhost"), Accept_Language="de")
+    assert (answer.status_code, answer.mimetype, answer.headers["Content-Language"]) == (200, "text/html", language)
+    return plain(answer.text)
+
+
+def test_a_page_that_a_card_opens_names_the_other_rules_of_the_card_and_nothing_that_is_no_rule(client):
+    text = plain(get(client, "/v1/rules/R-011?also=R-041,R-011,R-999,<b>x</b>,R-041").text)
+    assert text.count(KNOWLEDGE.rules["R-041"].title) == 1
+    assert "R-999" not in text
+    assert "x</b>" not in text
+
+
+def test_every_source_has_a_link_or_says_that_there_is_none(client):
+    page = get(client, "/v1/references")
+    for reference in KNOWLEDGE.references.values():
+        assert reference.url.startswith("https://") != reference.link.startswith("none: "), reference.id
+        assert reference.link in plain(page.text)
+        assert f'href="{reference.url.replace("&", "&amp;")}"' in page.text or not reference.url
+    assert len({r.url for r in KNOWLEDGE.references.values() if r.url}) == sum(
+        1 for r in KNOWLEDGE.references.values() if r.url
+    )
+
+
+def test_the_digest_says_which_review_its_link_opens():
+    digest = KNOWLEDGE.references["hedayati-2024"]
+    assert "digest of the review article Touyz" in digest.title
+    assert "N Engl J Med 2024;390:1998" in digest.title
+    assert digest.link == "opens the review article; the digest itself has no address"

@@ -105,7 +105,8 @@ def test_the_last_line_names_at_most_three_sources_and_links_to_the_page_of_the_
     for vignette, card in written(language):
         last = ISOLATES.sub("", card.body["detail"].split("\n")[-1]).removeprefix("- ")
         assert last.startswith(label), vignette.title
-        assert re.search(r"\]\(https://cds\.example/v1/rules/R-\d{3}\)$", last), vignette.title
+        page = rf"\]\(https://cds\.example/v1/rules/R-\d{{3}}\?lang={language}(&also=R-\d{{3}}(,R-\d{{3}})*)?\)$"
+        assert re.search(page, last), vignette.title
         named = last.removeprefix(label).split(". ")[0]
         assert len(re.split("[,،]", named)) <= 3, named
 

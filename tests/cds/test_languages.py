@@ -291,9 +291,10 @@ def fixed(part: Any) -> Any:
         return part
     if part.keys() == {"system", "code", "display"}:  # an override reason or a topic: the words may vary
         return {"system": part["system"], "code": part["code"]}
-    return {
-        name: value if name == "resource" else fixed(value) for name, value in part.items() if name not in _SENTENCES
-    }
+    kept = {name: value for name, value in part.items() if name not in _SENTENCES}
+    if "url" in kept:  # a page opens in the language of the card
+        kept["url"] = re.sub(r"\?lang=\w\w", "", kept["url"])
+    return {name: value if name == "resource" else fixed(value) for name, value in kept.items()}
 
 
 WITH_CARDS = [sample for sample in samples().values() if cards(sample, "en")]

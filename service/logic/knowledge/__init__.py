@@ -17,7 +17,7 @@ from service.logic.model import Analyte, Citation, Dose
 from service.logic.units import limit_in
 
 VERSION = "2026.12.0"  # of the clinical content; a change of any number or rule raises it
-FINGERPRINT = "1a7b3fa53d0b6123"  # of the TOML files of this version; a test compares them
+FINGERPRINT = "fe36baff46737c2a"  # of the TOML files of this version; a test compares them
 CHECKED_ON = "2026-11-30"  # the day on which every row was last held against its source
 
 
@@ -25,7 +25,8 @@ CHECKED_ON = "2026-11-30"  # the day on which every row was last held against it
 class Reference:
     """A source: what it is, where it is, and what a reader should know about its author's position.
 
-    `label` is the short name for a card's source line.
+    `label` is the short name for a card's source line; `link` says what `url` opens, where that is not the source itself,
+    or why there is none.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Reference:
     kind: str
     label: str = ""
     url: str = ""
+    link: str = ""
     interest: str = ""
 
 
