@@ -10,7 +10,8 @@ import msgspec
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-CONTRACT: dict[str, Any] = msgspec.yaml.decode((Path(__file__).parents[2] / "openapi.yaml").read_bytes())
+CONTRACT_FILE = Path(__file__).parents[2] / "openapi.yaml"
+CONTRACT: dict[str, Any] = msgspec.yaml.decode(CONTRACT_FILE.read_bytes())
 METHODS = ("get", "post", "put", "patch", "delete")
 FHIR_JSON = "application/fhir+json"
 OUTCOME = {"$ref": "#/components/schemas/OperationOutcome"}
