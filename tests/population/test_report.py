@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from babel.messages.pofile import read_po
 
+from service.population import report
 from service.population.measure import HELD_BACK
 from service.population.report.control import Subgroup, change_points, limits, subgroups
 from service.population.report.figures import Bar, bars, magnesium
@@ -23,6 +24,7 @@ def said():
         "chart days", "new magnesium results", "orders signed", "laboratory orders", "admissions and discharges",
         "chart openings", "encounters", "inpatient-days", "orders", "critical", "low", "high", "info", "warning",
         "gained", "lost", HELD_BACK, "orders being written", "admissions", "discharges", "refills",
+        *report._WARDS.values(),  # the page says them by their code
         "Chart openings with a card, %", "Chart openings with a warning, %",
         "Chart days with a card, %", "Chart days with a warning, %",
     }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -70,7 +71,7 @@ def _number(value: Any, wording: Wording) -> str:
     """Digits with the decimal sign of the language; a dash for what is not known."""
     if value is None:
         return "–"
-    value = int(value) if isinstance(value, float) and value.is_integer() and value >= 100 else value
+    value = int(value) if isinstance(value, float) and value.is_integer() and value >= 10 else value
     return str(value).replace(".", ",") if wording.language == "ru" and isinstance(value, float) else str(value)
 
 
@@ -105,7 +106,8 @@ def _figures(summary: Json, titles: Mapping[str, str], say: Any) -> Json:
         ],
         "picture": lambda chart: Markup(figures.magnesium(chart, say("Serum magnesium until the card"))),  # noqa: S704
         "shifted": _is_shifted(summary),
-        "held_back": {HELD_BACK},
+        "because": lambda reason: _because(reason, titles, say),
+        "ward": lambda code: _ward(code, say),
         "sweep": Markup(_sweep(summary, say)),  # noqa: S704
         "titled": lambda kind: _titled(kind, titles),
     }
@@ -118,6 +120,28 @@ def _anchor(kind: str) -> str:
 def _titled(kind: str, titles: Mapping[str, str]) -> str:
     rule, _, result = kind.partition(" ")
     return " · ".join(word for word in (titles.get(rule, rule), result.replace("-", " ")) if word)
+
+
+_CONTEXT: Final = re.compile(r"(R-\d+ \S+): context, no reason for a card")
+_WARDS: Final = {
+    "imp": "inpatient", "acute": "inpatient, acute", "nonac": "inpatient, non-acute", "amb": "ambulatory",
+    "emer": "emergency", "obsenc": "observation", "ss": "short stay", "hh": "at home", "vr": "virtual", "fld": "field",
+    "prenc": "before admission",
+}  # fmt: skip
+
+
+def _because(reason: str, titles: Mapping[str, str], say: Any) -> str:
+    """Why a result got no card."""
+    if context := _CONTEXT.fullmatch(reason):
+        return str(say("{what}: told beside other findings, no card of its own", what=_titled(context[1], titles)))
+    return str(say(reason) if reason == HELD_BACK else reason)
+
+
+def _ward(code: str, say: Any) -> str:
+    """A class of encounter in words (HL7 ActCode), with its code; one of a hospital's own as it is."""
+    if not code:
+        return str(say("not stated"))
+    return f"{say(_WARDS[code])} ({code.upper()})" if code in _WARDS else code
 
 
 def _over_time(summary: Json, what: str, title: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from service.population.report.control import Limits, Subgroup
 
 _WIDTH = 860.0
-_LONGEST_LABEL = 58
+_LONGEST_LABEL = 70
 
 
 def _svg(width: float, height: float, parts: Sequence[str], title: str) -> str:
@@ -51,7 +51,7 @@ class Bar(NamedTuple):
 def bars(rows: Sequence[Bar], title: str) -> str:
     """One bar a row: first is solid, again is hatched, the numbers stand behind."""
     longest = max((row.first + row.again for row in rows), default=1) or 1
-    left, step = 400.0, 22.0
+    left, step = 470.0, 22.0
     scale = (_WIDTH - left - 110) / longest
     parts = [_HATCH]
     for number, row in enumerate(rows):
@@ -88,6 +88,8 @@ def p_chart(groups: Sequence[Subgroup], limits: Sequence[Limits], changes: Seque
         x = _LEFT + number * step
         parts += [_line(x, y(share), x + step, y(share), "limit") for share in (limit.low, limit.high)]
         parts.append(_line(x, y(limit.mean), x + step, y(limit.mean), "mean"))
+        if number == 0 or number in changes:
+            parts.append(_text(x + 3, y(limit.mean) - 4, f"{100 * limit.mean:.1f}", "value"))
         parts.append(_point(x + step / 2, y(group.share), limit.low <= group.share <= limit.high))
     for place in changes:
         parts.append(_line(_LEFT + place * step, 10, _LEFT + place * step, _BASE, "change"))
