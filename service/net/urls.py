@@ -12,6 +12,7 @@ Network = IPv4Network | IPv6Network
 
 MAX_LENGTH = 8192
 DEFAULT_PORTS = {"https": 443, "http": 80}
+_PRINTABLE = re.compile(r"[!-~]*")  # ASCII without blanks
 _NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 _NUMERIC_END = re.compile(r"(^|\.)(\d+|0x[0-9a-f]*)$")
 # A percent sign that hides a dot, a slash, a backslash, another percent sign or a control character, or hides nothing.
@@ -84,7 +85,7 @@ def address_allowed(address: str, networks: Sequence[Network], *, loopback: bool
 
 
 def _place(url: str) -> _Place | None:
-    if len(url) > MAX_LENGTH or "\\" in url or any(not "!" <= letter <= "~" for letter in url):
+    if len(url) > MAX_LENGTH or "\\" in url or not _PRINTABLE.fullmatch(url):
         return None
     try:
         parts = urlsplit(url)
