@@ -42,11 +42,13 @@ _NAMES = {
     *("CKD-EPI", "CTCAE", "DSTU2", "EGFR", "FDA", "FEMg", "FHIR", "H2", "MgSO4"),
     *("QT", "QTc", "R4", "bedside", "TRPM6", "mTOR", "v5"),
 }
+_GROUPS = set("ABCDEFGHIJ")  # of rules, by which their ids are found in the catalogue
 IN_LATIN = {
-    "ru": _NAMES,
+    "ru": _NAMES | _GROUPS,
     "fa": _NAMES
-    | {"mmol", "mol", "mg", "g", "mEq", "L", "dL", "mL", "m", "min", "h", "ms", "s"}
-    | {"CKD", "ECG", "EDTA", "NPO", "PPI", "PTH", "SGLT2", "Torsades", "de", "eGFR", "pointes"},
+    | _GROUPS
+    | {"mmol", "mol", "mg", "g", "mEq", "L", "dL", "mL", "m", "min", "h", "ms", "s", "cm", "kg"}
+    | {"CKD", "ECG", "EDTA", "NPO", "PPI", "PTH", "SGLT2", "Schwartz", "Torsades", "de", "eGFR", "pointes"},
 }
 _DECIMAL = re.compile(r"(?<=\d)[,٫](?=\d)")
 _DIGITS = str.maketrans("۰۱۲۳۴۵۶۷۸۹٠١٢٣٤٥٦٧٨٩", "01234567890123456789")
