@@ -13,6 +13,7 @@ from service.cli.call import call
 from service.cli.evaluate import evaluate
 from service.cli.kept import feedback, repeat_guard
 from service.cli.knowledge import explain, rules
+from service.cli.paper import paper
 from service.cli.production import report
 from service.cli.screen import screen
 from service.cli.setup import Commands, environment
@@ -64,6 +65,7 @@ for _command in (
     units,
     rules,
     explain,
+    paper,
     token,
     call,
     check_site,

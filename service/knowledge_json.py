@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from service.governance.attributes import source_attributes
 from service.logic.knowledge import CHECKED_ON, Knowledge, Parameter, Reference
 from service.logic.model import Citation
 from service.logic.rules.rule import Rule
@@ -74,5 +75,6 @@ def rule_body(rule: Rule, knowledge: Knowledge, mode: str) -> dict[str, Any]:
         "parameters": [parameter_body(knowledge.parameters[name], knowledge) for name in parameters],
         "citations": [citation_body(citation, knowledge) for citation in entry.citations],
         "statements": list(entry.statements),
+        "sourceAttributes": source_attributes(rule.id, knowledge),
     }
     return {name: value for name, value in body.items() if value not in ("", [], None)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import flask
 
-from service.api import batch, feedback, knowledge
+from service.api import batch, feedback, governance, knowledge
 from service.api.auth.tokens import Caller
 from service.api.calculations import CALCULATIONS
 from service.api.dependencies import Dependencies
@@ -42,6 +42,7 @@ def blueprint(deps: Dependencies) -> flask.Blueprint:
         return _calculate(name, deps)
 
     knowledge.browse(rest, deps)
+    governance.govern(rest, deps)
 
     @rest.get("/feedback/summary")
     def feedback_summary() -> flask.Response:

@@ -27,21 +27,21 @@ def style_hash() -> str:
     return f"sha256-{b64encode(sha256(style().encode()).digest()).decode()}"
 
 
-def document(installation: Installation, sections: tuple[Section, ...] = SECTIONS) -> str:
-    """The sections as one file; English, as the regulations are."""
-    title = sections[0].title if len(sections) == 1 else TITLE
-    contents = "".join(f'<li><a href="#{section.id}">{section.title}</a></li>' for section in sections)
-    parts = "".join(_part(section, installation) for section in sections)
+def document(installation: Installation) -> str:
+    """All sections as one file; English, as the regulations are."""
+    contents = "".join(f'<li><a href="#{section.id}">{section.title.template}</a></li>' for section in SECTIONS)
+    parts = "".join(f'<section id="{section.id}">{html(section, installation)}</section>' for section in SECTIONS)
     return (
         '<!doctype html>\n<html lang="en" dir="ltr"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{style()}</style></head><body>"
+        f"<title>{TITLE}</title><style>{style()}</style></head><body>"
         f'<header><p>{TITLE}</p><nav aria-label="Contents"><ol>{contents}</ol></nav></header><main>{parts}</main>'
         "</body></html>\n"
     )
 
 
-def _part(section: Section, installation: Installation) -> str:
-    html: str = _MARKDOWN.render(section.markdown(installation))
-    scrolling = html.replace("<table>", '<div class="wide" tabindex="0" role="region" aria-label="Table"><table>')
-    return f'<section id="{section.id}">{scrolling.replace("</table>", "</table></div>")}</section>'
+def html(section: Section, installation: Installation) -> str:
+    """One section as HTML; its tables scroll by themselves where the screen is narrow."""
+    written: str = _MARKDOWN.render(section.markdown(installation))
+    opened = written.replace("<table>", '<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>')
+    return opened.replace("</table>", "</table></div>")

@@ -14,6 +14,7 @@ from typing import Any
 from service.governance.attributes import NEVER_READ, source_attributes, statements
 from service.logic import repeat_guard, windows
 from service.logic.knowledge import CHECKED_ON, VERSION, Knowledge
+from service.logic.message import Message
 from service.logic.model import Citation
 from service.logic.rules import RULES
 
@@ -40,12 +41,12 @@ class Section:
     """One page of the paper."""
 
     id: str
-    title: str
+    title: Message
     lines: Callable[[Installation], Lines]
 
     def markdown(self, installation: Installation) -> str:
         """The page, with its title and the versions it is of."""
-        return "\n".join([f"# {self.title}", "", _version(installation), "", *self.lines(installation)]) + "\n"
+        return "\n".join([f"# {self.title.template}", "", _version(installation), "", *self.lines(installation)]) + "\n"
 
 
 @cache
@@ -292,9 +293,9 @@ def _constants(knowledge: Knowledge) -> Iterator[tuple[str, ...]]:
 
 
 SECTIONS = (
-    Section("intended-use", "Intended use", _intended_use),
-    Section("device-status", "What is and is not a device", _device),
-    Section("source-attributes", "Source attributes", _attributes),
-    Section("hazard-log", "Hazard log", _hazard_log),
-    Section("approval-sheet", "Approval sheet", _approval),
+    Section("intended-use", Message("Intended use"), _intended_use),
+    Section("device-status", Message("What is and is not a device"), _device),
+    Section("source-attributes", Message("Source attributes"), _attributes),
+    Section("hazard-log", Message("Hazard log"), _hazard_log),
+    Section("approval-sheet", Message("Approval sheet"), _approval),
 )

@@ -8,6 +8,7 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 
+from service.governance.paper import SECTIONS
 from service.logic.knowledge import load
 from service.logic.rules import RULES
 from service.samples import expand, samples
@@ -16,11 +17,12 @@ from tests.contract.messages import NOW
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 KNOWLEDGE = load()
-LISTS = ["/v1/rules", "/v1/parameters", "/v1/references"]
+LISTS = ["/v1/rules", "/v1/parameters", "/v1/references", "/v1/governance"]
 PAGES = [
     *LISTS,
     *(f"/v1/rules/{rule.id}" for rule in RULES),
     *(f"/v1/parameters/{name}" for name in KNOWLEDGE.parameters),
+    *(f"/v1/governance/{section.id}" for section in SECTIONS),
 ]
 
 

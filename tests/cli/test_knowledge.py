@@ -54,3 +54,13 @@ def test_an_unknown_rule_is_an_error_of_usage(run):
     result = run("explain", "R-999")
     assert result.exit_code == 2
     assert "there is no rule R-999" in result.stderr
+
+
+def test_the_paper_is_one_file_with_what_the_site_changed(run, tmp_path):
+    site, out = tmp_path / "site.toml", tmp_path / "paper.html"
+    site.write_text('[rules]\nR-072 = "reference"\n[thresholds]\nmg-current-inpatient = 48\n')
+    assert run("paper", "--site", site, "-o", out).exit_code == 0
+    written = out.read_text(encoding="utf-8")
+    assert "Changed by this site: <code>mg-current-inpatient</code> changed; R-072 reference." in written
+    assert "48 h (a site may set 24 to 168) <strong>changed by this site</strong>" in written
+    assert run("paper").stdout.startswith("<!doctype html>")
