@@ -2,43 +2,62 @@
 
 from __future__ import annotations
 
-import shutil
+import re
 import textwrap
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import click
+import msgspec
 
-from service.cli.report import table
 from service.cli.setup import Setup, prepare, site_option
-from service.logic.knowledge import VERSION, Band, Interaction, Knowledge, Parameter, RuleEntry
+from service.cli.terminal import styled, table, width
+from service.knowledge_json import rule_body
+from service.logic.knowledge import CHECKED_ON, VERSION, Band, Interaction, Knowledge, Parameter, RuleEntry
 from service.logic.model import Citation, Dose
 from service.logic.rules import RULES
 from service.logic.rules.rule import Rule
 from service.settings.site import RuleMode
 
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
+
 
 @click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the answer of GET /v1/rules.")
 @site_option
-def rules(site: Path | None) -> None:
+def rules(site: Path | None, as_json: bool) -> None:
     """List the rules: id, whether it is on at this site, the hooks on whose cards it speaks, and its title."""
     setup = prepare(site)
+    if as_json:
+        listed = [_body(rule, setup) for rule in RULES]
+        click.echo(_json({"version": VERSION, "checkedOn": CHECKED_ON, "rules": listed}))
+        return
     rows = [(r.id, _mode(r, setup), " ".join(_hooks(r)), setup.site.knowledge.rules[r.id].title) for r in RULES]
-    click.echo(table(f"Knowledge {VERSION}, {len(rows)} rules", ("id", "mode", "hooks", "title"), rows, _width()))
+    click.echo(table(f"Knowledge {VERSION}, {len(rows)} rules", ("id", "mode", "hooks", "title"), rows, width()))
 
 
 @click.command()
 @click.argument("rule_id", metavar="R-0xx")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer of GET /v1/rules/R-0xx.")
 @site_option
-def explain(rule_id: str, site: Path | None) -> None:
+def explain(rule_id: str, site: Path | None, as_json: bool) -> None:
     """Say what a rule asks, when it fires, with which limits and sources, and what the evidence does not show."""
-    wanted = rule_id.upper()
-    found = next((rule for rule in RULES if wanted in {rule.id, rule.id.replace("-", "")}), None)
+    number = re.fullmatch(r"(?:R-?)?(\d{1,3})", rule_id.upper(), re.ASCII)
+    found = next((rule for rule in RULES if number and rule.id == f"R-{number[1]:0>3}"), None)
     if found is None:
         raise click.UsageError(f"there is no rule {rule_id}; `rules` lists them")
     setup = prepare(site)
-    click.echo("\n\n".join(_explained(found, setup)))
+    click.echo(_json(_body(found, setup)) if as_json else "\n\n".join(_explained(found, setup)))
+
+
+def _body(rule: Rule, setup: Setup) -> dict[str, Any]:
+    return rule_body(rule, setup.site.knowledge, setup.settings.rules.get(rule.id, RuleMode.ON).value)
+
+
+def _json(body: dict[str, Any]) -> str:
+    return msgspec.json.format(_ENCODER.encode(body), indent=2).decode()
 
 
 def _mode(rule: Rule, setup: Setup) -> str:
@@ -51,17 +70,13 @@ def _hooks(rule: Rule) -> list[str]:
     return sorted(hook.value for hook in rule.hooks)
 
 
-def _width() -> int:
-    return min(shutil.get_terminal_size().columns, 120)
-
-
 # ---- one rule -------------------------------------------------------------------------------------------------------
 
 
 def _explained(rule: Rule, setup: Setup) -> Iterator[str]:
     knowledge = setup.site.knowledge
     entry = knowledge.rules[rule.id]
-    yield f"{rule.id} · {entry.title}\n{rule.name} · {_mode(rule, setup)} · {', '.join(_hooks(rule))}"
+    yield f"{styled(f'{rule.id} · {entry.title}')}\n{rule.name} · {_mode(rule, setup)} · {', '.join(_hooks(rule))}"
     yield _section("Question", [entry.question])
     yield _section("Inputs", [", ".join(entry.inputs)])
     yield _section("Fires when", [entry.condition])
@@ -74,11 +89,11 @@ def _explained(rule: Rule, setup: Setup) -> Iterator[str]:
 
 def _section(title: str, paragraphs: Iterable[str]) -> str:
     lines = [line for paragraph in paragraphs for line in _wrapped(paragraph)]
-    return "\n".join([title, *(lines or ["  nothing stated"])])
+    return "\n".join([styled(title), *(lines or ["  nothing stated"])])
 
 
 def _wrapped(paragraph: str) -> list[str]:
-    return textwrap.wrap(paragraph, _width(), initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+    return textwrap.wrap(paragraph, width(), initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
 
 
 def _source(citation: Citation, knowledge: Knowledge) -> str:

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import re
-import shutil
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from service.cli import terminal
+from service.cli.terminal import STYLES, printable, styled, table
+
 Json = Mapping[str, Any]
-Row = Sequence[str]
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]+")  # what could steer a terminal; the line feed stays
 _ESCAPED = re.compile(r"\\([\\`*_{}\[\]<>&|~#!])")
-_WIDEST = 120
 
 
 def report(body: Json, width: int | None = None) -> str:
     """The text of an answer of `explain`; `width` in characters, by default that of the terminal."""
-    width = _width(width)
+    body, width = printable(body), terminal.width(width)
     blocks = [_heading(body), *_cards(body, width), *_findings(body, width), *_read(body, width), *_issues(body, width)]
-    return _CONTROL.sub(" ", "\n\n".join(blocks))
+    return "\n\n".join(blocks)
 
 
 def cards_text(answer: Json, width: int | None = None) -> str:
     """The cards of a hook's answer, each with what can be done about it, as a clinician reads them."""
-    width = _width(width)
+    answer, width = printable(answer), terminal.width(width)
     offers = [_offers(card, width) for card in answer["cards"]] or [""]
     blocks = (card + offered for card, offered in zip(_cards(answer, width), offers, strict=True))
-    return _CONTROL.sub(" ", "\n\n".join(blocks))
+    return "\n\n".join(blocks)
 
 
 def _offers(card: Json, width: int) -> str:
@@ -39,10 +38,6 @@ def _offers(card: Json, width: int) -> str:
         lines.append(f"From: {label}")
     wrapped = (textwrap.wrap(line, width, initial_indent="    ", subsequent_indent="      ") for line in lines)
     return "".join(f"\n{part}" for parts in wrapped for part in parts)
-
-
-def _width(wanted: int | None) -> int:
-    return min(wanted or shutil.get_terminal_size().columns, _WIDEST)
 
 
 def _heading(body: Json) -> str:
@@ -59,7 +54,7 @@ def _cards(body: Json, width: int) -> Iterator[str]:
         title = f"CARD · {card['indicator'].upper()} · {card['summary']}"
         lines = [line for raw in card.get("detail", "").splitlines() for line in _plain(raw, width)]
         lines += [f"    Suggests: {suggestion['label']}" for suggestion in card.get("suggestions", ())]
-        yield "\n".join([*textwrap.wrap(title, width), *lines])
+        yield "\n".join([styled("\n".join(textwrap.wrap(title, width)), STYLES.get(card["indicator"], "")), *lines])
 
 
 def _plain(markdown: str, width: int) -> list[str]:
@@ -78,7 +73,7 @@ def _findings(body: Json, width: int) -> Iterator[str]:
     yield table("Findings (* stated on a card)", ("rule", "outcome", "result", "why"), rows, width)
     quiet = ", ".join(finding["rule"] for finding in body["findings"] if finding["outcome"] == "not-met")
     if quiet:
-        yield "\n".join(["Not met", *textwrap.wrap(quiet, width, initial_indent="  ", subsequent_indent="  ")])
+        yield "\n".join([styled("Not met"), *textwrap.wrap(quiet, width, initial_indent="  ", subsequent_indent="  ")])
 
 
 def _rule(finding: Json) -> str:
@@ -118,20 +113,3 @@ def _state(condition: Json) -> str:
 def _issues(body: Json, width: int) -> Iterator[str]:
     rows = [(issue["reference"], issue["problem"]) for issue in body["issues"]]
     yield table("Could not be used", ("resource", "because"), rows, width)
-
-
-def table(title: str, columns: Row, rows: Iterable[Row], width: int) -> str:
-    """Columns as wide as their longest cell; the last one takes what is left and is wrapped."""
-    listed = list(rows)
-    if not listed:
-        return f"{title}: none"
-    widths = [max(len(row[place]) for row in (columns, *listed)) for place in range(len(columns) - 1)]
-    lines = [line for row in (columns, *listed) for line in _row(row, widths, width)]
-    return "\n".join([title, *lines])
-
-
-def _row(row: Row, widths: Sequence[int], width: int) -> list[str]:
-    lead = "  " + "".join(f"{cell:<{size}}  " for cell, size in zip(row, widths, strict=False))
-    rest = " " * len(lead)
-    room = max(width, len(lead) + 24)  # a narrow terminal breaks lines itself
-    return textwrap.wrap(row[-1], room, initial_indent=lead, subsequent_indent=rest) or [lead.rstrip()]

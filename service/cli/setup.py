@@ -41,7 +41,9 @@ class Commands(click.Group):
     """A group whose commands end with a message, never a traceback: 2 for settings that are wrong, else 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; deliberate errors become its last words."""
+        """Run the command; deliberate errors become its last words. No colour where the user wants none."""
+        if environment().get("NO_COLOR"):
+            ctx.color = False
         try:
             return super().invoke(ctx)
         except SettingsError as error:

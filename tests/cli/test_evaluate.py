@@ -1,5 +1,7 @@
 """`evaluate`: a Bundle comes out as a report or as the answer of the API; what cannot be read is said in one line."""
 
+import re
+
 import msgspec
 import pytest
 
@@ -47,12 +49,14 @@ def test_the_report_fits_the_terminal_and_shows_no_markdown(run, low, monkeypatc
 
 def test_chart_text_cannot_steer_the_terminal(run):
     evil = "p1\x1b[2J\x07"
-    report = run(
-        "evaluate", "-", "--as-of", AS_OF, input=bundle([patient(evil), lab("o\x1b]0;x\x07", evil, "2601-3", 0.45)])
-    )
-    assert report.exit_code == 0
-    assert "\x1b" not in report.stdout
-    assert "\x07" not in report.stdout
+    chart = bundle([patient(evil), lab("o\x1b]0;x\x07", evil, "2601-3", 0.45)])
+    for color in (False, True):
+        report = run("evaluate", "-", "--as-of", AS_OF, input=chart, color=color)
+        assert report.exit_code == 0
+        ours = re.compile(r"\x1b\[[0-9;]*m")
+        assert bool(ours.search(report.stdout)) is color
+        assert "\x1b" not in ours.sub("", report.stdout)
+        assert "\x07" not in report.stdout
 
 
 def test_what_could_not_be_used_is_listed(run):
