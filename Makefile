@@ -82,6 +82,14 @@ site: $(DEV_STAMP)  ## build the documentation as a site with search, in build/s
 image:  ## build the container image
 	deploy/build-image.sh
 
+VENDOR := service/api/pages/static/vendor
+BUILD  := tools/vendor/node_modules/fhirclient
+vendor:  ## take the JavaScript of others from npm by its lock file (needs npm)
+	npm ci --prefix tools/vendor --omit=peer --ignore-scripts --no-audit --no-fund
+	cp $(BUILD)/build/fhir-client.pure.min.js $(BUILD)/build/fhir-client.pure.min.js.LICENSE.txt $(VENDOR)
+	cp $(BUILD)/LICENSE $(VENDOR)/fhir-client.LICENSE.txt
+	rm -rf tools/vendor/node_modules
+
 lock:  ## renew the lock files from pyproject.toml (needs uv)
 	uv pip compile -q --universal --generate-hashes --no-annotate --python-version 3.11 pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --generate-hashes --no-annotate --python-version 3.11 pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock

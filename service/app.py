@@ -14,11 +14,13 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 import flask
+import requests
 import structlog
 
 from service import __version__
-from service.api import explain, fhir_operation, guide, hooks, operations, rest
+from service.api import explain, fhir_operation, guide, hooks, operations, rest, smart
 from service.api.auth.jwks_cache import KeyCache, fetcher
+from service.api.auth.readers import verify
 from service.api.auth.tokens import Caller, authenticate
 from service.api.dependencies import Dependencies
 from service.api.http import concurrency, error_handlers, responses
@@ -69,6 +71,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = now) -> flask
     app.register_blueprint(rest.blueprint(deps))
     app.register_blueprint(explain.blueprint(deps))
     app.register_blueprint(fhir_operation.blueprint(deps))
+    app.register_blueprint(smart.blueprint(deps))
     app.register_blueprint(operations.blueprint(deps))
     app.register_blueprint(guide.blueprint())
     app.register_blueprint(start.blueprint(_facts(settings), clock, partial(_repeat_guard_off, deps)))
@@ -101,6 +104,8 @@ def application(settings: Settings) -> flask.Flask:
 
 
 def _dependencies(settings: Settings, clock: Callable[[], datetime]) -> Dependencies:
+    out = session(loopback=settings.mode is Mode.DEVELOPMENT, ca_bundle=settings.service.ca_bundle)
+    keys, limit = KeyCache(fetcher(out)), RateLimit(settings.service.rate_limit_per_minute)
     store = Store(
         settings.database_url,
         clock=clock,
@@ -114,15 +119,15 @@ def _dependencies(settings: Settings, clock: Callable[[], datetime]) -> Dependen
         clock=clock,
         readers=fhir_readers(settings),
         store=store,
-        authenticate=_identify(settings, store),
+        authenticate=_identify(settings, store, keys, limit),
+        authenticate_reader=_identify_reader(settings, keys, limit, out),
     )
 
 
-def _identify(settings: Settings, store: Store) -> Callable[[str | None, str, datetime], Caller]:
+def _identify(
+    settings: Settings, store: Store, keys: KeyCache, limit: RateLimit
+) -> Callable[[str | None, str, datetime], Caller]:
     """Who calls; TooManyRequests for one who calls too often. Nobody in particular (development) is not limited."""
-    out = session(loopback=settings.mode is Mode.DEVELOPMENT, ca_bundle=settings.service.ca_bundle)
-    keys = KeyCache(fetcher(out))
-    limit = RateLimit(settings.service.rate_limit_per_minute)
 
     def identify(authorization: str | None, path: str, at: datetime) -> Caller:
         def fresh(issuer: str, jti: str, expires: datetime, strict: bool) -> bool:
@@ -132,6 +137,21 @@ def _identify(settings: Settings, store: Store) -> Callable[[str | None, str, da
         structlog.contextvars.bind_contextvars(tenant=caller.name)
         if settings.authenticates:
             limit.take(caller.name)
+        return caller
+
+    return identify
+
+
+def _identify_reader(
+    settings: Settings, keys: KeyCache, limit: RateLimit, out: requests.Session
+) -> Callable[[str | None, str, datetime], Caller]:
+    """Who reads at which EHR. Counted before the EHR is asked, apart from its calls: strangers cannot use those up."""
+
+    def identify(authorization: str | None, iss: str, at: datetime) -> Caller:
+        if settings.authenticates and (found := settings.opened_at(iss)):
+            limit.take(f"{found[0].name} readers")
+        caller = verify(authorization, iss, at, settings, keys, out)
+        structlog.contextvars.bind_contextvars(tenant=caller.name)
         return caller
 
     return identify

@@ -56,7 +56,7 @@ class Token(msgspec.Struct, frozen=True):
     signed: CompactSignature
 
 
-class _Registry(JWSRegistry):
+class Registry(JWSRegistry):
     max_header_length = MAX_HEADER
 
 
@@ -66,7 +66,7 @@ def read_token(authorization: str | None) -> Token:
     if match is None:
         raise Unauthorised("no bearer token of three parts")
     try:
-        signed = jws.extract_compact(match[1].encode("ascii"), registry=_Registry())
+        signed = jws.extract_compact(match[1].encode("ascii"), registry=Registry())
         headers = dict(signed.headers())
         header = msgspec.convert(headers, Header)
         claims = msgspec.json.decode(signed.payload, type=Claims)
@@ -142,8 +142,13 @@ def key_sources(header: Header, tenant: Tenant) -> tuple[str | Path, ...]:
 
 def verified(token: Token, keys: Iterable[PublicKey]) -> bool:
     """Does the signature hold with one of the keys?"""
-    registry = _Registry(algorithms=[token.header.alg], strict_check_header=False)
-    return any(_holds(token.signed, key, registry) for key in keys)
+    return signature_holds(token.signed, token.header.alg, keys)
+
+
+def signature_holds(signed: CompactSignature, alg: str, keys: Iterable[PublicKey]) -> bool:
+    """Does a signature of this algorithm hold with one of the keys?"""
+    registry = Registry(algorithms=[alg], strict_check_header=False)
+    return any(_holds(signed, key, registry) for key in keys)
 
 
 def _holds(signed: CompactSignature, key: PublicKey, registry: JWSRegistry) -> bool:

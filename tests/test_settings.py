@@ -14,7 +14,17 @@ from service.errors import SettingsError
 from service.logic.model import Analyte
 from service.settings import Mode, load
 from service.settings.lines import key_lines, line_of
-from service.settings.site import Bounds, OrderCode, Replay, RuleMode, ServiceSettings, SiteFile, SiteSchema, Tenant
+from service.settings.site import (
+    Bounds,
+    OrderCode,
+    Replay,
+    RuleMode,
+    ServiceSettings,
+    SiteFile,
+    SiteSchema,
+    Smart,
+    Tenant,
+)
 
 DOCS = Path(__file__).parents[1] / "docs"
 SCHEMA = SiteSchema(
@@ -200,7 +210,7 @@ def test_the_example_loads_without_a_problem():
     assert settings.rules == {"R-013": RuleMode.SILENT}
 
 
-@pytest.mark.parametrize("section", [SiteFile, ServiceSettings, Tenant, OrderCode])
+@pytest.mark.parametrize("section", [SiteFile, ServiceSettings, Tenant, OrderCode, Smart])
 def test_every_key_is_in_the_documentation_and_in_the_example(section):
     guide, example = ((DOCS / name).read_text(encoding="utf-8") for name in ("site-file.md", "site.example.toml"))
     for item in fields(section):
@@ -233,6 +243,26 @@ def test_a_key_file_beside_the_site_file_is_enough(site, tmp_path):
 def test_one_issuer_may_have_several_tenants_that_its_tokens_tell_apart(site):
     twin = TENANT.replace('"a"', '"b"')
     assert len(site(SERVICE + TENANT + 'tenants = ["1"]\n' + twin + 'tenants = ["2"]\n').tenants) == 2
+
+
+SMART = '[tenant.smart]\nclient_id = "c"\niss = ["https://e.example/fhir"]\n'
+SMART_OF_KEYS = SMART + 'jwks = "https://e.example/k"\nissuer = "i"\n'
+
+
+def test_the_app_is_opened_at_the_fhir_servers_of_its_tenant_alone(site):
+    settings = site(SERVICE + TENANT + SMART_OF_KEYS)
+    tenant, smart = settings.opened_at("https://E.example/fhir/")
+    assert (tenant.name, smart.sources) == ("a", ("https://e.example/fhir/",))
+    for other in ("https://e.example/fhir2", "https://e.example/fhir/x", "http://127.0.0.1/fhir", "", "javascript:x"):
+        assert settings.opened_at(other) is None
+
+
+def test_in_open_development_the_app_is_opened_on_this_machine_and_at_the_public_launcher():
+    settings = load({}, SCHEMA)
+    for base in ("http://127.0.0.1:9/fhir", "https://launch.smarthealthit.org/v/r4/sim/x/fhir"):
+        assert settings.opened_at(base)
+    for other in ("https://e.example/fhir", "https://launch.smarthealthit.org.example/fhir", ""):
+        assert settings.opened_at(other) is None
 
 
 WRONG_SITES = {
@@ -277,6 +307,24 @@ WRONG_SITES = {
     "network": (TENANT + 'fhir_networks = ["10.0.0.1/8"]\n', "site.toml:5: tenant.fhir_networks: 10.0.0.1/8 has host"),
     "name twice": (TENANT + TENANT.replace("a.example", "b.example"), "site.toml:6: tenant.name: another tenant"),
     "issuer twice": (TENANT + TENANT.replace('"a"', '"b"'), "site.toml:7: tenant.iss: another tenant has this iss"),
+    "SMART without a proof": (TENANT + SMART, "site.toml:5: tenant.smart: needs introspection or jwks, not both"),
+    "SMART with both": (
+        TENANT + SMART + 'jwks = "https://e/k"\nintrospection = "https://e/i"\n',
+        "site.toml:5: tenant.smart: needs introspection or jwks, not both",
+    ),
+    "introspection by nobody": (
+        TENANT + SMART + 'introspection = "https://e.example/i"\n',
+        "site.toml:5: tenant.smart: introspection needs introspection_client and introspection_secret_file",
+    ),
+    "keys of nobody": (TENANT + SMART + 'jwks = "https://e.example/k"\n', "site.toml:5: tenant.smart: jwks needs issuer"),
+    "SMART key": (
+        TENANT + SMART + 'jwks = "https://e.example/k"\nissuer = "i"\nclientid = "x"\n',
+        'site.toml:10: tenant.smart.clientid: unknown key; did you mean "client_id"?',
+    ),
+    "SMART twice": (
+        TENANT + SMART_OF_KEYS + TENANT.replace('"a"', '"b"').replace("a.example", "b.example") + SMART_OF_KEYS,
+        "tenant.smart.iss: https://e.example/fhir is opened by another tenant",
+    ),
     "alias of nothing": ('[aliases]\nmagnesum = ["mg"]\n', 'site.toml:2: aliases.magnesum: no prefetch key is called'),
     "unsent of nothing": ('unsent = ["urineMagnesum"]\n', 'did you mean "urineMagnesium"?'),
     "unsent magnesium": ('unsent = ["magnesium"]\n', "site.toml:1: unsent: without magnesium no answer is possible"),

@@ -27,6 +27,7 @@ class Dependencies:
     readers: Mapping[tuple[Network, ...], FhirReader]  # by the networks to which a tenant's FHIR servers are held
     store: Store
     authenticate: Callable[[str | None, str, datetime], Caller]
+    authenticate_reader: Callable[[str | None, str, datetime], Caller]  # by a token of the EHR at a FHIR base URL
     gate: FairSemaphore = field(default_factory=FairSemaphore)
     batch: Semaphore = field(default_factory=Semaphore)  # of one: the batch that is being answered
     fhir_servers: set[str] = field(default_factory=set)  # in development: those that have said what they are

@@ -51,10 +51,14 @@ class Evaluation:
 
     def timeline(self) -> Timeline:
         """As a picture, with the cards that would have spoken before."""
+        return self.timelines(self.options.timelineWidth or WIDE)[0]
+
+    def timelines(self, *widths: int) -> list[Timeline]:
+        """The same picture in several widths."""
         patient = self.decision.assessment.patient
         sources = (source for raw in self.came for source in sources_in(raw))
         before = spoken(sources, patient.reference.partition("/")[2], patient.as_of, self.site, self.how)
-        return timeline_of(self.decision, self.how, before.cards, before.since, self.options.timelineWidth or WIDE)
+        return [timeline_of(self.decision, self.how, before.cards, before.since, width) for width in widths]
 
 
 def evaluated(request: EvaluateRequest, caller: Caller, deps: Dependencies) -> Evaluation:

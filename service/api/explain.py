@@ -12,12 +12,12 @@ from service.api.auth.tokens import Caller
 from service.api.dependencies import Dependencies
 from service.api.evaluation import judged, judged_prefetch
 from service.api.http.request_body import ExplainRequest, decode, require_json
-from service.api.pages.page import PAGE_HEADERS
-from service.api.proof import proved_body
-from service.errors import NotFound, Unauthorised
+from service.api.pages.page import Reader, page, page_for, reader
+from service.api.proof import body_of
+from service.errors import NotFound
 from service.samples import expand, samples
 
-CLOSED = "In production a chart is explained to an EHR's own reader only, and no EHR is configured for SMART here"
+CLOSED = "Here a chart is explained to readers of an EHR only: open it from there, or at /smart/launch (SMART)"
 
 
 def blueprint(deps: Dependencies) -> flask.Blueprint:
@@ -34,31 +34,31 @@ def blueprint(deps: Dependencies) -> flask.Blueprint:
     @pages.post("/explain")
     def answer() -> flask.Response:
         """The explanation of a posted chart."""
-        if deps.settings.authenticates:
-            raise Unauthorised("no EHR is configured for SMART")
-        data, caller = proved_body(deps, "/explain", deps.clock())
+        data, caller = body_of(lambda: _reader(deps))
         require_json()
         with deps.gate:
             return _answer(decode(ExplainRequest, data), caller, deps)
 
-    @pages.after_request
-    def protect(response: flask.Response) -> flask.Response:
-        response.headers.update(PAGE_HEADERS)
-        return response
-
     return pages
+
+
+def _reader(deps: Dependencies) -> Caller:
+    """Whose reader asks: by the token of the EHR whose FHIR server `iss` names."""
+    sent = flask.request
+    return deps.authenticate_reader(sent.headers.get("Authorization"), sent.args.get("iss", ""), deps.clock())
 
 
 def _ask(deps: Dependencies) -> flask.Response:
     known, wanted = samples(), flask.request.args.get("sample")
     if wanted is None:
-        page = explanation.template("explain.html").render(samples=known.values(), base="")
-        return flask.Response(page, mimetype="text/html")
+        return page("explain.html", deps.settings.service, samples=known.values())
     if wanted not in known:
         raise NotFound("There is no such sample; GET /samples lists them.", "$.sample")
     sent = msgspec.json.encode(expand(known[wanted], deps.clock()).request)
+    request = decode(ExplainRequest, sent)
+    request.language = reader(deps.settings.service).language
     with deps.gate:
-        return _answer(decode(ExplainRequest, sent), Caller("development", deps.settings.development_tenant), deps)
+        return _answer(request, Caller("development", deps.settings.development_tenant), deps)
 
 
 def _answer(request: ExplainRequest, caller: Caller, deps: Dependencies) -> flask.Response:
@@ -68,9 +68,8 @@ def _answer(request: ExplainRequest, caller: Caller, deps: Dependencies) -> flas
         sent = {key: bytes(value) for key, value in request.prefetch.items()}
         done = judged_prefetch(request, sent, caller, deps)
     audit.decided(replace(done.decision, cards=[]), "explain", caller)  # a card explained is no further card
-    page = explanation.rendered(done.decision, done.site.knowledge, done.how)
-    response = flask.Response(page, mimetype="text/html")
-    response.headers["Content-Language"] = done.how.wording.language
+    wording = done.how.wording
+    who = Reader(wording, reader(deps.settings.service).root, wording.language)
+    response = page_for(who, "explanation.html", **explanation.explanation(done))
     response.headers["Cache-Control"] = "no-store"
-    response.headers["Vary"] = "Accept-Language"
     return response

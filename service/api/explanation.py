@@ -1,21 +1,20 @@
-"""A decision as a page: what was said, which number it rests on, from when and where, and what was not known."""
+"""What the page of a decision shows: the card, which number it rests on, from when and where, and what was not known."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
 from typing import Any
 
-import jinja2
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from service.api.evaluation import Evaluation
 from service.cds.cards import Presentation
 from service.cds.i18n import Wording
 from service.decide import Decision
-from service.evaluation_json import explain, timeline_of
-from service.logic.knowledge import VERSION, Knowledge
+from service.evaluation_json import explain
+from service.logic.knowledge import Knowledge
 from service.logic.message import Message
 from service.logic.model import (
     Condition,
@@ -27,45 +26,12 @@ from service.logic.model import (
 )
 from service.logic.rules.phrases import ANALYTE, amount, substances
 from service.logic.workings import Working, workings
-from service.pictures import NARROW, table_html
+from service.pictures import NARROW, WIDE, table_html
 from service.terminology.queries import QUERIES
 
 Json = dict[str, Any]
 
-SAY: Mapping[str, Message] = {
-    "title": Message("Why this card"),
-    "all_rules": Message("Every rule and its answer"),
-    "calculations": Message("Calculations"),
-    "card": Message("on the card"),
-    "behind": Message("behind the card"),
-    "off_card": Message("not on a card"),
-    "critical": Message("critical"),
-    "data": Message("What was read"),
-    "failed": Message("Could not be evaluated: a fault of this service"),
-    "findings": Message("Why"),
-    "holds": Message("Holds"),
-    "info": Message("information"),
-    "issues": Message("Not read, or not used"),
-    "lacking": Message("Not answered, because something is missing"),
-    "needed_by": Message("needed by"),
-    "no_evidence": Message("Rests on what is not in the chart."),
-    "none_unknown": Message("Nothing that a rule asked for was missing."),
-    "not_met": Message("Asked, and does not hold"),
-    "off": Message("Switched off by this site"),
-    "rests": Message("What it rests on"),
-    "result": Message("Value"),
-    "source": Message("Source"),
-    "table": Message("The same as a table"),
-    "taken": Message("When"),
-    "timeline": Message("Over time"),
-    "unavailable": Message("Could not be read"),
-    "unknown": Message("What was not known"),
-    "warning": Message("warning"),
-    "what": Message("What"),
-    "where": Message("Where in the chart"),
-    "withheld": Message("Holds, but a safety gate keeps it back"),
-    "disclaimer": Message("Supports judgement, does not replace it."),
-}
+LEVELS = {"info": "information", "warning": "warning", "critical": "critical"}
 OUTCOMES = ("finding", "withheld", "failed", "lacking", "not-met", "off")
 _EXPOSURE = {
     Exposure.ACTIVE: Message("being taken"),
@@ -74,49 +40,30 @@ _EXPOSURE = {
     Exposure.LOCAL: Message("local use"),
     Exposure.UNKNOWN: Message("not known whether taken"),
 }
+
+
 _MARKDOWN = MarkdownIt("commonmark", {"html": False})
 
 
-def rendered(decision: Decision, knowledge: Knowledge, how: Presentation) -> str:
-    """The explanation as one HTML page."""
-    return template("explanation.html").render(explanation(decision, knowledge, how))
-
-
-def template(name: str) -> jinja2.Template:
-    """A page of this service by its file name."""
-    return _environment().get_template(name)
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    loader = jinja2.PackageLoader("service.api.pages", "templates")
-    environment = jinja2.Environment(
-        autoescape=True, loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["markdown"] = lambda words: Markup(_MARKDOWN.render(words))  # noqa: S704  rendered without HTML
-    return environment
-
-
-def explanation(decision: Decision, knowledge: Knowledge, how: Presentation) -> Json:
+def explanation(done: Evaluation) -> Json:
     """What the page shows, in words: the answer of an evaluation with every reference looked up."""
+    decision, knowledge, how = done.decision, done.site.knowledge, done.how
     answer, wording = explain(decision, knowledge, how), how.wording
     patient = decision.assessment.patient
     chart = _chart(patient, wording)
-    rules = [_rule(finding, chart, knowledge, how) for finding in answer["findings"]]
+    rules = [_rule(finding, chart, knowledge) for finding in answer["findings"]]
     by_outcome: dict[str, list[Json]] = {kind: [] for kind in OUTCOMES}
     for rule in rules:
         by_outcome[rule["outcome"]].append(rule)
     lead = decision.cards[0].body["source"]["topic"]["code"] if decision.cards else ""
     by_outcome["finding"].sort(key=lambda rule: _weight(rule, lead), reverse=True)
     return {
-        "say": {name: wording.plain(text) for name, text in SAY.items()},
-        "language": wording.language,
-        "direction": "rtl" if wording.language == "fa" else "ltr",
+        "levels": LEVELS,
         "summary": _summary(decision, how),
         "person": _person(decision, wording),
         "moment": wording.moment(patient.as_of),
-        "cards": answer["cards"],
-        "timeline": _timeline(decision, how),
+        "cards": [card | {"detail": _html(card["detail"])} for card in answer["cards"]],
+        "timeline": _timeline(done),
         "rests_on": _rests_on(by_outcome["finding"]),
         "rules": by_outcome,
         "unknown": _unknown(by_outcome["lacking"]),
@@ -124,16 +71,17 @@ def explanation(decision: Decision, knowledge: Knowledge, how: Presentation) -> 
         "issues": answer["issues"],
         "workings": [_working(each, wording) for each in workings(decision.assessment)],
         "read": list(chart.values()),
-        "answer": answer,
-        "version": VERSION,
-        "base": how.base_url,
     }
 
 
-def _timeline(decision: Decision, how: Presentation) -> Json:
+def _html(words: str) -> Markup:
+    return Markup(_MARKDOWN.render(words))  # noqa: S704  HTML within it stays text
+
+
+def _timeline(done: Evaluation) -> Json:
     """The picture for a page and for a narrow panel, of which the style shows one, and its table."""
-    wide, narrow = timeline_of(decision, how), timeline_of(decision, how, width=NARROW)
-    table = table_html(wide.table, how.wording) if wide.table else ""
+    wide, narrow = done.timelines(WIDE, NARROW)
+    table = table_html(wide.table, done.how.wording) if wide.table else ""
     safe = {"wide": wide.svg, "narrow": narrow.svg, "table": table}
     return {name: Markup(drawn) for name, drawn in safe.items()}  # noqa: S704  each escapes what it is given
 
@@ -209,8 +157,8 @@ def _moment(when: PartialDateTime) -> Any:
     return when.start.date() if when.date_only else when.end
 
 
-def _rule(finding: Json, chart: Mapping[str, Json], knowledge: Knowledge, how: Presentation) -> Json:
-    """An outcome with its title, its address, its evidence looked up and its sources."""
+def _rule(finding: Json, chart: Mapping[str, Json], knowledge: Knowledge) -> Json:
+    """An outcome with its title, its evidence looked up and its sources."""
     rule = finding["rule"]
     unread = {"what": "–", "value": "–", "when": "–"}
     evidence = [item["reference"] for item in finding.get("evidence", ())]
@@ -222,7 +170,6 @@ def _rule(finding: Json, chart: Mapping[str, Json], knowledge: Knowledge, how: P
         | finding
         | {
             "title": knowledge.rules[rule].title,
-            "url": how.page(f"v1/rules/{rule}"),
             "advice": [line for line in finding.get("advice", ()) if line.rstrip(".") != finding["text"].rstrip(".")],
             "rows": [chart.get(reference, unread | {"reference": reference}) for reference in evidence],
             "sources": [_source(c.source, c.at, knowledge) for c in sources],

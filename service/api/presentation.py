@@ -20,6 +20,7 @@ def presentation(deps: Dependencies, caller: Caller, language: str = "") -> Pres
         wording=Wording(chosen, site.zone),
         local_orders=caller.tenant.orders,
         base_url=_base_url(deps),
+        smart=caller.tenant.smart is not None or not deps.settings.authenticates,
         rules_off=deps.settings.rules_in(RuleMode.OFF),
         silent=deps.settings.rules_in(RuleMode.SILENT),
         reference=deps.settings.rules_in(RuleMode.REFERENCE),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 import flask
@@ -16,10 +17,15 @@ def proved_body(deps: Dependencies, path: str, now: datetime, limit: int | None 
 
     The token is looked at once: it is good for one call. Raises Unauthorised, TooManyRequests and as `read_bytes`.
     """
+    return body_of(lambda: deps.authenticate(flask.request.headers.get("Authorization"), path, now), limit)
+
+
+def body_of(who: Callable[[], Caller], limit: int | None = None) -> tuple[bytes, Caller]:
+    """The body and its sender, whom `who` proves once; as `proved_body`."""
     found: list[Caller] = []
 
     def prove() -> None:
-        found.append(deps.authenticate(flask.request.headers.get("Authorization"), path, now))
+        found.append(who())
 
     data = read_bytes(limit, prove)
     if not found:

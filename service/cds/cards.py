@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from service.cds.detail import detail, summary, wanted
 from service.cds.i18n import Wording
@@ -38,6 +40,7 @@ class Presentation:
     wording: Wording
     local_orders: Mapping[Analyte, Any] = field(default_factory=lambda: MappingProxyType({}))  # a site's codes
     base_url: str = ""  # under which readers reach this service, for links; "" for none
+    smart: bool = False  # the caller's EHR opens our SMART app
     rules_off: frozenset[str] = frozenset()
     silent: frozenset[str] = frozenset()
     reference: frozenset[str] = frozenset()
@@ -84,16 +87,28 @@ def _card(selected: Selected, assessment: Assessment, knowledge: Knowledge, how:
         "extension": _extension(selected, results, worded, assessment),
         "overrideReasons": override_reasons(knowledge.rules[lead].override if lead else (), how.wording),
     }
-    if links := _links(how.rule_page(lead, worded), how):
+    if links := _links(how.rule_page(lead, worded), lead, results, how):
         body["links"] = links
     if suggestions := list(_suggestions(selected, assessment, how, order)):
         body.update(suggestions=suggestions, selectionBehavior="any")
     return Card(body, MappingProxyType(results), worded)
 
 
-def _links(page: str, how: Presentation) -> list[Json]:
+def _links(page: str, lead: str, results: Iterable[str], how: Presentation) -> list[Json]:
     """What a reader may open from the card."""
-    return [{"label": how.wording.translate("Rule and sources"), "url": page, "type": "absolute"}] if page else []
+    links = [{"label": how.wording.translate("Rule and sources"), "url": page, "type": "absolute"}] if page else []
+    return [*links, _app_link(lead, results, how)] if how.smart and how.base_url else links
+
+
+def _app_link(lead: str, results: Iterable[str], how: Presentation) -> Json:
+    """The SMART app with the card that led there; nothing of the patient, who is the EHR's to pass on."""
+    context = {"card": lead, "rules": list(results)}
+    return {
+        "label": how.wording.translate("Timeline and every rule's answer"),
+        "url": f"{how.base_url}/smart/launch",
+        "type": "smart",
+        "appContext": msgspec.json.encode(context).decode(),
+    }
 
 
 def _source(lead: str, knowledge: Knowledge, how: Presentation) -> Json:

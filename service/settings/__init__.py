@@ -23,6 +23,7 @@ from service.settings.site import (
     ServiceSettings,
     SiteFile,
     SiteSchema,
+    Smart,
     Tenant,
     frozen,
     hint,
@@ -61,6 +62,11 @@ class Settings:
     def authenticates(self) -> bool:
         """Must callers prove who they are? Always in production; in development where the site file names tenants."""
         return self.mode is Mode.PRODUCTION or bool(self.tenants)
+
+    def opened_at(self, iss: str) -> tuple[Tenant, Smart] | None:
+        """Whose FHIR server this is, and our app there; None where it may not be opened."""
+        tenants = self.tenants if self.authenticates else (self.development_tenant,)
+        return next(((tenant, smart) for tenant in tenants if (smart := tenant.smart_at(iss))), None)
 
     def rules_in(self, mode: RuleMode) -> frozenset[str]:
         """The rules that the site has put into this mode."""

@@ -23,6 +23,7 @@ from service.settings.site import (
     ServiceSettings,
     SiteFile,
     SiteSchema,
+    Smart,
     Tenant,
     hint,
 )
@@ -35,6 +36,7 @@ _SECTIONS: Mapping[toml_lines.Path, Any] = MappingProxyType(
         ("tenant",): Tenant,
         ("orders",): OrderCode,
         ("tenant", "orders"): OrderCode,
+        ("tenant", "smart"): Smart,
     }
 )
 _Problem = tuple[toml_lines.Path, str]
@@ -108,8 +110,37 @@ def cross_field_checks(content: dict[str, Any], context: Context) -> Iterator[_P
     for index, tenant in enumerate(tenants):
         if not tenant.get("jku") and not tenant.get("jwks_file"):
             yield ("tenant", index), "needs jku or jwks_file: without keys nobody can prove to be this caller"
+        yield from _unproved(index, tenant.get("smart"))
     yield from duplicate_tenants(tenants)
+    yield from _opened_twice(tenants)
     yield from _out_of_bounds(content.get("thresholds"), context.schema.thresholds)
+
+
+def _unproved(index: int, smart: object) -> Iterator[_Problem]:
+    """How the tokens of an EHR's users are verified has to be stated, and in one way."""
+    if not isinstance(smart, dict):
+        return
+    where = ("tenant", index, "smart")
+    if bool(smart.get("introspection")) == bool(smart.get("jwks")):
+        yield where, "needs introspection or jwks, not both: by one of them tokens of its users are verified"
+    elif smart.get("introspection") and not (
+        smart.get("introspection_client") and smart.get("introspection_secret_file")
+    ):
+        yield where, "introspection needs introspection_client and introspection_secret_file"
+    elif smart.get("jwks") and not smart.get("issuer"):
+        yield where, "jwks needs issuer: the iss of its tokens"
+
+
+def _opened_twice(tenants: list[dict[str, Any]]) -> Iterator[_Problem]:
+    """A FHIR server belongs to one tenant: by it the tokens of its users are verified."""
+    seen: set[str] = set()
+    for index, tenant in enumerate(tenants):
+        smart = tenant.get("smart")
+        bases = smart.get("iss") if isinstance(smart, dict) else ()
+        for base in {str(base).rstrip("/") for base in bases} if isinstance(bases, list) else set():
+            if base in seen:
+                yield ("tenant", index, "smart", "iss"), f"{base} is opened by another tenant"
+            seen.add(base)
 
 
 def _half_configured(content: dict[str, Any], tenants: list[dict[str, Any]]) -> Iterator[_Problem]:

@@ -22,6 +22,7 @@ from service.terminology.queries import PREFETCH_KEYS, REQUIRED_KEYS
 
 # Its private key is in its public repository: anyone can be this issuer (cds-hooks/sandbox, jwt-generator.js).
 SANDBOX = "https://sandbox.cds-hooks.org"
+SMART_LAUNCHER = "https://launch.smarthealthit.org"
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -231,6 +232,32 @@ class ServiceSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Smart:
+    """`[tenant.smart]`: our app at one EHR: the FHIR servers that it opens, and how tokens of their users are proved."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+    client_id: Annotated[str, Field(min_length=1)]
+    iss: Annotated[tuple[Url, ...], Field(min_length=1)]
+    hosts: tuple[Origin, ...] = ()  # of its authorization server, where that is another than those of `iss`
+    scopes: tuple[Annotated[str, Field(min_length=1)], ...] = ()  # in place of reading what the queries ask for
+    embedded_in: tuple[Origin, ...] = ()
+    introspection: Url | None = None
+    introspection_client: str = ""
+    introspection_secret_file: ExistingFile | None = None
+    jwks: KeyUrl | None = None
+    issuer: str = ""
+    audience: tuple[Annotated[str, Field(min_length=1)], ...] = ()  # in place of `iss`
+    algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)] = (
+        Algorithm.ES256, Algorithm.ES384, Algorithm.RS256, Algorithm.RS384,
+    )  # fmt: skip
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """What a page of the app may fetch, as sources of a content security policy."""
+        return (*(f"{base}/" for base in self.iss), *self.hosts)
+
+
+@dataclass(frozen=True, slots=True)
 class Tenant:
     """`[[tenant]]`: one caller, how it proves itself and what it may have us read."""
 
@@ -251,10 +278,15 @@ class Tenant:
     aliases: Aliases = field(default_factory=_empty)
     unsent: Unsent = ()
     orders: Orders = field(default_factory=_empty)
+    smart: Smart | None = None
 
     def allowed(self, url: str) -> str | None:
         """The normal form of a FHIR URL that this caller may have us read, else None."""
         return allowed_url(url, self.fhir_bases, query=True)
+
+    def smart_at(self, iss: str) -> Smart | None:
+        """Our app at this FHIR server, if it may be opened there."""
+        return self.smart if self.smart and normalise(iss) in self.smart.iss else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +296,11 @@ class DevelopmentTenant(Tenant):
     def allowed(self, url: str) -> str | None:
         """The normal form of a URL on this machine, else None."""
         return loopback_url(url, query=True)
+
+    def smart_at(self, iss: str) -> Smart | None:
+        """Our app at a FHIR server of this machine, or of the public SMART launcher, whose patients are invented."""
+        base = loopback_url(iss) or allowed_url(iss, (SMART_LAUNCHER,))
+        return Smart(client_id="magnesium-cds", iss=(base,)) if base else None
 
 
 @dataclass(frozen=True, slots=True)

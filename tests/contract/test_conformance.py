@@ -15,6 +15,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.samples import expand, samples
+from tests.api.apps import locked_app
 from tests.contract.conftest import BASE, Locked, MakeApp
 from tests.contract.messages import (
     FUROSEMIDE,
@@ -559,6 +560,24 @@ def test_k_13_lk_01_lk_02_lk_03_lk_04_lk_05_links_are_few_absolute_and_ours(lock
         assert link.keys() == {"label", "url", "type"}
         assert link["url"].startswith(f"{BASE}/v1/rules/R-")
         assert locked.client.get(link["url"].removeprefix(BASE)).status_code == 200
+
+
+def test_lk_03_a_smart_link_is_the_launch_url_with_the_card_and_nothing_of_the_patient(tmp_path):
+    with locked_app(tmp_path, tenant=SMART) as house:
+        (card,) = house.post("/cds-services/magnesium-patient-view", hook_request()).json["cards"]
+    absolute, smart = card["links"]
+    assert (absolute["type"], smart["type"], smart["url"]) == ("absolute", "smart", f"{BASE}/smart/launch")
+    said = msgspec.json.decode(smart["appContext"])
+    assert said["rules"] == [finding["rule"] for finding in card["extension"]["org.magnesium-cds.findings"]]
+    assert said.keys() == {"card", "rules"}
+
+
+SMART = """[tenant.smart]
+client_id = "magnesium-cds"
+iss = ["https://ehr.hospital.example/fhir"]
+jwks = "https://ehr.hospital.example/jwks"
+issuer = "https://ehr.hospital.example"
+"""
 
 
 def test_x_02_extensions_are_named_in_reverse_dns(cards: list[Json]):

@@ -356,7 +356,11 @@ def test_without_a_token_nothing_is_answered(locked, operation, header: str | No
     assert answer.data == locked.client.post(VIEW).data, "all refusals are the same"
 
 
-FOR_READERS_OF_AN_EHR = {"explain.ask"}  # closed where callers are proved and no EHR is configured for SMART
+FOR_READERS_OF_AN_EHR = {
+    "explain.ask",
+    "smart.launch",
+    "smart.app",
+}  # closed where callers are proved and no EHR is configured for SMART
 
 
 def test_what_is_not_secured_is_open(locked):

@@ -238,7 +238,7 @@ def test_ingress_publishes_what_is_called_and_nothing_of_the_inside() -> None:
     entries = of_kind(as_written(), "Ingress")[0]["spec"]["rules"][0]["http"]["paths"]
     open_paths = tuple(entry["path"] for entry in entries)
     closed = {path for path in contract if not path.startswith(open_paths)}
-    pages = {"/", "/docs", "/openapi.yaml", "/static/{name}", "/samples", "/samples/{id}"}
+    pages = {"/", "/docs", "/docs/guide/{name}", "/openapi.yaml", "/samples", "/samples/{id}"}
     assert closed == {"/health/live", "/health/ready", "/metrics", *pages}
 
 

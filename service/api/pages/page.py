@@ -78,7 +78,11 @@ def reader(site: ServiceSettings) -> Reader:
 
 def page(template: str, site: ServiceSettings, **values: Any) -> flask.Response:
     """A template as an answer; in it `reader`, `_` (a sentence in the reader's language) and `link` are known."""
-    who = reader(site)
+    return page_for(reader(site), template, **values)
+
+
+def page_for(who: Reader, template: str, **values: Any) -> flask.Response:
+    """As `page`, for a reader of whom more is known than the request says."""
     named = {"reader": who, "_": who.say, "link": who.link, "languages": NAMES, "here": flask.request.path}
     versions = {"version": __version__, "knowledge_version": VERSION}
     body = ENVIRONMENT.get_template(template).render(**named, **versions, **values)

@@ -22,6 +22,8 @@ _ASSETS = {
     "docs.css": "text/css",
     "explain.css": "text/css",
     "explain.js": "text/javascript",
+    "smart.js": "text/javascript",
+    "vendor/fhir-client.pure.min.js": "text/javascript",
     "mark.svg": "image/svg+xml",
     "style.css": "text/css",
 }
@@ -57,7 +59,7 @@ def _serve_page(pages: flask.Blueprint, facts: Mapping[str, object], guard_off: 
     def start() -> flask.Response:
         return revalidated(page(guard_off()), "text/html")
 
-    @pages.get("/static/<name>")
+    @pages.get("/static/<path:name>")
     def static(name: str) -> flask.Response:
         if name not in assets:
             raise NotFound("There is no such file.")

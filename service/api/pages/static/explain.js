@@ -16,8 +16,7 @@ export async function explanation(address, body, headers = {}) {
   if (!answer.ok) throw new Error(reason(text, answer.status));
   const found = new DOMParser().parseFromString(text, "text/html");
   const part = document.importNode(found.getElementById("explanation"), true);
-  part.lang = found.documentElement.lang;
-  part.dir = found.documentElement.dir;
+  for (const link of part.querySelectorAll("a[href]")) link.href = new URL(link.getAttribute("href"), answer.url);
   return part;
 }
 
