@@ -53,7 +53,7 @@ check: $(DEV_STAMP)  ## format, lint, types, import contracts, validity of the c
 	@$(BIN)/check-jsonschema -q --builtin-schema vendor.github-issue-forms $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
 	@$(BIN)/zizmor -q --offline .github
 
-bench: $(DEV_STAMP)  ## CPU, latency, growth, fallback and replicas as ratios in one run (2 min)
+bench: $(DEV_STAMP)  ## CPU, latency, growth, replicas as ratios in one run, instructions where valgrind is (10 min)
 	@$(BIN)/python -m bench.run
 
 spark: $(DEV_STAMP)  ## install PySpark (460 MB, needs Java 17) and compare its engine with the built-in one

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,14 +21,15 @@ from joserfc.jwk import ECKey, RSAKey
 
 from bench.load import Draw, drive, request
 from bench.report import MET, MISSED, NOT_MEASURABLE, QUIET, Figure, of_rounds
-from bench.servers import Server, busy, free_port, magnesium, running
+from bench.servers import START_SECONDS, Server, busy, free_port, magnesium, running
 
 HOOK = "/cds-services/magnesium-patient-view"
 ROOMY = "[service]\nmax_body_bytes = 50000000\nrate_limit_per_minute = 1000000\n"
 YARDSTICKS = ("echo", "parse", "rule", "drain")  # routes of `bench.baseline`
 OURS = "service"
 # How a call is proved, and whether the repeat guard looks at it; each reader is another, so that every card is shown.
-SIGNED = {"ES384": False, "RS384": False, "RS384 and the repeat guard": True}
+GUARDED = "RS384 and the repeat guard"
+SIGNED = {"ES384": False, "RS384": False, GUARDED: True}
 SIGNED_GOAL = 1.6  # x echo, of a small call with RS384 and the guard
 SECRET = "of the bench, and long enough for it"
 READER = re.compile(rb'"userId"\s*:\s*"')
@@ -52,60 +53,73 @@ class Round:
     times: dict[str, list[float]]
 
 
-def measure(name: str, data: bytes, calls: int, rounds: int, cpu_goal: float) -> Generator[Figure]:
+def measure(
+    bodies: Mapping[str, bytes], calls: int, rounds: int, cpu_goal: float, signed_goal: float | None = None
+) -> Generator[Figure]:
     """Blocks of `calls` calls to each target in turn, so that whatever else the machine does meets all of them."""
-    section = f"{name} body, {len(data) // 1000} kB"
+    for name, data in bodies.items():
+        yield from _measure(name, data, calls, rounds, (cpu_goal, signed_goal))
+
+
+def _measure(
+    section: str, data: bytes, calls: int, rounds: int, goals: tuple[float, float | None]
+) -> Generator[Figure]:
     with _targets(data, calls * (rounds + 1)) as targets:
         _round(targets, calls, 1)  # the first calls are slower
         started, before = time.monotonic(), _others(targets)
         alone = [_round(targets, calls, 1) for _ in range(rounds)]
         others = (_others(targets) - before) / (time.monotonic() - started)
-        yield from _figures(f"{section}, 1 connection", alone, cpu_goal)
-        yield from _signed(f"{section}, 1 connection", alone, SIGNED_GOAL if name == "small" else None)
+        yield from _figures(f"{section}, 1 connection", alone, goals[0])
+        yield from _signed(f"{section}, 1 connection", alone, goals[1])
         yield _tail(f"{section}, 1 connection", alone, others)
         for how in SIGNED:
             del targets[how]
         four = [_round(targets, calls, 4) for _ in range(rounds)]
-        yield from _figures(f"{section}, 4 connections", four, cpu_goal)
+        yield from _figures(f"{section}, 4 connections", four, goals[0])
 
 
 @contextmanager
 def _targets(data: bytes, signed_calls: int) -> Iterator[dict[str, Target]]:
     with ExitStack() as opened:
-        ours = opened.enter_context(magnesium(_folder(opened), ROOMY))
-        theirs = opened.enter_context(_baseline())
+        ours = opened.enter_context(magnesium(folder_of(opened), ROOMY))
+        theirs = opened.enter_context(baseline())
         yield {
-            OURS: Target(ours, _always(request(HOOK, data))),
-            **{name: Target(theirs, _always(request(f"/{name}", data))) for name in YARDSTICKS},
-            **{how: _signing(opened, how, data, signed_calls) for how in SIGNED},
+            OURS: Target(ours, always(request(HOOK, data))),
+            **{name: Target(theirs, always(request(f"/{name}", data))) for name in YARDSTICKS},
+            **{how: signing(opened, how, data, signed_calls) for how in SIGNED},
         }
 
 
-def _folder(opened: ExitStack) -> Path:
+def folder_of(opened: ExitStack) -> Path:
+    """A folder for as long as something is open."""
     return Path(opened.enter_context(tempfile.TemporaryDirectory()))
 
 
-def _signing(opened: ExitStack, how: str, data: bytes, calls: int) -> Target:
+def signing(
+    opened: ExitStack, how: str, data: bytes, calls: int, before: Sequence[str] = (), patience: float = START_SECONDS
+) -> Target:
     """A service that asks for tokens, and the calls that bring them."""
-    folder, algorithm = _folder(opened), how.split()[0]
+    folder, algorithm = folder_of(opened), how.split()[0]
     rsa = algorithm == "RS384"
     key = RSAKey.generate_key(2048, {"kid": "bench"}) if rsa else ECKey.generate_key("P-384", {"kid": "bench"})
     (folder / "keys.json").write_bytes(msgspec.json.encode({"keys": [key.as_dict(private=False)]}))
     tenant = f'{ROOMY}[[tenant]]\nname = "bench"\niss = "{ISSUER}"\njwks_file = "keys.json"\n'
     environment = {"MAGNESIUM_CDS_SECRET": SECRET} if SIGNED[how] else {}
-    server = opened.enter_context(magnesium(folder, tenant, environment))
+    server = opened.enter_context(magnesium(folder, tenant, environment, before, patience))
     return Target(server, _with_tokens(algorithm, key, server.port, data, calls))
 
 
 @contextmanager
-def _baseline() -> Iterator[Server]:
-    """The yardsticks, served."""
+def baseline(before: Sequence[str] = (), patience: float = START_SECONDS) -> Iterator[Server]:
+    """The yardsticks, served; `before` their command stands that of a program which looks on."""
     port = free_port()
-    with running([sys.executable, "-m", "bench.baseline"], port, environment={"PORT": str(port)}) as server:
+    command = [*before, sys.executable, "-m", "bench.baseline"]
+    with running(command, port, environment={"PORT": str(port)}, patience=patience) as server:
         yield server
 
 
-def _always(data: bytes) -> Draw:
+def always(data: bytes) -> Draw:
+    """The same request each time."""
     return partial(next, repeat(data))
 
 

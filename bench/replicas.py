@@ -52,7 +52,7 @@ def measure(bodies: Mapping[str, bytes], rounds: int) -> Generator[Figure]:
         for name, body in bodies.items():
             data = request(HOOK, body)
             runs = [(_run(house, 1, data), _run(house, 2, data)) for _ in range(rounds)]
-            yield from _figures(f"replicas, {name} body, {2 * CALLERS} callers, {where}", runs)
+            yield from _figures(f"replicas, {name}, {2 * CALLERS} callers, {where}", runs)
 
 
 @contextmanager

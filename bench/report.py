@@ -20,7 +20,7 @@ class Figure(msgspec.Struct, frozen=True, omit_defaults=True):
 
     section: str
     name: str
-    value: float
+    value: float | None  # None: not measured
     unit: str
     low: float | None = None
     high: float | None = None
@@ -55,8 +55,9 @@ def show(figures: Iterable[Figure]) -> list[Figure]:
 
 def _line(figure: Figure) -> str:
     spread = f"[{figure.low:.2f} to {figure.high:.2f}]" if figure.low is not None else ""
-    said = f"  {figure.name:<30} {figure.value:8.2f} {figure.unit:<18} {spread:<18} {figure.note}"
-    return f"{said.rstrip():<84} goal: {figure.goal}: {figure.verdict}" if figure.goal else said.rstrip()
+    value = "" if figure.value is None else f"{figure.value:.2f}"
+    said = f"  {figure.name:<38} {value:>8} {figure.unit:<18} {spread:<18} {figure.note}"
+    return f"{said.rstrip():<92} goal: {figure.goal}: {figure.verdict}" if figure.goal else said.rstrip()
 
 
 def keep(path: Path, figures: Sequence[Figure]) -> None:

@@ -59,6 +59,7 @@ def running(
     environment: Mapping[str, str] = NOTHING,
     log: Path | None = None,
     stop: signal.Signals = signal.SIGTERM,
+    patience: float = START_SECONDS,
 ) -> Iterator[Server]:
     """A server in a process group of its own, for as long as the block lasts, however that ends.
 
@@ -72,15 +73,25 @@ def running(
         )
         server = Server(process, port)
         try:
-            _await(server, (lambda: fetched(port, ready) is not None) if isinstance(ready, str) else ready, output)
+            answers = (lambda: fetched(port, ready) is not None) if isinstance(ready, str) else ready
+            _await(server, answers, output, patience)
             yield server
         finally:
             end(process, stop)
 
 
 @contextmanager
-def magnesium(folder: Path, site: str = "", environment: Mapping[str, str] = NOTHING) -> Iterator[Server]:
-    """The service as `make run` starts it, with `site` as the text of its site file; its files are in `folder`."""
+def magnesium(
+    folder: Path,
+    site: str = "",
+    environment: Mapping[str, str] = NOTHING,
+    before: Sequence[str] = (),
+    patience: float = START_SECONDS,
+) -> Iterator[Server]:
+    """The service as `make run` starts it, with `site` as the text of its site file; its files are in `folder`.
+
+    `before` its command stands that of a program which looks on; it has `patience` seconds to start.
+    """
     port = free_port()
     (folder / "site.toml").write_text(site, encoding="utf-8")
     settings = {
@@ -89,8 +100,8 @@ def magnesium(folder: Path, site: str = "", environment: Mapping[str, str] = NOT
         "MAGNESIUM_CDS_SITE": str(folder / "site.toml"),
         **environment,
     }
-    command = [sys.executable, "-m", "service", "serve"]
-    with running(command, port, "/health/live", settings) as server:
+    command = [*before, sys.executable, "-m", "service", "serve"]
+    with running(command, port, "/health/live", settings, patience=patience) as server:
         yield server
 
 
@@ -137,8 +148,8 @@ def busy() -> float:
     return (sum(ticks) - idle) / os.sysconf("SC_CLK_TCK")
 
 
-def _await(server: Server, ready: Callable[[], bool], output: IO[bytes]) -> None:
-    until = time.monotonic() + START_SECONDS
+def _await(server: Server, ready: Callable[[], bool], output: IO[bytes], patience: float) -> None:
+    until = time.monotonic() + patience
     while not ready():
         if server.process.poll() is not None or time.monotonic() > until:
             with suppress(OSError):  # a log that was opened for writing alone is there to be read by others

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 
 from service.fhir.timing import doses_in_words
 from service.logic.units import code as unit_code
@@ -80,6 +81,7 @@ class DoseInWords:
     per_day: Decimal | None = None
 
 
+@lru_cache(maxsize=1024)  # what is written on an order recurs from call to call
 def dose_in_words(text: str) -> DoseInWords:
     """The dose of a text; of parts that follow each other ("then") the greatest, of parts of one day their sum.
 
@@ -178,6 +180,7 @@ def ambiguous_number(text: str) -> str:
 # ---- duration, rate, concentration ----------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=1024)
 def minutes_in_words(text: str) -> Decimal | None:
     """Over how many minutes one dose is given; of a range the shorter, which is the faster.
 
@@ -191,6 +194,7 @@ def minutes_in_words(text: str) -> Decimal | None:
     return low if found["unit"].lower().startswith(("min", "мин", "دقیقه")) else low * 60
 
 
+@lru_cache(maxsize=1024)
 def rate_in_words(text: str) -> tuple[Decimal, str] | None:
     """An amount per minute and its unit; of a range the upper end."""
     found = _RATE.search(text)

@@ -83,9 +83,9 @@ class _Came:
     @property
     def is_chart(self) -> bool:
         """All that is on file in one Bundle, under whatever name: a Patient and at least two clinical kinds."""
-        kinds = (Patient, Observation, Condition, Prescribed)
-        held = [kind for kind in kinds if any(isinstance(resource, kind) for resource in self.resources)]
-        return not self.reason and Patient in held and len(held) > 2
+        kinds = set(map(type, self.resources))
+        held = [kind for kind in (Observation, Condition, Prescribed) if any(issubclass(each, kind) for each in kinds)]
+        return not self.reason and Patient in kinds and len(held) > 1
 
 
 def gather(

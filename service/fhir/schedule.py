@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from typing import NamedTuple
 
 from service.fhir import primitives
 from service.fhir.decode import concepts, is_present
@@ -37,12 +39,26 @@ _PACE = re.compile(
 )
 
 
+class _OrderWords(NamedTuple):
+    """What the words of an order say of its kind."""
+
+    scale: bool
+    as_needed: bool
+    paced: bool
+
+
+@lru_cache(maxsize=1024)
+def _said(words: str) -> _OrderWords:
+    """Kept by the text: what is written on an order recurs from call to call."""
+    return _OrderWords(*(bool(pattern.search(words)) for pattern in (_SCALE, _AS_NEEDED, _PACE)))
+
+
 def is_as_needed(dosage: Dosage, words: str) -> bool:
     """True if the dosage says so, in a member of its own, in its timing code or in words."""
     concept_of_need = is_present(dosage.asNeededCodeableConcept) or is_present(dosage.asNeededFor)
     if dosage.asNeededBoolean or dosage.asNeeded or concept_of_need:
         return True
-    return any(map(_AS_NEEDED.search, [words, *code_words(dosage.timing)]))
+    return any(_said(each).as_needed for each in (words, *code_words(dosage.timing)))
 
 
 def dosage_words(dosage: Dosage) -> str:
@@ -58,7 +74,7 @@ def kind_of_order(dosage: Dosage, words: str, untimed: Schedule) -> tuple[Schedu
     `untimed` is what a product of this kind and route is where no time is stated (decision 14b).
     """
     once = is_once(dosage.timing, words)
-    if _SCALE.search(words):
+    if _said(words).scale:
         return Schedule.SCALE, once
     if is_as_needed(dosage, words):
         return Schedule.AS_NEEDED, once
@@ -69,4 +85,4 @@ def kind_of_order(dosage: Dosage, words: str, untimed: Schedule) -> tuple[Schedu
 def is_paced(dosage: Dosage, words: str) -> bool:
     """True if a rate, or how long one dose runs, is stated."""
     rated = (dosage, *(dosage.doseAndRate or ()))
-    return any(each.rateRatio or each.rateQuantity or each.rateRange for each in rated) or bool(_PACE.search(words))
+    return any(each.rateRatio or each.rateQuantity or each.rateRange for each in rated) or _said(words).paced

@@ -173,11 +173,13 @@ def _unidentified(chart: EvaluationInput, labs: Collection[LabResult]) -> Iterat
     """Keys under which something came, but no result that they ask for; a mixed Bundle may hold none of it."""
     of_reference = {lab.reference: lab.analyte for lab in labs}
     for keys, came in chart.filled:
-        observations = [resource for resource in came if isinstance(resource, Observation)]
-        known = {of_reference[name(resource)] for resource in observations if name(resource) in of_reference}
-        other_kinds = {resource.resourceType for resource in came if not isinstance(resource, Observation)}
         wanted = {analyte for key in keys if key in QUERIES for analyte in QUERIES[key].analytes}
-        if wanted and known.isdisjoint(wanted) and len(known) + len(other_kinds) < 2:
+        if not wanted:
+            continue
+        names = {name(resource) for resource in came if isinstance(resource, Observation)}
+        known = {of_reference[each] for each in names & of_reference.keys()}
+        other_kinds = {resource.resourceType for resource in came if not isinstance(resource, Observation)}
+        if known.isdisjoint(wanted) and len(known) + len(other_kinds) < 2:
             yield from (key for key in keys if key in QUERIES and QUERIES[key].analytes)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from functools import lru_cache
 
 from service.fhir import primitives
 from service.fhir.decode import concept
@@ -98,6 +99,7 @@ def doses_in_words(words: str) -> Decimal | None:
     return _frequency_in([words])
 
 
+@lru_cache(maxsize=1024)
 def most_in_words(words: str) -> Decimal | None:
     """The doses a day that a text allows at most: "no more than 3 doses per day", "не более 3 раз в сутки"."""
     found = _MOST.search(words)
@@ -138,7 +140,9 @@ def _frequency_in(texts: list[str]) -> Decimal | None:
     return next((found for text in texts if text and (found := _frequency(text)) is not None), None)
 
 
+@lru_cache(maxsize=1024)
 def _frequency(text: str) -> Decimal | None:
+    """Kept by the text: what is written on an order recurs from call to call."""
     if found := _TIMES_A_DAY.search(text):
         spelled = (found[1] or found[2]).lower()
         return Decimal(_NUMBERS.get(spelled) or spelled) or None

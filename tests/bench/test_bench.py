@@ -11,6 +11,7 @@ from urllib.parse import quote
 import msgspec
 import pytest
 
+from bench import instructions, report
 from bench.bodies import PATIENT, body, large, small
 from bench.calls import SIGNED
 from bench.fhir_server import answer, chart_of
@@ -19,7 +20,7 @@ from bench.servers import ROOT, family
 from service.cds.services import SERVICES
 
 NOW = datetime(2026, 3, 18, 10, 0, tzinfo=UTC)
-RUN = [sys.executable, "-m", "bench.run", "--rounds", "1", "--only", "small"]
+RUN = [sys.executable, "-m", "bench.run", "--rounds", "1", "--only", "small", "--bodies", "ours"]
 # Every line of a section: its name, and what it is a ratio to.
 BOTH = [
     *(("CPU per call", f"x {name}") for name in ("echo", "parse", "rule", "drain")),
@@ -82,6 +83,20 @@ def test_a_short_run_prints_every_line_and_keeps_it(tmp_path):
         )
         assert bool(figure.goal) == (figure.verdict in {"met", "missed", "not measurable here"})
     assert sum(bool(figure.goal) for figure in figures) == 4  # unsigned, signed with the guard, p99, 4 connections
+
+
+def test_without_valgrind_no_number_stands_in_for_instructions(monkeypatch):
+    monkeypatch.setattr(instructions.shutil, "which", lambda _program: None)
+    (figure,) = instructions.measure({"small body": b"{}"})
+    assert (figure.name, figure.value, figure.note) == ("not measured", None, "valgrind and vgdb not installed")
+    assert " 0.00" not in report._line(figure)
+
+
+def test_the_totals_of_all_dumps_of_a_worker_are_its_instructions(tmp_path):
+    (tmp_path / "7").write_text("summary: 0\n\ntotals: 0\n")
+    (tmp_path / "7.1").write_text("summary: 30\n\ntotals: 4000000\n")
+    (tmp_path / "8").write_text("totals: 9\n")
+    assert instructions.counted(tmp_path, 7) == 4_000_000
 
 
 @pytest.mark.parametrize(("told", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
