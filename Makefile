@@ -7,8 +7,9 @@ PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-# Tests that start servers, fill disks or measure memory run one after the other; the rest on all cores.
-SERIAL := tests/api tests/bench tests/cli tests/deploy tests/integration tests/population tests/soak tests/store
+# Tests that start servers, fill disks, or measure time or memory run one after the other; the rest on all cores.
+SERIAL := tests/api/auth tests/api/http tests/api/test_hooks.py tests/bench tests/cli tests/deploy tests/integration \
+          tests/soak tests/store
 # What the inner loop leaves out: thousands of drawn charts, real servers.
 SLOW   := %/test_properties.py %/test_public_vignettes.py %/test_any_chart.py %/test_client.py %/test_crowd.py
 QUICK  := service/logic/units.py service/logic/formulas.py tests/terminology tests/cds tests/contract/test_openapi.py \
