@@ -26,7 +26,7 @@ from service.population.journal import Asked
 from service.population.partition import Partition
 from service.population.report import report
 from service.population.setup import Configuration, prepared
-from service.population.summary import summary
+from service.population.summary import summary, without_pictures
 
 
 @click.command()
@@ -168,7 +168,8 @@ def _finish(earlier_run: Path | None, plan: Plan, found: Partition, numbers: lis
     told = summary(counts_of(plan.results, numbers), found, plan.asked)
     if earlier_run:
         told["versus"] = [_beside(earlier_run, plan.folder)]
-    journal.write_whole(plan.folder / SUMMARY, msgspec.json.format(msgspec.json.encode(told), indent=2))
+    numbers_alone = msgspec.json.encode(without_pictures(told))
+    journal.write_whole(plan.folder / SUMMARY, msgspec.json.format(numbers_alone, indent=2))
     setup = prepared(plan.options.configurations[0])
     titles = {rule: entry.title for rule, entry in setup.site.knowledge.rules.items()}
     journal.write_whole(plan.folder / "report.html", report(told, setup.how.wording, titles).encode())

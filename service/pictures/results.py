@@ -245,8 +245,8 @@ def gates(case: Case) -> list[Stretch]:
         following = kidney[place + 1][0] if place + 1 < len(kidney) else case.now
         current = min(following, moment + then.creatinine_window)
         found += [Stretch(moment, current, then.gate), Stretch(current, following, "unknown")]
-    found.append(Stretch(case.now, case.now, case.gate))
-    return list(_joined(one for one in found if one.begins < one.ends or one.begins == case.now))
+    lasting = (stretch for stretch in found if stretch.begins < stretch.ends)
+    return list(_joined([*lasting, Stretch(case.now, case.now, case.gate)]))
 
 
 def _joined(stretches: Iterable[Stretch]) -> Iterator[Stretch]:

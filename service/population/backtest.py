@@ -73,7 +73,7 @@ def backtest(chart: Chart, options: Options) -> Judged:
     setups = [prepared(configuration) for configuration in options.configurations]
     history = _history(chart, setups[0], options)
     rows: list[Json] = []
-    counts: list[Measured] = [Measured() for _ in setups]
+    counts: list[Measured] = [Measured(setups[0]), *(Measured() for _ in setups[1:])]
     for moment in replay(history, setups, options):
         for shown, setup, found in zip(moment.shown, setups, counts, strict=True):
             count_event(moment.event, shown, setup.site.knowledge, history, found)

@@ -10,9 +10,10 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 import msgspec
 
 from service.population.partition import bucket_file, patients_in
+from service.population.picture import as_json
 from service.population.record import Chart, Files, chart_of, shared_finder
 
-ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
+ENCODER: Final = msgspec.json.Encoder(decimal_format="number", enc_hook=as_json)
 Json = dict[str, Any]
 O = TypeVar("O")  # noqa: E741  the options of a job
 

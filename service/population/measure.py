@@ -11,16 +11,19 @@ from typing import Any, Final
 from service.cds.cards import FINDINGS, Card
 from service.decide import Decision
 from service.history.chart import History
-from service.history.events import Event, Kind
+from service.history.events import Event, Kind, chart_at
 from service.logic.case import Case
-from service.logic.case.drugs import MAGNESIUM_PRODUCT
 from service.logic.knowledge import Knowledge
-from service.logic.model import Analyte, Failed, Finding, LabResult, Medication, NotMet, Withheld
+from service.logic.model import Analyte, Failed, Finding, Indicator, LabResult, NotMet, Withheld
+from service.pictures import Spoke
+from service.population.picture import Picture
+from service.population.setup import Setup
 
 Json = dict[str, Any]
 LOUD: Final = {"warning", "critical"}
 CRITICAL_LOW, CRITICAL_HIGH = Decimal("0.40"), Decimal("2.0")  # mmol/L (decision 46)
 HELD_BACK: Final = "said before, and nothing is worse (repeat guard)"
+MOST_MARKS: Final = 50  # on one timeline, the newest
 _AGAIN_AFTER: Final = timedelta(days=30)  # outside a stay
 
 
@@ -39,11 +42,16 @@ class Shown:
 
 @dataclass(slots=True)
 class Measured:
-    """Numbers of one patient under one configuration, and what was already said to those who read the chart."""
+    """Numbers of one patient under one configuration, and what was already said to those who read the chart.
 
+    Examples get a timeline where a setup says how it is drawn.
+    """
+
+    pictured_by: Setup | None = None
     counts: Json = field(default_factory=dict)
     said: dict[tuple[str, str], datetime] = field(default_factory=dict)
     stays_with: dict[str, bool] = field(default_factory=dict)  # by name: loud or not
+    spoke: list[Spoke] = field(default_factory=list)
 
     def count(self, *path: str, by: int = 1) -> None:
         """Add to the number at a path of names."""
@@ -94,7 +102,7 @@ def count_event(event: Event, shown: Shown, knowledge: Knowledge, history: Histo
     if event.stay and cards:
         measured.stays_with[event.stay.name] = loud or measured.stays_with.get(event.stay.name, False)
     for card in cards:
-        _count_card(card, event, decision, knowledge, measured)
+        _count_card(card, event, decision, history, measured)
     for result in decision.assessment.judgements:
         if isinstance(result.outcome, Failed):
             measured.count("failed", result.rule.id, result.outcome.error)
@@ -117,8 +125,9 @@ def _count_day(event: Event, card: bool, loud: bool, history: History, measured:
         measured.count(*place, "loud", by=int(loud))
 
 
-def _count_card(card: Card, event: Event, decision: Decision, knowledge: Knowledge, measured: Measured) -> None:
+def _count_card(card: Card, event: Event, decision: Decision, history: History, measured: Measured) -> None:
     indicator, about = card.body["indicator"], kind_of_card(card)
+    measured.spoke.append(Spoke(event.at, Indicator(indicator), card.body["summary"]))
     again = _said_before(about, event, measured)
     fresh = "again" if again else "first"
     words = len(str(card.body.get("detail", "")).split()) + len(str(card.body["summary"]).split())
@@ -133,38 +142,20 @@ def _count_card(card: Card, event: Event, decision: Decision, knowledge: Knowled
     if lead := next(iter(rules), ""):
         measured.count("rules", lead, "lead")
     if indicator not in measured.counts.get("examples", {}).get(about, {}):
-        _keep_example(card, event, Case(decision.assessment.patient, knowledge), measured)
+        _keep_example(card, event, decision, history, measured)
 
 
-def _keep_example(card: Card, event: Event, case: Case, measured: Measured) -> None:
-    """The first card of its kind and level, with the magnesium on which it stands."""
-    order = (case.patient.reference, event.at.astimezone(UTC).isoformat())
+def _keep_example(card: Card, event: Event, decision: Decision, history: History, measured: Measured) -> None:
+    """The first card of its kind and level, and the timeline on which it stands."""
+    order = (decision.assessment.patient.reference, event.at.astimezone(UTC).isoformat())
     body = {name: card.body.get(name) for name in ("indicator", "summary", "detail")}
     body["source"] = card.body["source"].get("label", "")
     body["suggestions"] = [suggestion["label"] for suggestion in card.body.get("suggestions", ())]
-    place = (kind_of_card(card), card.body["indicator"])
-    measured.example("examples", *place, order=order, event=event.kind.value, card=body, chart=chart_of(case))
-
-
-def chart_of(case: Case) -> Json:
-    """What a small picture of the magnesium needs: values in the newest unit, range in force, doses."""
-    results = [r for r in reversed(case.usable(Analyte.SERUM_MAGNESIUM)) if r.reported and r.taken]
-    unit = results[-1].reported.unit if results and results[-1].reported else ""
-    values = [(r.taken.end, r.reported) for r in results if r.reported and r.taken and r.reported.unit == unit]
-    limits = case.range_of(results[-1]) if results else None
-    given = [d.start.end for d in case.patient.medications if d.start and _is_dose(d) and d.start.end <= case.now]
-    return {
-        "at": case.now.astimezone(UTC).isoformat(),
-        "unit": unit,
-        "magnesium": [[when.astimezone(UTC).isoformat(), float(value.value)] for when, value in values],
-        "low": float(limits.low) if limits and limits.low is not None else None,
-        "high": float(limits.high) if limits and limits.high is not None else None,
-        "doses": sorted(when.astimezone(UTC).isoformat() for when in given),
-    }
-
-
-def _is_dose(drug: Medication) -> bool:
-    return drug.reference.startswith("MedicationAdministration/") and bool(drug.classes & MAGNESIUM_PRODUCT)
+    place, setup = (kind_of_card(card), card.body["indicator"]), measured.pictured_by
+    picture: object = ""
+    if setup:
+        picture = Picture(chart_at(history, event), setup.site, setup.how.wording, tuple(measured.spoke[-MOST_MARKS:]))
+    measured.example("examples", *place, order=order, event=event.kind.value, card=body, picture=picture)
 
 
 def _said_before(about: str, event: Event, measured: Measured) -> bool:

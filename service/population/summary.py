@@ -62,6 +62,17 @@ def _sweep(parameter: str, values: list[str], configurations: list[Json]) -> Jso
     return {"parameter": parameter, "steps": steps}
 
 
+def without_pictures(told: Json) -> Json:
+    """The numbers, for those who compute with them."""
+    rows = told["burden"]["frequent"]
+    bare = [row | {"examples": [_bare(example) for example in row["examples"]]} for row in rows]
+    return told | {"burden": told["burden"] | {"frequent": bare}}
+
+
+def _bare(example: Json) -> Json:
+    return {name: value for name, value in example.items() if name != "picture"}
+
+
 # ---- burden --------------------------------------------------------------------------------------------------------
 
 

@@ -270,3 +270,29 @@ def test_an_ended_order_of_unknown_end_is_drawn_only_where_it_began_and_listed_a
 def test_orders_that_overlap_are_one_bar() -> None:
     picture = drawn(patient("mg 0.6 mmol/L, -1h", drugs=["furosemide, since -9d", "furosemide, since -5d, until -2d"]))
     assert len([row for row in picture.table if row.what == "furosemide"]) == 1
+
+
+def test_the_gate_of_now_is_one_with_the_same_gate_before_it() -> None:
+    strip = [
+        row.value
+        for row in drawn(patient("mg 0.6 mmol/L, -1h", "creatinine 80 umol/L, -2h")).table
+        if row.what == "kidney gate"
+    ]
+    assert strip == ["open"]
+    stale = [
+        row.value
+        for row in drawn(patient("mg 0.6 mmol/L, -1h", "creatinine 80 umol/L, -300d")).table
+        if row.what == "kidney gate"
+    ]
+    assert stale == ["unknown", "open"]
+
+
+def test_the_gate_is_judged_by_what_was_known_then() -> None:
+    labs = (
+        "mg 0.6 mmol/L, -1h",
+        "creatinine 80 umol/L, -72h",
+        "creatinine 300 umol/L, -40h",
+        "creatinine 80 umol/L, -2h",
+    )
+    strip = [row.value for row in drawn(patient(*labs, setting="ward")).table if row.what == "kidney gate"]
+    assert strip == ["open", "closed", "open"]

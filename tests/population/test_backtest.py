@@ -1,6 +1,7 @@
 """`backtest`: the same cards in any order and after any interruption; every number of the summary counted by hand."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -162,6 +163,13 @@ def test_the_report_is_one_file_that_asks_nothing_of_the_network(whole):
     for outside in ("<script", "<link", "src=", "@import", "url(http"):
         assert outside not in page
     assert str(summary(whole)["burden"]["per100"]["days"]["cards"]) in page
+
+
+def test_each_example_has_its_timeline_and_the_summary_stays_numbers(whole):
+    page = (whole / "report.html").read_text()
+    assert page.count('class="timeline"') == page.count('class="case"') > 0
+    assert "Serum magnesium · " in re.sub("<[^>]+>", "", page)
+    assert "<svg" not in (whole / "summary.json").read_text()
 
 
 @pytest.mark.parametrize(("language", "word", "direction"), [("ru", "Как часто", "ltr"), ("fa", "چند بار", "rtl")])

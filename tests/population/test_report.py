@@ -10,7 +10,7 @@ from babel.messages.pofile import read_po
 from service.population import report
 from service.population.measure import HELD_BACK
 from service.population.report.control import Subgroup, change_points, limits, subgroups
-from service.population.report.figures import Bar, bars, magnesium
+from service.population.report.figures import Bar, bars
 
 REPORT = Path(__file__).parents[2] / "service" / "population" / "report"
 _IN_QUOTES = re.compile(r'_\(\s*"((?:[^"\\]|\\.)*)"|say\(\s*"((?:[^"\\]|\\.)*)"')
@@ -99,27 +99,3 @@ def test_what_comes_from_outside_stays_text_in_a_figure():
     drawn = bars([Bar('<script>alert("x")</script>', 'a"b', 3, 0)], "<i>")
     assert "<script>" not in drawn
     assert "<i>" not in drawn
-
-
-def test_a_picture_of_a_patient_shows_first_last_lowest_and_highest():
-    values = [
-        ["2150-03-01T08:00:00+00:00", 1.9],
-        ["2150-03-02T08:00:00+00:00", 1.2],
-        ["2150-03-03T08:00:00+00:00", 1.5],
-    ]
-    chart = {
-        "at": "2150-03-03T09:00:00+00:00",
-        "unit": "mg/dL",
-        "magnesium": values,
-        "low": 1.6,
-        "high": 2.6,
-        "doses": [],
-    }
-    drawn = Strict()
-    drawn.feed(magnesium(chart, "Mg"))
-    assert {"1.9", "1.2", "1.5", "mg/dL"} <= set(drawn.texts)
-    assert magnesium(chart | {"magnesium": []}, "Mg") == ""
-    assert magnesium(chart | {"low": None, "high": None, "magnesium": values[:1]}, "Mg")
-
-
-# ---- the command ---------------------------------------------------------------------------------------------------

@@ -1,12 +1,11 @@
-"""Plain SVG, readable in black and white: bars, a p-chart, a patient's magnesium. Time runs left to right."""
+"""Plain SVG, readable in black and white: bars, a p-chart, a trade-off. Time runs left to right."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from service.population.report.control import Limits, Subgroup
 
@@ -129,48 +128,3 @@ def trade_off(points: Sequence[tuple[float, float, str]], title: str) -> str:
     for x, y, value in places:
         parts += [_point(x, y, True), _text(x + 7, y - 5, value, "value")]
     return _svg(width, _HEIGHT, parts, title)
-
-
-_PICTURE, _FLOOR = 440.0, 84.0  # width of a picture of a patient, and the height of its lowest value
-
-
-def magnesium(chart: dict[str, Any], title: str) -> str:
-    """A patient's magnesium up to the card: values, the range in force as a band, doses as ticks; now at the right."""
-    points = [(datetime.fromisoformat(when), value) for when, value in chart["magnesium"]]
-    if not points:
-        return ""
-    now, start = datetime.fromisoformat(chart["at"]), min(when for when, _ in points)
-    span = max((now - start).total_seconds(), 3600.0)
-    y = _scale([value for _, value in points], chart)
-
-    def x(when: datetime) -> float:
-        return 8 + (_PICTURE - 60) * (when - start).total_seconds() / span
-
-    parts = list(_band(chart, y))
-    parts += [_line(x(a[0]), y(a[1]), x(b[0]), y(b[1]), "trace") for a, b in pairwise(points)]
-    parts += [f'<circle cx="{x(when):.1f}" cy="{y(value):.1f}" r="3" class="point"/>' for when, value in points]
-    parts += [
-        _text(x(when), y(value) - 6, f"{value:g}", "value", "middle") for when, value in sorted(_labelled(points))
-    ]
-    doses = [when for dose in chart["doses"] if (when := datetime.fromisoformat(dose)) >= start]
-    parts += [_line(x(when), _FLOOR + 2, x(when), _FLOOR + 12, "dose") for when in doses]
-    parts += [_line(x(now), 6, x(now), _FLOOR + 12, "change"), _text(_PICTURE - 46, 14, chart["unit"], "value")]
-    return _svg(_PICTURE, _FLOOR + 16, parts, title)
-
-
-def _scale(values: Sequence[float], chart: dict[str, Any]) -> Callable[[float], float]:
-    """The height of a value: the picture holds all of them and the range in force."""
-    seen = [*values, *(v for v in (chart["low"], chart["high"]) if v is not None)]
-    low, high = min(seen) * 0.9, max(seen) * 1.1 or 1.0
-    return lambda value: _FLOOR - (_FLOOR - 16) * (value - low) / (high - low)
-
-
-def _band(chart: dict[str, Any], y: Callable[[float], float]) -> Iterator[str]:
-    if chart["low"] is not None and chart["high"] is not None:
-        yield _rect(8, y(chart["high"]), _PICTURE - 60, y(chart["low"]) - y(chart["high"]), "band")
-
-
-def _labelled(points: Sequence[tuple[datetime, float]]) -> set[tuple[datetime, float]]:
-    """First, last, lowest and highest."""
-    by_value = sorted(points, key=lambda point: point[1])
-    return {points[0], points[-1], by_value[0], by_value[-1]}
