@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from service.governance.paper import unit_in_words
 from service.logic.knowledge import CHECKED_ON, VERSION, Knowledge, Parameter, RuleEntry, load
 from service.logic.model import Dose
 from service.logic.rules import GROUPS, RULES
@@ -94,20 +95,9 @@ def _parameters(knowledge: Knowledge) -> Iterator[str]:
 
 
 def _values(parameter: Parameter) -> str:
-    single = [f"{value} {_unit(unit)}" for unit, value in parameter.values.items()]
-    spans = [f"{low} to {high} {_unit(unit)}" for unit, (low, high) in parameter.interval.items()]
+    single = [f"{value} {unit_in_words(unit)}" for unit, value in parameter.values.items()]
+    spans = [f"{low} to {high} {unit_in_words(unit)}" for unit, (low, high) in parameter.interval.items()]
     return " = ".join([*single, *spans]).strip()
-
-
-def _unit(unit: str) -> str:
-    return {
-        "1": "",
-        "a": "years",
-        "d": "days",
-        "meq/L": "mEq/L",
-        "umol/L": "µmol/L",
-        "mL/min/{1.73_m2}": "mL/min/1.73 m²",
-    }.get(unit, unit)
 
 
 def _sources(knowledge: Knowledge) -> Iterator[str]:

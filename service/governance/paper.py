@@ -241,11 +241,28 @@ def _parameters(knowledge: Knowledge) -> Iterator[tuple[str, ...]]:
     for parameter in knowledge.parameters.values():
         if reason := _reason(parameter.citations, knowledge):
             bounds = f" (a site may set {_span(parameter.site_bounds)})" if parameter.site_bounds else ""
-            values = [f"{value} {unit}" for unit, value in parameter.values.items()]
-            values += [f"{_span(ends)} {unit}" for unit, ends in parameter.interval.items()]
+            values = [f"{value} {unit_in_words(unit)}" for unit, value in parameter.values.items()]
+            values += [f"{_span(ends)} {unit_in_words(unit)}" for unit, ends in parameter.interval.items()]
             own = " **changed by this site**" if parameter.changed_by_site else ""
             note = f" {parameter.note}." if parameter.note else ""
-            yield f"`{parameter.id}`: {parameter.meaning}", " = ".join(values) + bounds + own, reason + note, "", ""
+            decides = [entry.id for entry in knowledge.rules.values() if parameter.id in entry.parameters]
+            why = f"{reason}{note} Decides: {', '.join(decides) or 'what is read'}."
+            yield f"`{parameter.id}`: {parameter.meaning}", " = ".join(values) + bounds + own, why, "", ""
+
+
+def unit_in_words(unit: str) -> str:
+    """A unit as a reader writes it; "" for a share."""
+    return _UNITS.get(unit, unit)
+
+
+_UNITS = {
+    "1": "",
+    "a": "years",
+    "d": "days",
+    "meq/L": "mEq/L",
+    "umol/L": "µmol/L",
+    "mL/min/{1.73_m2}": "mL/min/1.73 m²",
+}
 
 
 def _span(ends: tuple[Decimal, Decimal]) -> str:

@@ -178,6 +178,11 @@ def test_every_engineering_choice_is_on_the_sheet() -> None:
     assert [name for name in rules if f"| {name} " not in sheet] == []
 
 
+def test_every_choice_of_a_number_has_a_reason_and_not_only_a_kind() -> None:
+    said = {p.id: c.at for p in KNOW.parameters.values() for c in p.citations if c.source == ENGINEERING}
+    assert {name: at for name, at in said.items() if len(at.split()) < 2} == {}
+
+
 # ---- the printable file ---------------------------------------------------------------------------------------------
 
 
