@@ -22,6 +22,7 @@ TOGETHER = 8  # callers; more than large bodies may be worked on
 LENGTH = 4_990_000
 OPEN = {"/v1/calculations/femg"}  # needs no token
 VIEW = "/cds-services/magnesium-patient-view"
+BATCH, OPERATION = "/v1/evaluate/batch", "/fhir/$evaluate-magnesium"
 
 
 def filled(before: bytes, item: bytes, after: bytes, length: int = LENGTH) -> bytes:
@@ -51,6 +52,7 @@ def with_resource(kind: str, start: bytes, item: bytes, end: bytes, length: int 
 
 EVALUATED = b'{"bundle":{"resourceType":'
 OBSERVATION = b'{"resource":{"resourceType":"Observation","code":{"coding":[' + b",".join([b"{}"] * 5000) + b"]}}}"
+ITEMS = b",".join([b"{}"] * 1_000_000)
 BODIES = {
     "calculation": ("/v1/calculations/femg", filled(b'{"a":[', b"1.1", b"]}")),
     "extension": (VIEW, filled(in_call("extension")[0] + b"[", b"[]", b"]}")),
@@ -72,6 +74,18 @@ BODIES = {
     "many observations": ("/v1/evaluate", filled(EVALUATED + b'"Bundle","entry":[', OBSERVATION, b"]}}")),
     "most observations": ("/v1/evaluate", filled(EVALUATED + b'"Bundle","entry":[', OBSERVATION, b"]}}", 740_000)),
     "feedback": (f"{VIEW}/feedback", filled(b'{"feedback":[', b"[]", b"]}", 660_000)),
+    "batch of long lines": (BATCH, (EVALUATED + b'"Observation","component":[' + ITEMS + b"]}}\n") * 6),
+    "batch of long charts": (
+        BATCH,
+        (filled(EVALUATED + b'"Bundle","entry":[', OBSERVATION, b"]}}", 740_000) + b"\n") * 26,
+    ),
+    "batch of short lines": (BATCH, b'{"bundle":[]}\n' * 4_999),
+    "parameters": (OPERATION, filled(b'{"resourceType":"Parameters","parameter":[', b"{}", b"]}")),
+    "parameter": (
+        OPERATION,
+        filled(b'{"resourceType":"Parameters","parameter":[{"valueCodeableConcept":{"coding":[', b"{}", b"]}}]}"),
+    ),
+    "explained": ("/explain", filled(EVALUATED + b'"Observation","component":[', b"{}", b"]}}")),
     "blanks": (VIEW, b"{" + b" " * LENGTH + b"}"),
 }
 
@@ -119,7 +133,8 @@ def together(port: int, path: str, body: bytes, proofs: list[str]) -> list[str]:
     """The statuses of so many calls at once, each with its own `Authorization`; "" where the answer was cut."""
 
     def send(proof: str) -> str:
-        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
+        kind = "application/x-ndjson" if path == BATCH else "application/json"
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nConnection: close\r\n"
         head += f"Authorization: {proof}\r\n" if proof else ""
         with connect(port) as link:
             try:
