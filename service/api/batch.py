@@ -18,7 +18,7 @@ from structlog.contextvars import bind_contextvars, get_contextvars
 from service.api.auth.tokens import Caller
 from service.api.dependencies import Dependencies
 from service.api.evaluation import evaluated
-from service.api.http.request_body import NDJSON_TYPES, EvaluateRequest, decode, require_type
+from service.api.http.request_body import NDJSON_TYPES, require_type
 from service.api.http.responses import encode
 from service.api.proof import proved_body
 from service.errors import BadRequest, Overloaded, TooLarge
@@ -81,16 +81,16 @@ def _answers(data: bytes, most: int, caller: Caller, deps: Dependencies) -> Iter
         yield encode({"line": number, "status": status} | said) + b"\n"
 
 
-def _decoded(line: bytes, most: int) -> EvaluateRequest:
+def _bounded(line: bytes, most: int) -> bytes:
     if len(line) > most:
         raise TooLarge(f"the line is larger than {most} bytes")
-    return decode(EvaluateRequest, line)
+    return line
 
 
 def _answer(line: bytes, most: int, caller: Caller, deps: Dependencies) -> tuple[int, dict[str, Any]]:
     """Status and answer of one line, or the OperationOutcome that it would have got alone; never raises."""
     try:
-        done = evaluated(_decoded(line, most), caller, deps)
+        done = evaluated(_bounded(line, most), caller, deps)
         return 200, {"answer": msgspec.Raw(encode(done.explained()))}
     except Exception as error:  # noqa: BLE001  whatever it is costs this line alone; the app's handlers word and log it
         refused = flask.current_app.make_response(flask.current_app.handle_user_exception(error))

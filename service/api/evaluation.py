@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,7 +13,14 @@ from service.api import audit
 from service.api.auth.tokens import Caller
 from service.api.dependencies import Dependencies
 from service.api.http.instrumentation import stopwatch
-from service.api.http.request_body import EvaluateContext, EvaluateOptions, EvaluateRequest, strings
+from service.api.http.request_body import (
+    EvaluateContext,
+    EvaluateOptions,
+    EvaluateRequest,
+    decode,
+    strings,
+    unknown_members,
+)
 from service.api.presentation import presentation
 from service.cds.cards import Presentation
 from service.cds.i18n import LANGUAGES, Wording
@@ -22,7 +29,7 @@ from service.decide import Call, Decision, decide, decide_call
 from service.errors import BadRequest
 from service.evaluation_json import explain, timeline_body, timeline_of
 from service.fhir import primitives
-from service.fhir.decode import MAX_ENTRIES, BundleContents, Resource, read_bundle
+from service.fhir.decode import MAX_ENTRIES, BundleContents, read_bundle
 from service.fhir.ownership import EvaluationInput, sole_patient
 from service.fhir.snapshot import Site
 from service.history.source import sources_in
@@ -61,17 +68,20 @@ class Evaluation:
         return [timeline_of(self.decision, self.how, before.cards, before.since, width) for width in widths]
 
 
-def evaluated(request: EvaluateRequest, caller: Caller, deps: Dependencies) -> Evaluation:
-    """The decision on what was sent, with its line in the log; BadRequest with the place of what cannot be read."""
-    done = judged(request, caller, deps)
+def evaluated(data: bytes, caller: Caller, deps: Dependencies) -> Evaluation:
+    """The decision on a body of /v1/evaluate, with its line in the log; as `judged`."""
+    done = judged(decode(EvaluateRequest, data), caller, deps, unknown_members(data))
     audit.decided(done.decision, "evaluate", caller)
     return done
 
 
-def judged(request: EvaluateRequest, caller: Caller, deps: Dependencies) -> Evaluation:
-    """The decision on what was sent; as `evaluated`."""
+def judged(request: EvaluateRequest, caller: Caller, deps: Dependencies, unknown: Iterable[str] = ()) -> Evaluation:
+    """The decision on what was sent; BadRequest with the place of what cannot be read.
+
+    The places of members that the request does not have come back in `issues`: a word misspelt decides nothing.
+    """
     options = _options(request)
-    chart = _chart(request, deps)
+    chart = _chart(request, deps, unknown)
     how = _in_zone_of(chart.as_of, presentation(deps, caller, _language(request.language)))
     site = _site(request, deps)
     return Evaluation(decide(chart, site, how, explain=True, timed=stopwatch()), site, how, options, (request.bundle,))
@@ -88,7 +98,7 @@ def judged_prefetch(
         context={"patientId": context.patientId or "", "encounterId": context.encounterId or ""},
         templates=_TEMPLATES[hook],
         prefetch=prefetch,
-        drafts=tuple(_drafts(context)),
+        drafts=tuple(resource for each in _drafts(context) for resource in each.resources),
         selections=strings(context.selections, "$.context.selections") or (),
         aliases=caller.tenant.aliases,
         unsent=frozenset(caller.tenant.unsent),
@@ -132,9 +142,10 @@ def _site(request: EvaluateRequest, deps: Dependencies) -> Site:
     return replace(site, profile=profile, research=options.researchRules or site.research)
 
 
-def _chart(request: EvaluateRequest, deps: Dependencies) -> EvaluationInput:
+def _chart(request: EvaluateRequest, deps: Dependencies, unknown: Iterable[str]) -> EvaluationInput:
     context = request.context or EvaluateContext()
-    sheaf = _bundle(bytes(request.bundle), "$.bundle")
+    sheaf, drafts = _bundle(bytes(request.bundle), "$.bundle"), list(_drafts(context))
+    unread = [place for each in (sheaf, *drafts) for place in each.invalid_entries]
     patient = context.patientId if context.patientId is not None else _patient(sheaf)
     return EvaluationInput(
         patient_id=patient.removeprefix("Patient/"),
@@ -142,9 +153,12 @@ def _chart(request: EvaluateRequest, deps: Dependencies) -> EvaluationInput:
         as_of=_as_of(request.asOf, deps),
         hook=_hook(request.hook),
         resources=tuple(sheaf.resources),
-        drafts=tuple(_drafts(context)),
+        drafts=tuple(resource for each in drafts for resource in each.resources),
         selections=strings(context.selections, "$.context.selections") or (),
-        issues=tuple(DataIssue(place, Message("Not a FHIR resource: not read.")) for place in sheaf.invalid_entries),
+        issues=(
+            *(DataIssue(place, Message("Not a FHIR resource: not read.")) for place in unread),
+            *(DataIssue(place, Message("Not a member of the request: not read.")) for place in unknown),
+        ),
     )
 
 
@@ -164,15 +178,10 @@ def _patient(sheaf: BundleContents) -> str:
     return found
 
 
-def _drafts(context: EvaluateContext) -> list[Resource]:
+def _drafts(context: EvaluateContext) -> Iterator[BundleContents]:
     """The orders of order hooks, and the medications of a refill."""
     given = {"draftOrders": bytes(context.draftOrders), "medications": bytes(context.medications)}
-    return [
-        resource
-        for member, value in given.items()
-        if value != b"null"
-        for resource in _bundle(value, f"$.context.{member}").resources
-    ]
+    return (_bundle(value, f"$.context.{member}") for member, value in given.items() if value != b"null")
 
 
 def _as_of(wanted: str | None, deps: Dependencies) -> datetime:

@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import flask
 import msgspec
 from werkzeug.exceptions import NotAcceptable
 
+from service.api import audit
 from service.api.auth.tokens import Caller
 from service.api.dependencies import Dependencies
-from service.api.evaluation import evaluated
+from service.api.evaluation import judged
 from service.api.fhir_definitions import CODE, MANY, PARAMETERS, capability_statement, operation_definition
 from service.api.http.error_handlers import issue
 from service.api.http.request_body import (
@@ -142,9 +144,13 @@ def _require_json_wanted() -> None:
 def _answer(data: bytes, caller: Caller, deps: Dependencies) -> flask.Response:
     request, unknown = _read(data)
     try:
-        done = evaluated(request, caller, deps)
+        done = judged(request, caller, deps)
     except BadRequest as error:
         raise type(error)(str(error), _place(error.where)) from error
+    silent = deps.settings.service.silent or caller.tenant.silent
+    audit.decided(done.decision, "evaluate", caller, silent=silent)
+    if silent:
+        done = replace(done, decision=replace(done.decision, cards=[]))
     encounter = request.context.encounterId if request.context else None
     answer = done.explained()
     for unread in answer["issues"]:

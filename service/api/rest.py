@@ -11,8 +11,6 @@ from service.api.dependencies import Dependencies
 from service.api.evaluation import Evaluation, evaluated
 from service.api.http.request_body import (
     CALCULATION_BYTES,
-    EvaluateRequest,
-    decode,
     decode_object,
     read_bytes,
     require_json,
@@ -63,7 +61,7 @@ def _evaluate(deps: Dependencies) -> flask.Response:
     data, caller = proved_body(deps, "/v1/evaluate", deps.clock())
     require_json()
     with deps.gate:
-        done = evaluated(decode(EvaluateRequest, data), caller, deps)
+        done = evaluated(data, caller, deps)
         return _answered(done)
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from service.fhir.decode import MAX_ENTRIES
 from tests.api.apps import open_app
-from tests.contract.messages import LOW, PATIENT, bundle
+from tests.contract.messages import FUROSEMIDE, LOW, PATIENT, bundle
+from tests.contract.test_openapi import plain
 
 
 @pytest.mark.parametrize(
@@ -87,3 +88,31 @@ def test_the_timeline_is_drawn_for_a_width_within_bounds(tmp_path: Path) -> None
             answer = house.post("/v1/evaluate", body)
             assert answer.status_code == status
             assert status == 400 or f'viewBox="0 0 {width} ' in answer.json["timeline"]["svg"]
+
+
+MISSPELT = {
+    "$.asof": {"asof": AT},
+    "$.draftOrders": {"draftOrders": bundle()},
+    "$.context.patientID": {"context": {"patientId": "p1", "patientID": "p2"}},
+    "$.options.research": {"options": {"research": True}},
+    "$.a key": {"п" * 9: 1},
+}
+
+
+@pytest.mark.parametrize("place", MISSPELT)
+def test_what_is_no_member_of_the_request_is_named_and_decides_nothing(tmp_path: Path, place: str) -> None:
+    with open_app(tmp_path) as house:
+        usual = house.post("/v1/evaluate", {"asOf": AT, "bundle": bundle(PATIENT, LOW_TODAY)}).json
+        said = house.post("/v1/evaluate", {"asOf": AT, "bundle": bundle(PATIENT, LOW_TODAY)} | MISSPELT[place]).json
+    assert usual["issues"] == []
+    assert said["issues"] == [{"reference": place, "problem": "Not a member of the request: not read."}]
+    assert plain(said | {"issues": []}) == plain(usual)
+
+
+@pytest.mark.parametrize("member", ["draftOrders", "medications"])
+def test_what_is_no_resource_among_the_drafts_is_named(tmp_path: Path, member: str) -> None:
+    context = {member: [FUROSEMIDE, 3]}
+    with open_app(tmp_path) as house:
+        said = house.post("/v1/evaluate", {"bundle": bundle(PATIENT), "hook": "order-sign", "context": context}).json
+    assert [issue["reference"] for issue in said["issues"]] == [f"$.context.{member}[1]"]
+    assert [drug["reference"] for drug in said["read"]["medications"]] == ["MedicationRequest/d1"]

@@ -367,6 +367,17 @@ def test_in_production_a_token_for_this_path_is_needed_and_the_public_url_is_nam
     assert codes == [401, 401, 200]
 
 
+def test_in_silent_mode_every_rule_is_told_and_no_card(tmp_path: Path) -> None:
+    with locked_app(tmp_path, tenant="silent = true") as house:
+        body = sent(house, *data(PATIENT, LOW)).json
+        counted = house.client.get("/metrics").text
+    valid(body)
+    assert "result" not in body
+    assert findings(body)["R-011"]["outcome"] == ["finding"]
+    assert {shown for finding in findings(body).values() for shown in finding["shown"]} == {False}
+    assert re.search(r'silent_cards\w*\{[^}]*rule="R-011"[^}]*\} [1-9]', counted)
+
+
 def test_a_client_that_knows_fhir_alone_finds_the_operation_and_calls_it(serving: Any, port: int) -> None:  # noqa: F811
     with serving(threads=8), requests.Session() as client:
         client.headers["Accept"] = FHIR_JSON

@@ -183,6 +183,19 @@ def decode(kind: type[T], data: bytes) -> T:
     return found
 
 
+def unknown_members(data: bytes) -> list[str]:
+    """Places in a body of /v1/evaluate, which has been decoded, of what it should not hold, such as `$.asof`."""
+    envelope: dict[str, type[msgspec.Struct]] = {"$": EvaluateRequest, "$.context": EvaluateContext, "$.options": EvaluateOptions}
+    outer = _members(data)
+    found = []
+    for where, kind in envelope.items():
+        inner = data if where == "$" else bytes(outer.get(where.removeprefix("$."), b""))
+        known = {field.encode_name for field in msgspec.structs.fields(kind)}
+        sent = _members(inner) if inner.lstrip().startswith(b"{") else {}
+        found += [f"{where}.{_quotable(name)}" for name in sent if name not in known]
+    return found
+
+
 def decode_object(data: bytes) -> dict[str, Any]:
     """A small body as a plain object with exact decimals."""
     _check_values(data)
