@@ -185,7 +185,11 @@ def decode(kind: type[T], data: bytes) -> T:
 
 def unknown_members(data: bytes) -> list[str]:
     """Places in a body of /v1/evaluate, which has been decoded, of what it should not hold, such as `$.asof`."""
-    envelope: dict[str, type[msgspec.Struct]] = {"$": EvaluateRequest, "$.context": EvaluateContext, "$.options": EvaluateOptions}
+    envelope: dict[str, type[msgspec.Struct]] = {
+        "$": EvaluateRequest,
+        "$.context": EvaluateContext,
+        "$.options": EvaluateOptions,
+    }
     outer = _members(data)
     found = []
     for where, kind in envelope.items():
