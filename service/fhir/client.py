@@ -1,8 +1,8 @@
 """Reads from FHIR R4 servers: the queries of one call in parallel, one deadline, each failure worded for support staff.
 
 What is trusted is the address the operator allowed, never what answers there: the answers of a call are bounded in
-bytes, pages and total time, and `next` stays on the server that was asked. requests is used without its Session: that
-is where redirects, cookies, proxies and .netrc live (and where the body of a redirect is read whole).
+bytes, pages and total time, and `next` stays on the server that was asked. urllib3 alone sends them: redirects, cookies,
+proxies and .netrc live in the layers above it, and these cost half of the processor time of a read.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import msgspec
-import requests
-from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
-from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError
+from urllib3 import BaseHTTPResponse, PoolManager
+from urllib3.exceptions import HTTPError, LocationParseError, NameResolutionError, NewConnectionError, SSLError
 from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
-from urllib3.util import Timeout
+from urllib3.util import Timeout, Url, parse_url
 
 from service.fhir.decode import MAX_VALUES, count_values
 from service.fhir.failure import FailureKind, ReadFailure, of_status
@@ -87,7 +87,7 @@ class FhirReader:
     ) -> None:
         self._pool = pool or ReadPool()
         self._limits = limits
-        self._http = _Adapter(self._pool.size, ca_file, address_filter)
+        self._http = _pool_manager(self._pool.size, ca_file, address_filter)
         for name in _LOGGERS_NAMING_URLS:
             logging.getLogger(name).addFilter(_drop)
 
@@ -121,7 +121,7 @@ class FhirReader:
     def close(self) -> None:
         """Close the connections and let go of the crew, which reads for nobody any more; running reads end in time."""
         self._pool.close()
-        self._http.close()
+        self._http.clear()
 
     def _start(self, call: _Call) -> Future[Pages | ReadFailure]:
         """A read in a thread, or one that has failed where the system or `close` allows no more threads."""
@@ -175,7 +175,7 @@ class FhirReader:
         with new_connections():
             return self._send(request, call)
 
-    def _prepare(self, url: str, call: _Call) -> requests.PreparedRequest:
+    def _prepare(self, url: str, call: _Call) -> _Request:
         headers = {"Accept": "application/fhir+json", "Accept-Encoding": "gzip", "User-Agent": "magnesium-cds"}
         if call.token is not None:
             if not (call.token.isascii() and call.token.isprintable()):
@@ -185,29 +185,55 @@ class FhirReader:
             headers["traceparent"] = call.trace
         first = url == call.url
         try:
-            request = requests.Request("GET", url, headers=headers).prepare()
-        except (requests.RequestException, ValueError):
+            request = _Request("GET", parse_url(url), headers)
+        except LocationParseError:
             raise ReadAborted(FailureKind.BAD_REQUEST if first else FailureKind.NEXT_ELSEWHERE) from None
-        if first and len(request.url or "") > self._limits.max_url:
-            _search_by_post(request)
+        if first and len(request.url.url) > self._limits.max_url and request.url.query:
+            request = _search_by_post(request)
         # Asked about the very URL that goes out, so that no two readers of URLs can disagree about it.
-        if not (call.allowed(request.url or "") and (first or _origin(request.url or "") == _origin(call.url))):
+        if not (call.allowed(request.url.url) and (first or _origin(request.url.url) == _origin(call.url))):
             raise ReadAborted(FailureKind.NOT_ALLOWED if first else FailureKind.NEXT_ELSEWHERE)
         return request
 
-    def _send(self, request: requests.PreparedRequest, call: _Call) -> bytes:
+    def _send(self, request: _Request, call: _Call) -> bytes:
         remaining = call.remaining()
         if remaining <= 0:
             raise ReadAborted(FailureKind.TIMEOUT)
         try:
-            # requests takes it, its type hints do not know; a pair would begin anew once there is a connection.
-            timeout: Any = Timeout(connect=min(CONNECT_SECONDS, remaining), total=remaining)
-            with self._http.send(request, stream=True, timeout=timeout) as response:
-                if response.status_code != requests.codes.ok:
+            response = self._open(request, Timeout(connect=min(CONNECT_SECONDS, remaining), total=remaining))
+            try:
+                if response.status != HTTPStatus.OK:
                     raise _status(response)
                 return _body(response, call.budget)
-        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
+            finally:
+                response.close()  # of a body that was read to its end the connection is back in the pool already
+                response.release_conn()
+        except (HTTPError, OSError, ValueError) as error:
             raise ReadAborted(_kind(error, late=call.remaining() <= 0)) from None
+
+    def _open(self, request: _Request, timeout: Timeout) -> BaseHTTPResponse:
+        """The answer, of which the head has been read; neither tried again nor led elsewhere."""
+        url = request.url
+        return self._http.connection_from_host(url.host, url.port, url.scheme).urlopen(
+            request.method,
+            url.request_uri,
+            request.body,
+            request.headers,
+            retries=False,
+            redirect=False,
+            timeout=timeout,
+            preload_content=False,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What is sent; the URL is encoded as it goes out."""
+
+    method: str
+    url: Url
+    headers: dict[str, str]
+    body: str | None = None
 
 
 class _Budget:
@@ -275,23 +301,19 @@ def _outcome(read: Future[Pages | ReadFailure]) -> Pages | ReadFailure:
     return ReadFailure(FailureKind.TIMEOUT)
 
 
-def _search_by_post(request: requests.PreparedRequest) -> None:
-    """Turn `GET {type}?{query}` into `POST {type}/_search` with the same encoded query (FHIR R4, RESTful API)."""
-    path, found, query = (request.url or "").partition("?")
-    if found:
-        request.method = "POST"
-        request.url = f"{path}/_search"
-        request.headers["Content-Type"] = "application/x-www-form-urlencoded"
-        request.prepare_body(query, None)
+def _search_by_post(request: _Request) -> _Request:
+    """`POST {type}/_search` for `GET {type}?{query}`, with the same encoded query (FHIR R4, RESTful API)."""
+    url, headers = request.url, request.headers | {"Content-Type": "application/x-www-form-urlencoded"}
+    return _Request("POST", url._replace(path=f"{url.path}/_search", query=None), headers, url.query)
 
 
 # ── what came back ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _body(response: requests.Response, budget: _Budget) -> bytes:
+def _body(response: BaseHTTPResponse, budget: _Budget) -> bytes:
     body = io.BytesIO()  # whose value is its buffer, not a copy
     try:
-        for chunk in response.iter_content(CHUNK_BYTES):
+        for chunk in response.stream(CHUNK_BYTES, decode_content=True):
             budget.take(len(chunk), count_values(chunk))
             body.write(chunk)
     except BaseException:
@@ -300,9 +322,8 @@ def _body(response: requests.Response, budget: _Budget) -> bytes:
     return body.getvalue().removeprefix(codecs.BOM_UTF8)
 
 
-def _status(response: requests.Response) -> ReadAborted:
-    retry_after = _retry_after(response.status_code, response.headers.get("Retry-After"))
-    return ReadAborted(of_status(response.status_code), retry_after)
+def _status(response: BaseHTTPResponse) -> ReadAborted:
+    return ReadAborted(of_status(response.status), _retry_after(response.status, response.headers.get("Retry-After")))
 
 
 def _retry_after(status: int, header: str | None) -> float | None:
@@ -385,12 +406,12 @@ def _drop(_record: logging.LogRecord) -> bool:
 
 
 _KINDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], FailureKind], ...] = (
-    ((requests.exceptions.InvalidURL, UnicodeError), FailureKind.BAD_REQUEST),
+    ((LocationParseError, UnicodeError), FailureKind.BAD_REQUEST),
     (NameResolutionError, FailureKind.NAME_NOT_RESOLVED),
     (ForbiddenPeerError, FailureKind.NOT_ALLOWED),
     (NewConnectionError, FailureKind.CONNECTION_REFUSED),
     (Urllib3TimeoutError, FailureKind.CONNECT_TIMEOUT),  # a late answer is not among them: that was ruled out before
-    ((requests.exceptions.SSLError, ssl.SSLError), FailureKind.TLS),
+    ((SSLError, ssl.SSLError), FailureKind.TLS),
 )
 
 
@@ -409,20 +430,9 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-class _Adapter(HTTPAdapter):
-    """requests' adapter with one TLS context for all connections, each of which times whole answers.
-
-    requests would read the file of authorities again for every connection: 12 ms of processor time each.
-    """
-
-    def __init__(self, connections: int, ca_file: str | None, address_filter: AddressFilter) -> None:
-        self._address_filter = address_filter
-        self._tls = ssl.create_default_context(cafile=ca_file or DEFAULT_CA_BUNDLE_PATH)
-        super().__init__(pool_maxsize=connections)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs, ssl_context=self._tls)
-        self.poolmanager.pool_classes_by_scheme = pools(self._address_filter, DeadlineResponse)
-
-    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """The context verifies."""
+def _pool_manager(connections: int, ca_file: str | None, address_filter: AddressFilter) -> PoolManager:
+    """Connections with one TLS context for all, each of which times whole answers."""
+    tls = ssl.create_default_context(cafile=ca_file or DEFAULT_CA_BUNDLE_PATH)
+    manager = PoolManager(maxsize=connections, ssl_context=tls)
+    manager.pool_classes_by_scheme = pools(address_filter, DeadlineResponse)
+    return manager
