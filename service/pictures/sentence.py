@@ -19,6 +19,13 @@ def sentence(case: Case, serum: Series | None, axis: Axis) -> Message:
     points = [point for point in serum.sound if axis.holds(point.at)] if serum else []
     if serum is None or not points:
         return last_magnesium(case)
+    said, newest = _told(case, serum, points, axis), serum.points[-1]
+    if newest.doubt is None:
+        return said
+    return Message("{said} The newest result is not reliable: {why}.", said=said, why=newest.doubt)
+
+
+def _told(case: Case, serum: Series, points: list[Point], axis: Axis) -> Message:
     course, replaced = _course(case, serum, points), _replaced(case, axis)
     if not case.wasting:
         return Message("{course}; {replaced}.", course=course, replaced=replaced)

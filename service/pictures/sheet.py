@@ -19,6 +19,7 @@ from service.pictures.results import Series, Stretch
 from service.pictures.svg import cut, element, hint, length, safe, wrapped
 
 LARGE, SMALL = 130.0, 46.0  # heights of a plot
+_CLOSED: Final = "#b3261e"  # dark enough for white words, in print as well
 MOST_BARS: Final = 12
 _LINE: Final = 15.0  # from one line of words to the next
 _COLOURS: Mapping[Kind, str] = MappingProxyType({Kind.WASTES: "#d55e00", Kind.CONTAINS: BLUE, Kind.BOUND: "#7a7a7a"})
@@ -73,30 +74,36 @@ class Sheet:
 
     # ---- words
 
-    def lines(self, words: str, size: float = SIZE, **more: object) -> None:
-        """Words over the whole width, on as many lines as they need, at the side where reading begins."""
+    def lines(self, words: str, size: float = SIZE, edge: float = 0.0, **more: object) -> None:
+        """Words up to an edge (none: over the whole width), on as many lines as they need."""
+        edge = edge or self.width - 4
         broader = 1.12 if "font_weight" in more else 1.0  # bold
-        for line in wrapped(words, size * broader, self.width - 8):
+        for line in wrapped(words, size * broader, edge - 4):
             self.y += size + 4
-            self._words(safe(self.wording.line(line)), size, **more)
+            self._words(safe(self.wording.line(line)), size, edge, **more)
         self.y += 2
 
-    def _words(self, markup: str, size: float, **more: object) -> None:
-        right = self.wording.language == "fa"
-        place = {"x": self.width - 4 if right else 4.0, "y": self.y, "text_anchor": "end" if right else "start"}
-        self.parts.append(element("text", markup, **place, font_size=size, fill=INK, **more))
+    def _words(self, markup: str, size: float, edge: float, **more: object) -> None:
+        """At the side where reading begins."""
+        place = (edge, "end") if self.wording.language == "fa" else (4.0, "start")
+        more |= {"x": place[0], "y": self.y, "text_anchor": place[1], "font_size": size, "fill": INK}
+        self.parts.append(element("text", markup, **more))
 
     def heading(self, title: str, detail: str = "") -> None:
         """The title of a row in bold, and what belongs to it behind it, or beneath where the line is full."""
-        self.y += 12
+        edge = self.axis.right - 6  # not over the line of now
         title = title if title[1:2].isupper() else title[:1].upper() + title[1:]  # "eGFR" is so written
-        together = length(title, SIZE + 2) + length(detail, SIZE) + 8 < self.width
-        behind = element("tspan", safe(f" · {detail}"), fill_opacity=0.8) if detail and together else ""
-        bold = element("tspan", safe(self.wording.line(title)), font_weight="bold")
-        self.y += SIZE + 2
-        self._words(bold + behind, SIZE)
-        if detail and not together:
-            self.lines(detail, SIZE, fill_opacity=0.8)
+        self.y += 10
+        if length(title, SIZE * 1.12) + length(detail, SIZE) + 12 < edge:
+            before, after = self.wording.line("|").split("|")  # one direction for the whole line
+            behind = element("tspan", safe(f" · {detail}"), fill_opacity=0.8) if detail else ""
+            self.y += SIZE + 4
+            self._words(element("tspan", safe(before + title), font_weight="bold") + behind + after, SIZE, edge)
+            self.y += 2
+        else:
+            self.lines(title, SIZE, edge, font_weight="bold")
+            self.y -= 2
+            self.lines(detail, SIZE, edge, fill_opacity=0.8)
         self.y += 4
 
     # ---- rows
@@ -125,7 +132,8 @@ class Sheet:
     def _gate(self, stretch: Stretch, left: float, right: float) -> None:
         state = gate_state(stretch.gate)
         words = self.wording.plain(GATE[stretch.gate])
-        self.parts.append(_box(left, self.y, right - left, 14.0, INK, _GATE_FILLS[state], words))
+        colour = _CLOSED if state == "closed" else INK
+        self.parts.append(_box(left, self.y, right - left, 14.0, colour, _GATE_FILLS[state], words))
         name = self.wording.translate(state)
         if length(name, SIZE - 1) < right - left - 6:
             ink = "#ffffff" if state == "closed" else INK
@@ -158,8 +166,10 @@ class Sheet:
         self.y += 16
 
     def _span(self, bar: Bar, span: Span, name: str) -> None:
+        right = self.axis.x(span.ends or self.axis.end)
         left = self.axis.x(span.begins) if span.begins else self.axis.left
-        right = max(self.axis.x(span.ends or self.axis.end), left + 3)
+        left, right = min(left, self.axis.right - 8), max(right, left + 3)  # a moment is seen, too
+        right = min(right, self.axis.right)
         certain = span.begins is not None and span.ends is not None
         fill = _KNOWN_FILLS[span.known] if certain or span.known is not Known.TAKEN else "dotted"
         words = self.wording.translate(", ").join((name, span_words(span, self.wording)))
@@ -183,7 +193,7 @@ class Sheet:
             wide = length(words, SIZE)
             if free == self.axis.left or x + wide / 2 + 4 < free:
                 free = x - wide / 2
-                self.parts.append(text(x, self.y + SIZE, words, "middle"))
+                self.parts.append(text(x, self.y + SIZE, self.wording.line(words), "middle"))
         self.y += 26
 
     def cards(self, moments: Sequence[Spoke]) -> None:

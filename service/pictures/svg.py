@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from html import escape
 
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # in XML 1.0, in any form
@@ -59,10 +60,23 @@ def cut(words: str, size: float, room: float) -> str:
     return f"{kept.rstrip()}…"
 
 
+_LRI, _PDI = "\u2066", "\u2069"
+_TOGETHER = re.compile(f"(?:{_LRI}[^{_PDI}]*{_PDI}|[^\\s{_LRI}])+")
+
+
+def _words(words: str, size: float, room: float) -> Iterator[str]:
+    """What stays on one line: a word, a run that is isolated from the direction around it; a long run in pieces."""
+    for found in _TOGETHER.findall(words):
+        if " " in found and length(found, size) > room / 2:
+            yield from (f"{_LRI}{piece}{_PDI}" for piece in re.sub(f"[{_LRI}{_PDI}]", "", found).split())
+        else:
+            yield found
+
+
 def wrapped(words: str, size: float, room: float) -> list[str]:
     """Lines of at most this width; a word that is wider is cut."""
     lines: list[str] = []
-    for word in words.split():
+    for word in _words(words, size, room):
         longer = f"{lines[-1]} {word}" if lines else word
         if lines and length(longer, size) <= room:
             lines[-1] = longer

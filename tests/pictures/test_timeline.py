@@ -250,7 +250,7 @@ def test_in_persian_texts_run_right_to_left_and_time_left_to_right() -> None:
     lines = {ISOLATES.sub("", "".join(t.itertext())): t for t in tree(picture).iter(f"{SVG}text")}
     title = next(element for words, element in lines.items() if words.startswith("منیزیم سرم"))
     assert title.get("text-anchor") == "end"
-    assert float(title.get("x")) > WIDE - 10
+    assert float(title.get("x")) > WIDE - 50
     first, last = (float(lines[value].get("x")) for value in ("0.85", "0.55"))
     assert first < last
 
@@ -296,3 +296,14 @@ def test_the_gate_is_judged_by_what_was_known_then() -> None:
     )
     strip = [row.value for row in drawn(patient(*labs, setting="ward")).table if row.what == "kidney gate"]
     assert strip == ["open", "closed", "open"]
+
+
+def test_the_sentence_owns_that_the_newest_result_is_doubtful() -> None:
+    said = drawn(patient("mg 0.60 mmol/L, -50h", "mg 0.55 mmol/L, -30h", "mg 1.9, -1h")).sentence
+    assert said.endswith(" The newest result is not reliable: came without a unit.")
+    assert "0.60 to 0.55" in said
+
+
+def test_no_isolated_run_is_torn_between_lines() -> None:
+    lines = [element.text or "" for element in tree(drawn(FULL, "fa", 254)).iter(f"{SVG}text")]
+    assert all(line.count("\u2066") + line.count("\u2067") == line.count("\u2069") for line in lines)
