@@ -50,7 +50,7 @@ for _kind in ("jti", "repeat", "write", "dropped", "feedback", "summary", "ping"
     STORE_FAULTS.labels(_kind)
 for _outcome in ("accepted", "overridden"):
     FEEDBACK.labels(_outcome)
-for _ident in (*BY_ID, "feedback", "evaluate"):
+for _ident in (*BY_ID, "feedback", "evaluate", "explain"):
     for _status in ("200", "401", "412", "500", "503"):
         REQUESTS.labels(_ident, _status)
 BUILD.labels(__version__, VERSION).set(1)

@@ -181,6 +181,10 @@ CALLS: dict[str, Call] = {
         FHIR, {"resourceType": "Parameters", "parameter": [DATA, {"name": "hook", "valueCode": NAME}]}
     ),
     "fhir-wrong-data": lambda house: house.post(FHIR, {"resourceType": NAME, "parameter": WORDS}),
+    "explain": lambda house: house.post(f"/explain?iss=https://{CANARY}.example", {"bundle": bundle(PERSON, RESULT)}),
+    "explain-sample": lambda house: house.client.get(f"/explain?sample={NAME}"),
+    "smart-launch": lambda house: house.client.get(f"/smart/launch?iss=https://{CANARY}.example&launch={NAME}"),
+    "smart-app": lambda house: house.client.get(f"/smart/app?code={TOKEN}&state={CANARY}"),
     "calculation-unknown": lambda house: house.post(f"/v1/calculations/{NAME}", {"zz": WORDS}),
     "calculation-wrong": lambda house: house.post(
         "/v1/calculations/egfr", {"creatinine": WORDS, "sex": NAME, "age": NUMBER}

@@ -41,6 +41,7 @@ class Ehr:
     refused: set[str] = field(default_factory=set)  # FHIR types for which a scope is missing
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
     tokens: dict[str, dict[str, Any]] = field(default_factory=dict)
+    endpoints: str = ""  # another place that it claims to authorize at
     seen: list[str] = field(default_factory=list)  # method and path of every request, with its query
 
     @property
@@ -110,7 +111,7 @@ class _Handler(BaseHTTPRequestHandler):
         origin = self.ehr.origin
         return {
             "issuer": origin,
-            "authorization_endpoint": f"{origin}/auth/authorize",
+            "authorization_endpoint": f"{self.ehr.endpoints or origin}/auth/authorize",
             "token_endpoint": f"{origin}/auth/token",
             "introspection_endpoint": f"{origin}/auth/introspect",
             "jwks_uri": f"{origin}/auth/jwks",

@@ -38,6 +38,7 @@ class House:
 SITE = """
 [service]
 public_urls = ["{base}"]
+{service}
 [[tenant]]
 name = "clinic"
 iss = "https://ehr.hospital.example"
@@ -84,13 +85,18 @@ def ehr(fhir_server, patient) -> Iterator[Ehr]:
         yield running
 
 
-def serving(folder: Path, ehr: Ehr, proof: str = INTROSPECTION) -> Iterator[str]:
+def serving(
+    folder: Path, ehr: Ehr, proof: str = INTROSPECTION, service: str = "", *, site: bool = True
+) -> Iterator[str]:
+    """The service on a free port, where the site file names the EHR; without one, open development."""
     (folder / "secret").write_text(SECRET + "\n")
     server = make_server("127.0.0.1", 0, lambda *_: [], threaded=True)
     base = f"http://127.0.0.1:{server.server_port}"
-    site = SITE.format(base=base, client=CLIENT, ehr=ehr, proof=proof.format(ehr=ehr))
-    (folder / "site.toml").write_text(site)
+    text = SITE.format(base=base, client=CLIENT, ehr=ehr, proof=proof.format(ehr=ehr), service=service)
+    (folder / "site.toml").write_text(text)
     environ = {"DATABASE_URL": f"sqlite:///{folder}/store.sqlite3", "MAGNESIUM_CDS_SITE": str(folder / "site.toml")}
+    if not site:
+        del environ["MAGNESIUM_CDS_SITE"]
     app = create_app(load(environ, site_schema()))
     server.app = app
     ehr.redirects.add(f"{base}/smart/app")
@@ -263,3 +269,40 @@ def test_tokens_that_are_jwts_are_verified_by_the_keys_of_the_issuer(ehr, tmp_pa
         claims = {"aud": [value.format(base=ehr.base) for value in claims["aud"]]}
     for base in serving(tmp_path, ehr, KEYS):
         assert explain(House(base, ehr, ""), ehr.signed(**claims)).status_code == status
+
+
+# ---- the page of the app ---------------------------------------------------------------------------------------------
+
+
+def test_the_policy_names_the_ehr_alone_and_who_may_frame_the_page(ehr, tmp_path):
+    for base in serving(tmp_path, ehr, INTROSPECTION + 'embedded_in = ["https://ehr.hospital.example"]'):
+        policy = requests.get(f"{base}/smart/app", timeout=10).headers["Content-Security-Policy"]
+    assert f"connect-src 'self' {ehr.base}/ {ehr.origin};" in policy
+    assert "frame-ancestors https://ehr.hospital.example" in policy
+    assert "unsafe" not in policy
+
+
+def test_a_fhir_server_whose_authorization_server_is_not_listed_leads_nowhere(browser, ehr, tmp_path):
+    """What a FHIR server says of its authorization server is not enough: hosts are those of the site file."""
+    for base in serving(tmp_path, ehr):
+        ehr.endpoints = "https://elsewhere.example"
+        page, seen = page_of(browser)
+        page.goto(f"{base}/smart/launch?iss={ehr.base}&launch=from-menu")
+        page.locator("#said", has_text="https://elsewhere.example is not an authorization server").wait_for()
+        ehr.endpoints = ""
+    assert not any("elsewhere.example" in line for line in seen.requests)
+
+
+def test_readers_have_a_limit_of_their_own(ehr, tmp_path):
+    for base in serving(tmp_path, ehr, service="rate_limit_per_minute = 2"):
+        statuses = [explain(House(base, ehr, ""), ehr.issue()).status_code for _ in range(3)]
+    assert statuses == [200, 200, 429]
+
+
+def test_in_open_development_any_ehr_of_this_machine_opens_it(browser, ehr, patient, tmp_path):
+    for base in serving(tmp_path, ehr, site=False):
+        page, seen = opened(browser, House(base, ehr, patient), f"?iss={ehr.base}&launch=from-card")
+        assert patient in page.inner_text("#explanation")
+        assert seen.complaints == []
+        card = requests.get(f"{base}/explain?sample=torsades", timeout=10)
+        assert card.status_code == 200

@@ -338,7 +338,7 @@ def test_every_label_is_a_word_of_ours(house):
     house.post(f"/cds-services/{odd}", hook_request(), X_Request_Id=odd)
     house.post(VIEW, having(hook_request(fhirServer=odd), None, "prefetch", odd))
     words = {
-        "service": {*BY_ID, "other", "feedback", "evaluate"},
+        "service": {*BY_ID, "other", "feedback", "evaluate", "explain"},
         "stage": {"gather", "read", "evaluate", "render", "total"},
         "rule": {rule.id for rule in RULES},
         "indicator": {"info", "warning", "critical"},

@@ -138,6 +138,7 @@ def test_each_call_without_a_trace_begins_its_own(traced):
 OTHERS = {
     "feedback": (lambda house: house.post(f"{VIEW}/feedback", feedback()), 200, "feedback"),
     "evaluate": (lambda house: house.post("/v1/evaluate", evaluation()), 200, "evaluate"),
+    "explain": (lambda house: house.post("/explain", evaluation()), 200, "explain"),
     "lacking": (lambda house: house.post(VIEW, hook_request(prefetch={})), 412, "magnesium-patient-view"),
     "no-such-service": (lambda house: house.post("/cds-services/Ivanova", {}), 404, "other"),
     "our-fault": (lambda house: house.post("/v1/evaluate", evaluation()), 500, "evaluate"),
@@ -260,7 +261,7 @@ def test_nothing_of_a_request_reaches_the_collector_but_words_of_ours(traced):
     } == RESOURCE_SAYS
     assert not any(span.events or span.links or span.trace_state or span.status.message for span in found)
     services = {said(span.attributes)["magnesium_cds.service"] for span in calls(collector)}
-    assert services <= {*BY_ID, "other", "feedback", "evaluate"}
+    assert services <= {*BY_ID, "other", "feedback", "evaluate", "explain"}
     routes = {rule.rule for rule in house.app.url_map.iter_rules()}
     assert {said(span.attributes)["http.route"] for span in calls(collector)} <= routes
 

@@ -100,4 +100,6 @@ def _service() -> str:
             return "feedback"
         case "rest.evaluate" | "fhir.evaluate":
             return "evaluate"
+        case "explain.answer":
+            return "explain"
     return ""
