@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
+from hashlib import blake2b
 from threading import Lock
 from time import monotonic
 
@@ -78,8 +79,11 @@ class RepeatMemory:
         return self._secret.pseudonym(kind, *parts)
 
     def veiled(self, situation: Situation, pair: Pair) -> Situation:
-        """The situation with its facts as keyed hashes."""
-        return replace(situation, facts=frozenset(self.hash("fact", pair[0], f)[:12] for f in situation.facts))
+        """The situation with its facts as keyed hashes; the key is of this patient alone."""
+        assert self._secret is not None  # noqa: S101  as in `hash`
+        keyed = partial(blake2b, digest_size=6, key=self._secret.digest("fact", pair[0]))
+        encoded = (fact.encode("utf-8", "surrogatepass") for fact in situation.facts)
+        return replace(situation, facts=frozenset(keyed(fact).hexdigest() for fact in encoded))
 
     def recall(self, pair: Pair) -> Mapping[Key, Sighting] | None:
         """What this user was shown of this patient; None if that cannot be known now."""

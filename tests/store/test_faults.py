@@ -23,6 +23,7 @@ from bench.postgres import postgres
 from service.errors import StoreUnavailable
 from service.store import CardRow, FeedbackItem, Store, upgrade
 from service.store.database import open_engine
+from service.store.on_the_way import claim
 from tests.store.servers import Proxy, configure
 
 NOW = datetime(2026, 3, 18, 10, 0, tzinfo=UTC)
@@ -449,6 +450,50 @@ def test_claims_that_come_together_share_a_commit(empty_url: str, open_store: Op
         assert sum(not call.result() for call in calls) == 50
     assert sum(commits) == 100
     assert len(commits) < 60
+
+
+def test_of_one_id_in_one_group_one_wins(empty_url: str) -> None:
+    upgrade(empty_url)
+    rows = [{"issuer": "iss", "digest": jti, "expires_at": SOON} for jti in ("b", "a", "b", "b", "a", "c")]
+    engine = open_engine(empty_url, 1)
+    with engine.connect() as connection:
+        assert claim(connection, [(row, NOW) for row in rows]) == [True, True, False, False, False, True]
+        assert claim(connection, [(row, NOW) for row in rows[:3]]) == [False] * 3
+    engine.dispose()
+
+
+REFUSING = {
+    "sqlite": "CREATE TRIGGER refuse BEFORE INSERT ON jti BEGIN SELECT RAISE(ABORT, 'no'); END",
+    "postgresql": "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$;"
+    "CREATE TRIGGER refuse BEFORE INSERT ON jti FOR EACH ROW EXECUTE FUNCTION no()",
+}
+
+
+def test_claims_whose_commit_fails_are_all_refused_and_each_may_be_tried_again(
+    empty_url: str, open_store: Open
+) -> None:
+    """Where the site asks for strict replay; elsewhere the memory of the replica answers."""
+    upgrade(empty_url)
+    store, faults = open_store(empty_url)
+    engine = open_engine(empty_url, 1)
+    ids = [str(number) for number in range(30)]
+
+    def seen(jti: str) -> bool | None:
+        try:
+            return store.seen_jti("iss", jti, SOON, NOW, strict=True)
+        except StoreUnavailable:
+            return None
+
+    with ThreadPoolExecutor(30) as callers:
+        with engine.begin() as connection:
+            connection.exec_driver_sql(REFUSING[connection.dialect.name])
+        assert set(callers.map(seen, ids)) == {None}
+        assert faults == ["jti"] * 30
+        with engine.begin() as connection:
+            connection.exec_driver_sql("DROP TRIGGER refuse" + " ON jti" * (connection.dialect.name == "postgresql"))
+        assert set(callers.map(seen, ids)) == {False}
+        assert set(callers.map(seen, ids)) == {True}
+    engine.dispose()
 
 
 @pytest.mark.parametrize("fault", FAULTS)
