@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from service.governance.document import style, style_hash
-from service.governance.paper import SECTIONS
+from service.governance.paper import SECTIONS, may_be_critical, time_critical
 from service.logic.rules import RULES
+from service.samples import expand, samples
 from tests.api.apps import open_app
 
 
@@ -55,3 +56,36 @@ def test_links_to_rules_lead_to_their_pages(client):
 def test_another_section_is_404(client):
     answer = client.get("/v1/governance/none")
     assert (answer.status_code, answer.json["resourceType"]) == (404, "OperationOutcome")
+
+
+# ---- the mode "reference" by a real call ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def card_of(tmp_path):
+    """The card of a built-in sample at a site that keeps these rules as reference text."""
+
+    def fire(sample, rules):
+        site = tmp_path / "site.toml"
+        site.write_text("[rules]\n" + "".join(f'{rule} = "reference"\n' for rule in sorted(rules)))
+        chosen = next(found for name, found in samples().items() if name.endswith(sample))
+        with open_app(tmp_path, MAGNESIUM_CDS_SITE=str(site)) as house:
+            request = expand(chosen, house.app.extensions["dependencies"].clock()).request
+            (card,) = house.client.post(f"/cds-services/{chosen.service}", json=request).json["cards"]
+        return card
+
+    return fire
+
+
+def test_torsades_presses_and_doses_unless_the_site_wants_reference_text(card_of):
+    pressing = card_of("torsades", ())
+    assert pressing["indicator"] == "critical"
+    assert "2 g" in pressing["summary"]
+
+    alone = card_of("torsades", time_critical())
+    assert "2 g" not in alone["summary"] + alone["detail"]
+    assert "Reference text: Emergency magnesium for adults" in alone["detail"]
+
+    quiet = card_of("torsades", may_be_critical())
+    assert quiet["indicator"] != "critical"
+    assert "Reference text: " in quiet["summary"] + quiet["detail"]
