@@ -17,7 +17,7 @@ YEAR: Final = timedelta(days=365)
 _ENOUGH: Final = 3  # results by which a course is seen
 _FURTHER: Final = 1.5
 _ROOM: Final = 58.0  # that a label needs
-_STEPS: Final = tuple(timedelta(hours=hours) for hours in (1, 3, 6, 12, 24, 48, 24 * 7, 24 * 14))
+_STEPS: Final = tuple(timedelta(hours=hours) for hours in (1, 3, 6, 12, 24, 48, 96, 24 * 7, 24 * 14))
 
 
 class Tick(NamedTuple):
@@ -98,12 +98,15 @@ def beginning(now: datetime, moments: Sequence[datetime], in_hospital: bool) -> 
     return min(moments, default=now - spans[0])
 
 
-def fitted(start: datetime, now: datetime, results: Sequence[datetime], begins: Sequence[datetime]) -> datetime:
-    """The start, nearer where nothing is drawn before; an hour at least, and a little room at the left.
+def fitted(
+    start: datetime, now: datetime, results: Sequence[datetime], begins: Sequence[datetime], in_hospital: bool
+) -> datetime:
+    """The start, nearer where nothing is drawn before; a day or a fortnight at least, and a little room at the left.
 
     The beginning of a drug is shown where it is not far before the results, which it would press together.
     """
     first = min((moment for moment in results or begins if moment >= start), default=start)
     near = max(start, now - (now - first) * _FURTHER)
     first = min((moment for moment in begins if near <= moment < first), default=first)
-    return min(first - (now - first) * 0.03, now - timedelta(hours=1))
+    least = timedelta(days=1) if in_hospital else FORTNIGHT
+    return min(first - (now - first) * 0.03, now - least)

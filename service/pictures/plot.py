@@ -206,7 +206,7 @@ class Plot:
         yield from ((x - 6, y + SIZE + 4, "end"), (x + 6, y + SIZE + 4, "start"))
 
     def _is_free(self, box: Box) -> bool:
-        inside = box.left >= 0 and box.right <= self.axis.right + 36 and box.top >= self.top - 12
+        inside = box.left >= self.axis.left - 2 and box.right <= self.axis.right + 36 and box.top >= self.top - 12
         return inside and box.bottom <= self.bottom + 12 and not any(box.meets(other) for other in self.taken)
 
 

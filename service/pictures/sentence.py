@@ -17,9 +17,9 @@ from service.pictures.results import Point, Series
 def sentence(case: Case, serum: Series | None, axis: Axis) -> Message:
     """What is seen of serum magnesium; where there is nothing to see, why."""
     points = [point for point in serum.sound if axis.holds(point.at)] if serum else []
-    if serum is None or not points:
+    if serum is None:
         return last_magnesium(case)
-    said, newest = _told(case, serum, points, axis), serum.points[-1]
+    said, newest = _told(case, serum, points, axis) if points else last_magnesium(case), serum.points[-1]
     if newest.doubt is None:
         return said
     return Message("{said} The newest result is not reliable: {why}.", said=said, why=newest.doubt)

@@ -11,9 +11,14 @@ _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe
 _NARROW, _BROAD = "ijltfrI.,:;'|!()[] ·", "mwMW@%—"
 
 
+def clean(words: str) -> str:
+    """Text without what no document may hold."""
+    return _FORBIDDEN.sub("\ufffd", words)
+
+
 def safe(words: str) -> str:
     """Text that may stand in an element or an attribute, whatever it was."""
-    return escape(_FORBIDDEN.sub("\ufffd", words))
+    return escape(clean(words))
 
 
 def element(name: str, inside: str = "", /, **attributes: object) -> str:

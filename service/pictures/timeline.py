@@ -18,7 +18,7 @@ from service.pictures.plot import SIZE
 from service.pictures.results import Series, Stretch, gates, series
 from service.pictures.sentence import sentence
 from service.pictures.sheet import Sheet, Spoke
-from service.pictures.svg import element, safe
+from service.pictures.svg import clean, element, safe
 from service.pictures.table import Row
 
 WIDE, NARROW, NARROWEST, WIDEST = 720, 320, 240, 1600
@@ -70,9 +70,9 @@ def timeline(
     room = float(min(max(width, NARROWEST), WIDEST))
     axis = _axis(case, content, room)
     serum = next((row for row in content.rows if row.analyte is Analyte.SERUM_MAGNESIUM), None)
-    said = wording.plain(sentence(case, serum, axis))
+    said = clean(wording.plain(sentence(case, serum, axis)))
     sheet = _drawn(Sheet(axis, wording, room), said, case, content)
-    return Timeline(_svg(sheet, said), said, tuple(_table(content, wording)))
+    return Timeline(_svg(sheet, said), said, tuple(Row(*map(clean, row)) for row in _table(content, wording)))
 
 
 def _axis(case: Case, content: _Content, width: float) -> Axis:
@@ -80,7 +80,7 @@ def _axis(case: Case, content: _Content, width: float) -> Axis:
     start = beginning(case.now, serum, case.in_hospital)
     drawn = [point.at for row in content.rows for point in row.points] + [dose.ended for dose in content.doses]
     begins = [span.begins for bar in content.bars for span in bar.spans if span.begins]
-    return Axis(fitted(start, case.now, drawn, begins), case.now, _LEFT, width - _RIGHT)
+    return Axis(fitted(start, case.now, drawn, begins, case.in_hospital), case.now, _LEFT, width - _RIGHT)
 
 
 def _drawn(sheet: Sheet, said: str, case: Case, content: _Content) -> Sheet:

@@ -108,6 +108,7 @@ def test_any_chart_gives_a_sound_picture(chart: PatientSnapshot, marks: list[Spo
     assert {element.tag.removeprefix(SVG) for element in root.iter()} <= allowed
     assert not any(name.startswith("on") or name in {"href", "style"} for e in root.iter() for name in e.attrib)
     assert picture.sentence
+    assert "\ud800" not in f"{picture.sentence}{picture.table}{picture.svg}"
     assert inside(root)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, timedelta
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -10,7 +11,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from service.cds.i18n import Wording
-from service.logic.model import Indicator, PatientSnapshot
+from service.logic.model import Indicator, Ingredient, PatientSnapshot
 from service.pictures import NARROW, WIDE, Spoke, Timeline, table_html, timeline
 from tests.vignettes.patients import NOW, judged, patient
 
@@ -307,3 +308,13 @@ def test_the_sentence_owns_that_the_newest_result_is_doubtful() -> None:
 def test_no_isolated_run_is_torn_between_lines() -> None:
     lines = [element.text or "" for element in tree(drawn(FULL, "fa", 254)).iter(f"{SVG}text")]
     assert all(line.count("\u2066") + line.count("\u2067") == line.count("\u2069") for line in lines)
+
+
+def test_what_no_document_may_hold_is_replaced() -> None:
+    snapshot = patient("mg 0.6 mmol/L, -1h", drugs=["furosemide, since -9d"])
+    (drug,) = snapshot.medications
+    hostile = replace(drug, ingredients=(Ingredient("\ud800<script>\x00", "loop_diuretic"),))
+    picture = drawn(replace(snapshot, medications=(hostile,)))
+    assert "\ufffd<script>" in picture.sentence
+    assert "<script>" not in picture.svg
+    picture.svg.encode()
