@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import flask
@@ -49,6 +50,28 @@ class Strict(yaml.SafeLoader):
 
 def test_no_key_occurs_twice():
     assert Strict(CONTRACT_FILE.read_bytes()).get_single_data() == CONTRACT
+
+
+def nothings(value: Any, where: str) -> Iterator[str]:
+    """Keys without a value, examples aside: in `{description: One thing, another}` YAML reads one of the last words."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if item is None:
+                yield f"{where}.{key}"
+            if key not in {"value", "examples"}:
+                yield from nothings(item, f"{where}.{key}")
+    for item in value if isinstance(value, list) else ():
+        yield from nothings(item, where)
+
+
+def test_no_words_of_a_description_became_a_key():
+    assert list(nothings(CONTRACT, "$")) == []
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
+def test_every_operation_has_a_title_and_a_description(operation):
+    assert operation.body["summary"]
+    assert operation.body["description"]
 
 
 # --- routes and contract, in both directions ---
