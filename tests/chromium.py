@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,3 +52,13 @@ def page_of(browser: Any, width: int = 1280, **options: Any) -> tuple[Any, Seen]
     page.on("console", lambda line: seen.complaints.append(line.text) if line.type in {"error", "warning"} else None)
     page.on("pageerror", lambda error: seen.complaints.append(str(error)))
     return page, seen
+
+
+AXE = Path(__file__).parent / "integration/node_modules/axe-core/axe.min.js"  # installed with the FHIR server
+
+
+def violations(page: Any) -> list[str]:
+    """What axe-core finds wrong with a page: rule, and where. The page needs no licence for it: it comes by the debugger."""
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run().then((result) => result.violations)")
+    return [f"{item['id']}: {[node['target'] for node in item['nodes']][:3]}" for item in found]

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from service.api.evaluation import Evaluation
 from service.cds.cards import Presentation
+from service.cds.detail import GATES
 from service.cds.i18n import Wording
 from service.decide import Decision
 from service.evaluation_json import explain
@@ -165,10 +166,12 @@ def _rule(finding: Json, chart: Mapping[str, Json], knowledge: Knowledge) -> Jso
     sources = knowledge.rules[rule].citations
     optional: Json = {"stated": False, "action": "", "why": "", "advice": (), "reason": "", "lacking": ()}
     optional |= {"gate": "", "error": "", "text": "", "indicator": "info"}
+    gate = finding.get("gate", "")
     return (
         optional
         | finding
         | {
+            "gate": GATES[gate].template if gate in GATES else gate,
             "title": knowledge.rules[rule].title,
             "advice": [line for line in finding.get("advice", ()) if line.rstrip(".") != finding["text"].rstrip(".")],
             "rows": [chart.get(reference, unread | {"reference": reference}) for reference in evidence],

@@ -251,7 +251,7 @@ def wanted(selected: Selected, assessment: Assessment) -> list[Analyte]:
     return [test for test in tests if test not in assessment.patient.pending]
 
 
-_GATES = {
+GATES = {
     "kidney": Message("kidney function"),
     "age": Message("age"),
     "pregnancy": Message("pregnancy"),
@@ -265,7 +265,7 @@ def _withheld(selected: Selected, assessment: Assessment) -> Iterator[Offer]:
     if not graded or any(p.dose.amount is not None for r in selected.listed for p in finding_of(r).proposals):
         return
     gates = dict.fromkeys(r.outcome.gate for r in assessment.judgements if isinstance(r.outcome, Withheld))
-    if reasons := tuple(_GATES[gate] for gate in gates if gate in _GATES):
+    if reasons := tuple(GATES[gate] for gate in gates if gate in GATES):
         yield _DO, Message("No dose is shown, because of: {reasons}.", reasons=reasons), "R-011"
 
 

@@ -19,7 +19,7 @@ from werkzeug.serving import make_server
 from service.app import create_app
 from service.settings import load
 from service.site import site_schema
-from tests.chromium import WIDTHS, chromium, page_of
+from tests.chromium import WIDTHS, chromium, page_of, violations
 from tests.contract.messages import PATIENT, bundle, medication, observation
 from tests.integration.ehr import CLIENT, SECRET, Ehr, an_ehr
 
@@ -306,3 +306,38 @@ def test_in_open_development_any_ehr_of_this_machine_opens_it(browser, ehr, pati
         assert seen.complaints == []
         card = requests.get(f"{base}/explain?sample=torsades", timeout=10)
         assert card.status_code == 200
+
+
+def test_axe_finds_what_is_wrong(browser):
+    page, _ = page_of(browser)
+    page.set_content("<p>A picture: <img src='x.png'>")
+    assert any(found.startswith("image-alt") for found in violations(page))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "language"), [(254, "en"), (1280, "en"), (360, "fa")])
+def test_axe_finds_nothing_wrong_with_the_explanation(browser, house, width, language, scheme):
+    query = f"?iss={house.ehr.base}&launch=from-card"
+    page, _ = opened(browser, house, query, width=width, locale=language, color_scheme=scheme, reduced_motion="reduce")
+    for details in page.locator("summary").all():
+        details.click()
+    assert violations(page) == []
+
+
+def test_axe_finds_nothing_wrong_with_the_page_to_ask(browser, ehr, tmp_path):
+    for base in serving(tmp_path, ehr, site=False):
+        page, seen = page_of(browser, 254)
+        page.goto(f"{base}/explain")
+        page.locator("#paste:visible").wait_for()
+        assert violations(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= 254
+        page.fill("#chart", '{"resourceType":"Patient","id":"p1","gender":"female","birthDate":"1957-03-02"}')
+        page.keyboard.press("Tab")
+        page.locator("#paste button").press("Enter")
+        page.wait_for_selector("#explanation")
+        assert "Serum magnesium is not known" in page.inner_text("h1 >> nth=-1")
+        page.fill("#chart", "{")
+        page.locator("#paste button").click()
+        page.locator("#said", has_text="not JSON").wait_for()
+        assert page.locator("#explanation").count() == 0, "no former answer stands beside an error"
+        assert seen.complaints == []

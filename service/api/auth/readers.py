@@ -92,7 +92,7 @@ def _introspected(token: str, smart: Smart, out: requests.Session) -> _Introspec
     try:
         return msgspec.json.decode(_asked(token, smart, out), type=_Introspected)
     except (OSError, HTTPError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        log.warning("introspection_failed", url=smart.introspection, error=type(error).__name__)
+        log.warning("introspection_failed", source=smart.introspection, error=type(error).__name__)
         raise Overloaded("the EHR's authorization server did not say whether the token is good", AGAIN_S) from None
 
 
