@@ -1,4 +1,4 @@
-"""Writes docs/burden.md: a back-test of this version on an export of the MIMIC-IV demo, as figures, by one command.
+"""Writes docs/burden.md, and the figures of each rule for its page: a back-test of this version on the MIMIC-IV demo.
 
 python -m tools.burden_page EXPORT_DIR   (about two minutes on two cores)
 """
@@ -18,6 +18,7 @@ from service.logic.knowledge import VERSION, load
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "burden.md"
+FIGURES = ROOT / "service" / "api" / "pages" / "burden.json"
 SITE = "docs/examples/mimic-iv-demo.toml"
 Json = dict[str, Any]
 _WORDS = {
@@ -36,6 +37,17 @@ def main() -> None:
         guarded = _replay(export, Path(place) / "guarded")
         bare = _replay(export, Path(place) / "bare", "--no-repeat-guard")
     PAGE.write_text("\n".join(_page(guarded, bare)) + "\n", encoding="utf-8")
+    FIGURES.write_bytes(msgspec.json.format(msgspec.json.encode(_figures(guarded)), indent=1) + b"\n")
+
+
+def _figures(told: Json) -> Json:
+    """What the page of a rule says of how often it spoke: on how many cards, first or again, loud, and as their lead."""
+    return {
+        "knowledge": VERSION,
+        "patients": told["patients"],
+        "events": told["events"],
+        "rules": told["burden"]["rules"],
+    }
 
 
 def _replay(export: str, folder: Path, *options: str) -> Json:

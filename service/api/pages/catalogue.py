@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
+from functools import cache, partial
+from importlib.resources import files
 from itertools import groupby
+from typing import Any
 
 import flask
+import msgspec
 
 from service.api.dependencies import Dependencies
 from service.api.pages import figures
@@ -44,6 +47,8 @@ def rule(one: Rule, deps: Dependencies) -> flask.Response:
         also=[name for name in dict.fromkeys(also) if name != one.id],
         decisive=_parameters(entry.parameters, deps.site.knowledge),
         doses=_doses(entry.parameters, deps.site.knowledge),
+        examples=_data("examples.json").get(one.id, []),
+        burden=_data("burden.json"),
     )
 
 
@@ -83,3 +88,10 @@ def _parameters(names: Iterable[str], knowledge: Knowledge) -> list[Parameter]:
 
 def _doses(names: Iterable[str], knowledge: Knowledge) -> list[Dose]:
     return [knowledge.doses[name.removeprefix("dose:")] for name in names if name.startswith("dose:")]
+
+
+@cache
+def _data(name: str) -> dict[str, Any]:
+    """Figures that `tools/` has written beside this module."""
+    told: dict[str, Any] = msgspec.json.decode(files(__package__).joinpath(name).read_bytes())
+    return told
