@@ -69,7 +69,7 @@ format: $(DEV_STAMP)  ## format and fix what can be fixed
 	@$(BIN)/python -m ruff check --fix .
 
 messages: $(DEV_STAMP)  ## collect the English messages and merge them into ru.po and fa.po
-	@$(BIN)/pybabel -q extract -F tools/messages.cfg -k Message -k translate --no-location --sort-output -o service/cds/languages/messages.pot service
+	@$(BIN)/pybabel -q extract -F tools/messages.cfg -k Message -k translate -k say --no-location --sort-output -o service/cds/languages/messages.pot service
 	@for l in ru fa; do $(BIN)/pybabel -q update -N --ignore-obsolete --ignore-pot-creation-date -i service/cds/languages/messages.pot -o service/cds/languages/$$l.po -l $$l; done
 	@rm service/cds/languages/messages.pot
 

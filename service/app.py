@@ -17,7 +17,6 @@ import flask
 import requests
 import structlog
 
-from service import __version__
 from service.api import explain, fhir_operation, guide, hooks, operations, rest, smart
 from service.api.auth.jwks_cache import KeyCache, fetcher
 from service.api.auth.readers import verify
@@ -32,13 +31,11 @@ from service.api.pages import start
 from service.errors import StoreUnavailable
 from service.fhir.client import FhirReader
 from service.fhir.read_pool import ReadPool
-from service.logic.knowledge import VERSION
 from service.net.outbound import session
 from service.net.urls import Network, address_allowed
 from service.observability import metrics
 from service.observability.logging import log_to_stdout, non_blocking
 from service.settings import Mode, Settings
-from service.settings.site import RuleMode
 from service.site import now, site_of
 from service.store.database import upgrade
 from service.store.secret import Secret
@@ -74,7 +71,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = now) -> flask
     app.register_blueprint(smart.blueprint(deps))
     app.register_blueprint(operations.blueprint(deps))
     app.register_blueprint(guide.blueprint())
-    app.register_blueprint(start.blueprint(_facts(settings), clock, partial(_repeat_guard_off, deps)))
+    app.register_blueprint(start.blueprint(deps))
     return app
 
 
@@ -187,14 +184,3 @@ def _upgraded(url: str) -> bool:
 
 def _store_fault(kind: str) -> None:
     metrics.STORE_FAULTS.labels(kind).inc()
-
-
-def _repeat_guard_off(deps: Dependencies) -> str:
-    return deps.store.repeats.off
-
-
-def _facts(settings: Settings) -> dict[str, object]:
-    """What the start page says of this installation."""
-    notes = [f"Changed by the site: {name} = {value}" for name, value in settings.thresholds.items()]
-    notes += [f"Rule {rule}: {mode.value}" for rule, mode in settings.rules.items() if mode is not RuleMode.ON]
-    return {"mode": settings.mode.value, "version": __version__, "knowledgeVersion": VERSION, "notes": notes}

@@ -2,20 +2,22 @@
 
 import re
 from datetime import UTC, datetime, timedelta, timezone
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import urlsplit
 
-import flask
 import msgspec
 import pytest
 from fhir.resources.R4B import get_fhir_model_class
 
+from service import __version__
 from service.api.pages import start
-from service.errors import NotFound
+from service.logic.knowledge import VERSION
 from service.samples import Sample, expand, samples
+from tests.api.apps import locked_app, open_app
 
 NOW = datetime(2025, 6, 15, 10, 30, 59, tzinfo=UTC)
-NOTES = ["Answers are kept in memory.", "<b>Escaped</b>"]
 STATIC = Path(start.__file__).parent / "static"
 PREFETCH_KEYS = {
     *("patient", "encounter", "magnesium", "rbcMagnesium", "ionizedMagnesium", "urineMagnesium", "creatinine"),
@@ -42,12 +44,25 @@ SAMPLES = list(samples().values())
 every_sample = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.id)
 
 
-def client(mode="development"):
-    app = flask.Flask("test", static_folder=None)
-    facts = {"mode": mode, "version": "9.8.7", "knowledgeVersion": "2025-06", "notes": NOTES}
-    app.register_blueprint(start.blueprint(facts, lambda: NOW))
-    app.testing = True
-    return app.test_client()
+@pytest.fixture(scope="module")
+def open_browser(tmp_path_factory):
+    """A client in development mode, of a site that has changed a limit and silenced a rule."""
+    folder = tmp_path_factory.mktemp("open")
+    (folder / "site.toml").write_text('[thresholds]\nmg-severe = 0.45\n[rules]\nR-013 = "silent"\n', encoding="utf-8")
+    with open_app(folder, NOW, MAGNESIUM_CDS_SITE=str(folder / "site.toml")) as house:
+        yield house.client
+
+
+@pytest.fixture(scope="module")
+def locked_browser(tmp_path_factory):
+    """A client without a token in production mode."""
+    with locked_app(tmp_path_factory.mktemp("locked"), MAGNESIUM_CDS_MODE="production") as house:
+        yield house.client
+
+
+@pytest.fixture(params=["development", "production"])
+def browser(request, open_browser, locked_browser):
+    return {"development": open_browser, "production": locked_browser}[request.param]
 
 
 def resources(value):
@@ -188,46 +203,67 @@ class Seen(HTMLParser):
             self.inline.append("script")
 
 
-@pytest.mark.parametrize("mode", ["development", "production"])
-def test_the_page_obeys_its_own_policy_and_loads_only_its_own_files(mode):
-    browser = client(mode)
-    answer = browser.get("/")
+@pytest.mark.parametrize("language", ["en", "ru", "fa"])
+def test_the_page_obeys_its_own_policy_and_loads_only_its_own_files(browser, language):
+    answer = browser.get(f"/?lang={language}")
     seen = Seen()
     seen.feed(answer.text)
     assert (answer.status_code, answer.mimetype) == (200, "text/html")
     assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
     assert "unsafe" not in answer.headers["Content-Security-Policy"]
     assert seen.inline == []
-    assert seen.loaded == ["static/mark.svg", "static/style.css", "static/app.js", "static/mark.svg"]
-    assert {browser.get(f"/{name}").status_code for name in seen.loaded} == {200}
+    own = {name for name in seen.loaded if not name.startswith("#")}
+    assert own == {"static/mark.svg", "static/style.css", "static/app.js"}
+    assert {browser.get(f"/{name}").status_code for name in own} == {200}
 
 
-def test_development_mode_is_said_loudly_and_offers_the_runner():
-    page = client().get("/").text
+@pytest.mark.parametrize(("language", "level"), [("en", "Critical"), ("ru", "Mg"), ("fa", "Mg")])
+def test_it_shows_a_picture_and_a_card_and_three_doors_without_a_script(browser, language, level):
+    page = browser.get(f"/?lang={language}").text
+    assert page.count("<figure") == 2
+    assert page.count('<div class="picture') == 2
+    assert page.count('<article class="card critical">') == 1
+    assert page.count('<article class="door">') == 3
+    assert level in page
+    assert f"/v1/rules/R-011?lang={language}" in page.replace("&amp;", "&")
+
+
+def test_every_link_of_the_page_leads_somewhere(browser):
+    links = re.findall(r'<a [^>]*href="([^"]+)"', browser.get("/").text)
+    ids = set(re.findall(r' id="([^"]+)"', browser.get("/").text))
+    inside, outside = [link for link in links if link[0] == "#"], [link for link in links if link[0] != "#"]
+    assert {link[1:] for link in inside} <= ids
+    for link in outside:
+        address = urlsplit(unescape(link))
+        assert browser.get(f"/{address.path.lstrip('/.')}?{address.query}").status_code == 200, link
+
+
+def test_development_mode_is_said_loudly_and_offers_the_runner(open_browser):
+    page = open_browser.get("/").text
     assert "Development mode: no authentication." in page
     assert 'id="runner"' in page
+    assert 'id="own-form"' in page
 
 
-def test_production_has_no_runner_and_no_samples():
-    browser = client("production")
-    page = browser.get("/").text
+def test_production_has_no_runner_no_own_patient_and_no_samples(locked_browser):
+    page = locked_browser.get("/").text
     assert "no authentication" not in page
     assert 'id="runner"' not in page
+    assert 'id="own-form"' not in page
     assert 'id="services"' in page
-    assert browser.get("/samples").status_code == 404
-    assert browser.get(f"/samples/{SAMPLES[0].id}").status_code == 404
+    assert locked_browser.get("/samples").status_code == 404
+    assert locked_browser.get(f"/samples/{SAMPLES[0].id}").status_code == 404
 
 
-def test_the_page_states_version_knowledge_and_notes_escaped():
-    page = client().get("/").text
-    assert "version 9.8.7 · knowledge 2025-06" in page
-    assert "Answers are kept in memory." in page
-    assert "&lt;b&gt;Escaped&lt;/b&gt;" in page
+def test_the_page_states_versions_and_what_the_site_changed(open_browser):
+    page = open_browser.get("/").text
+    assert f"Version {__version__}, knowledge {VERSION}" in page
+    assert "Changed by the site: mg-severe = 0.45" in page
+    assert "Rule R-013: silent" in page
 
 
 @pytest.mark.parametrize("path", ["/", "/static/app.js", "/static/style.css", "/static/mark.svg"])
-def test_an_unchanged_file_is_not_sent_twice(path):
-    browser = client()
+def test_an_unchanged_file_is_not_sent_twice(browser, path):
     first = browser.get(path)
     second = browser.get(path, headers={"If-None-Match": first.headers["ETag"]})
     assert "no-cache" in first.headers["Cache-Control"]
@@ -235,10 +271,9 @@ def test_an_unchanged_file_is_not_sent_twice(path):
     assert (second.status_code, second.data) == (304, b"")
 
 
-@pytest.mark.parametrize("path", ["/static/start.html", "/static/pages.py", "/static/none.js", "/samples/none"])
-def test_an_unknown_file_or_sample_is_refused(path):
-    with pytest.raises(NotFound):
-        client().get(path)
+@pytest.mark.parametrize("path", ["/static/start.html", "/static/page.py", "/static/none.js", "/samples/none"])
+def test_an_unknown_file_or_sample_is_refused(open_browser, path):
+    assert open_browser.get(path).status_code == 404
 
 
 def test_the_script_never_parses_a_string_as_html():
@@ -252,21 +287,18 @@ def test_the_script_never_parses_a_string_as_html():
 # --- the sample routes ---
 
 
-def test_the_list_names_every_sample_in_order():
-    answer = client().get("/samples")
+def test_the_list_names_every_sample_in_order(open_browser):
+    answer = open_browser.get("/samples")
     listed = answer.json
-    assert {key: listed[key] for key in ("mode", "version", "notes")} == {
-        "mode": "development",
-        "version": "9.8.7",
-        "notes": NOTES,
-    }
+    assert (listed["mode"], listed["version"]) == ("development", __version__)
+    assert listed["notes"] == ["Changed by the site: mg-severe = 0.45", "Rule R-013: silent"]
     assert [line["id"] for line in listed["samples"]] == [sample.id for sample in SAMPLES]
     assert set(listed["samples"][0]) == {"id", "title", "story", "hook", "service"}
     assert answer.headers["Cache-Control"] == "no-store"
 
 
 @every_sample
-def test_one_sample_comes_with_its_times_expanded_by_the_clock(sample):
-    answer = client().get(f"/samples/{sample.id}").json
+def test_one_sample_comes_with_its_times_expanded_by_the_clock(open_browser, sample):
+    answer = open_browser.get(f"/samples/{sample.id}").json
     assert answer["request"] == expand(sample, NOW).request
     assert (answer["id"], answer["title"], answer["story"]) == (sample.id, sample.title, sample.story)

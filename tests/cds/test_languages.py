@@ -64,7 +64,7 @@ in_each_language = pytest.mark.parametrize("language", LANGUAGES)
 def messages() -> frozenset[str]:
     """Every English message in the code and in the templates of the pages."""
     places = [("**.py", "python"), ("api/pages/templates/**.html", "jinja2")]
-    found = extract_from_dir(SERVICE, places, keywords={"Message": None, "translate": None, "_": None})
+    found = extract_from_dir(SERVICE, places, keywords={"Message": None, "translate": None, "say": None, "_": None})
     return frozenset(str(message) for _, _, message, *_ in found)
 
 

@@ -3,9 +3,12 @@
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from service.logic.knowledge import VERSION
+from service.logic.rules import RULES
+from tools.burden_page import FIGURES
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -35,3 +38,11 @@ def test_the_page_says_whence_and_what_not(page, part):
 def test_its_site_file_is_a_site_file(run):
     done = run("rules", "--site", DOCS / "examples" / "mimic-iv-demo.toml")
     assert done.exit_code == 0, done.output
+
+
+def test_the_pages_of_the_rules_state_the_same_run(page):
+    figures = msgspec.json.decode(FIGURES.read_bytes())
+    assert figures["knowledge"] == VERSION
+    assert f"{figures['patients']} patients" in page
+    assert f"{figures['events']} moments" in page
+    assert figures["rules"].keys() <= {rule.id for rule in RULES}

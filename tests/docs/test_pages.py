@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import click
+import msgspec
 import pytest
 from markdown_it import MarkdownIt
 
@@ -15,6 +16,7 @@ from service.cds.services import SERVICES
 from service.logic.knowledge import load
 from service.logic.rules import RULES
 from service.terminology.queries import PREFETCH_KEYS, template
+from tools import rule_examples
 from tools.clinical_page import PAGE, render
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +25,11 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*
 
 def test_the_clinical_page_is_what_the_knowledge_says() -> None:
     assert PAGE.read_text(encoding="utf-8") == render(), "run `make docs`"
+
+
+def test_the_examples_of_a_rule_are_what_the_vignettes_say() -> None:
+    assert rule_examples.PAGE_DATA.read_bytes() == rule_examples.render(), "run `make docs`"
+    assert all(any(one["result"] for one in rule) for rule in msgspec.json.decode(rule_examples.render()).values())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

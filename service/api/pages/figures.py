@@ -12,8 +12,8 @@ from service.logic.model import Dose
 
 Ends = tuple[Decimal, Decimal]
 # Units that no card writes; "" for a number that has none.
-_UNITS = {
-    "1": Message(""),
+_UNITS: Mapping[str, Value] = {
+    "1": "",
     "a": Message("years"),
     "d": Message("days"),
     "h": Message("h"),

@@ -9,6 +9,7 @@ from typing import Any
 
 import flask
 import jinja2
+from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from service import __version__
@@ -31,6 +32,8 @@ ENVIRONMENT = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+_MARKDOWN = MarkdownIt("commonmark", {"html": False})
+ENVIRONMENT.filters["markdown"] = lambda words: Markup(_MARKDOWN.render(words))  # noqa: S704  rendered without HTML
 NAMES = {"en": "English", "ru": "Русский", "fa": "فارسی"}  # of the languages, each in its own
 
 

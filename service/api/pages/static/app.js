@@ -1,6 +1,6 @@
-// The start page: lists the services, and in development fires the real hooks for an invented patient.
-// Everything that comes from the network becomes DOM text nodes; no string is ever parsed as HTML.
-"use strict";
+// The start page: lists the services, and in development fires the real hooks for an invented patient or one's own.
+// Everything that comes from the network becomes DOM text nodes; no string is parsed as HTML here.
+import { explanation } from "./explain.js";
 
 const byId = (id) => document.getElementById(id);
 
@@ -321,6 +321,7 @@ function dismissal(data, report, article) {
 }
 
 async function feedback(service, item, said, outcome) {
+  if (!service) return void (outcome.textContent = `${said} No hook was fired, so there is nothing to report.`);
   const result = await call(`cds-services/${service}/feedback`, { feedback: [{ ...item, outcomeTimestamp: new Date().toISOString() }] });
   outcome.textContent = `${said} Feedback ${result.ok ? "recorded" : "not recorded"} (status ${result.status}, ${result.ms} ms).`;
 }
@@ -431,20 +432,17 @@ const moment = (iso) => (iso ? iso.replace("T", " ").replace(/:\d\d(?:\.\d+)?(?=
 
 // --- The chart: what the EHR sends ----------------------------------------------------------------------------------
 
-function showChart(request) {
-  const { prefetch, context } = request;
-  const resources = resourcesOf(prefetch);
+/** Draw the chart of the patient in hand: once for each patient, so that a field that is being edited stays. */
+function showChart({ patient, encounter, resources, drafts, failed }) {
   const of = (type) => resources.filter((resource) => resource.resourceType === type);
   const meds = [...of("MedicationRequest"), ...of("MedicationStatement"), ...of("MedicationAdministration")];
-  const drafts = items((context.draftOrders ?? context.medications)?.entry).map((entry) => entry.resource);
-  const failed = failedKeys(prefetch);
   byId("chart").replaceChildren(
-    el("p", { class: "full" }, personLine(prefetch.patient, prefetch.encounter)),
-    el("div", {}, el("h4", {}, "Results"), labTable(of("Observation"))),
+    el("p", { class: "full" }, personLine(patient, encounter)),
+    el("div", {}, el("h4", {}, "Results"), labTable(of("Observation").filter((lab) => lab.valueQuantity))),
     el("div", {},
       part("About to be ordered", drafts.map(orderLine)),
       part("Medication", meds.map(orderLine)),
-      part("Problems", of("Condition").map((one) => `${one.code.text}, ${ago(one.onsetDateTime)}`))),
+      part("Problems", of("Condition").map((one) => [words(one.code), ago(one.onsetDateTime)].join(", ")))),
     failed.length ? el("p", { class: "full failed-key" }, `Not available from the EHR: ${failed.join(", ")}`) : "");
 }
 
@@ -454,35 +452,55 @@ const part = (title, lines) => (lines.length ? el("div", {}, el("h4", {}, title)
 
 /** Every resource of a prefetch, failed keys left out. */
 function resourcesOf(prefetch) {
-  const unfolded = Object.values(prefetch).flatMap((value) => (value?.resourceType === "Bundle" ? items(value.entry).map((entry) => entry.resource) : [value]));
+  const unfolded = Object.values(prefetch).flatMap((value) => (value?.resourceType === "Bundle" ? entries(value) : [value]));
   return unfolded.filter((resource) => resource && resource.resourceType !== "OperationOutcome");
 }
 
+const entries = (bundle) => items(bundle?.entry).map((entry) => entry?.resource).filter(Boolean);
+const words = (concept) => concept?.text ?? concept?.coding?.[0]?.display ?? concept?.coding?.[0]?.code ?? "without a name";
+
 function personLine(patient, encounter) {
-  const days = (Date.now() - Date.parse(patient.birthDate)) / 864e5;
-  return `${patient.name[0].given[0]} ${patient.name[0].family}, ${Math.floor(days / 365.25)} years, ${patient.gender}, ${encounter.class.display}`;
+  const name = patient?.name?.[0];
+  const years = Math.floor((Date.now() - Date.parse(patient?.birthDate)) / 864e5 / 365.25);
+  const said = [[name?.given?.[0], name?.family].filter(Boolean).join(" "), years >= 0 ? plural(years, "year") : "age unknown",
+    patient?.gender ?? "sex unknown", encounter?.class?.display];
+  return said.filter(Boolean).join(", ");
 }
 
 function labTable(labs) {
   if (!labs.length) return el("p", {}, "None on file.");
-  const row = (lab) => {
-    const { value, unit } = lab.valueQuantity;
-    const { low, high } = lab.referenceRange?.[0] ?? {};
-    const outside = (low && value < low.value) || (high && value > high.value);
-    const range = low && high ? `${low.value}–${high.value}` : low ? `≥ ${low.value}` : high ? `≤ ${high.value}` : "";
-    return el("tr", {},
-      el("td", {}, lab.code.coding[0].display.replace(" in Serum or Plasma", "").replace(/ \[[^\]]*\]/, "")),
-      el("td", { class: outside ? "figure outside" : "figure" }, `${value} ${unit ?? "(no unit)"}${outside ? (low && value < low.value ? " ↓" : " ↑") : ""}`),
-      el("td", { class: "figure" }, range),
-      el("td", { class: "figure" }, ago(lab.effectiveDateTime)));
-  };
   return scrolling("Results", el("table", {},
     el("thead", {}, el("tr", {}, ["Test", "Value", "Range", "Taken"].map((head) => el("th", { scope: "col" }, head)))),
-    el("tbody", {}, labs.map(row))));
+    el("tbody", {}, labs.map(labRow))));
+}
+
+function labRow(lab) {
+  const quantity = lab.valueQuantity;
+  const { low, high } = lab.referenceRange?.[0] ?? {};
+  const range = low && high ? `${low.value}–${high.value}` : low ? `≥ ${low.value}` : high ? `≤ ${high.value}` : "";
+  const test = words({ text: lab.code?.coding?.[0]?.display ?? lab.code?.text, ...lab.code }).replace(" in Serum or Plasma", "").replace(/ \[[^\]]*\]/, "");
+  const mark = el("span", { class: "mark", "aria-hidden": "true" });
+  const field = el("input", { value: quantity.value, inputmode: "decimal", autocomplete: "off", "aria-label": `${test}, ${quantity.unit ?? "no unit"}` });
+  const cell = el("td", { class: "figure" }, field, ` ${quantity.unit ?? "(no unit)"}`, mark);
+  const judge = () => {
+    const below = low && quantity.value < low.value;
+    cell.classList.toggle("outside", Boolean(below || (high && quantity.value > high.value)));
+    mark.textContent = below ? " ↓" : high && quantity.value > high.value ? " ↑" : "";
+  };
+  field.addEventListener("input", () => {
+    const value = Number(field.value.replace(",", "."));
+    const usable = field.value.trim() !== "" && Number.isFinite(value);
+    field.toggleAttribute("aria-invalid", !usable);
+    if (!usable) return;
+    edit(lab, value);
+    judge();
+  });
+  judge();
+  return el("tr", {}, el("td", {}, test), cell, el("td", { class: "figure" }, range), el("td", { class: "figure" }, ago(lab.effectiveDateTime)));
 }
 
 function orderLine(order) {
-  const what = order.medicationCodeableConcept?.text ?? order.code?.text;
+  const what = words(order.medicationCodeableConcept ?? order.code);
   const how = (order.dosageInstruction ?? order.dosage)?.[0]?.text ?? order.dosage?.text;
   const since = order.authoredOn ?? order.effectivePeriod?.start ?? order.effectiveDateTime;
   return [what, how, order.status === "draft" ? "draft" : ago(since)].filter(Boolean).join(", ");
@@ -497,16 +515,46 @@ function ago(iso) {
   return days < 60 ? `${days} days ago` : days < 730 ? `${Math.round(days / 30.4)} months ago` : `${Math.round(days / 365.25)} years ago`;
 }
 
-// --- The runner -------------------------------------------------------------------------------------------------------
+// --- The patient in hand ----------------------------------------------------------------------------------------------
+// {kind, title, story, endpoint, service, request} with what was changed: for a sample, value by id of the Observation.
 
-let chosen = null; // the line of the list that is selected
-let turn = 0; // answers that belong to an earlier choice are dropped
+let inHand = null;
+let turn = 0; // answers that belong to an earlier choice or value are dropped
+let soon = null;
+
+const LANGUAGES = ["en", "ru", "fa"];
+const language = () => byId("language").value;
+
+function hold(patient) {
+  turn += 1;
+  inHand = patient;
+  byId("patient-title").textContent = patient.title;
+  byId("patient-story").textContent = patient.story;
+  byId("endpoint").textContent = patient.endpoint;
+  byId("fire").textContent = patient.kind === "bundle" ? "Evaluate" : "Fire the hook";
+  byId("answer").hidden = true;
+  byId("share").hidden = patient.kind !== "sample";
+  byId("chart-box").hidden = patient.kind === "server";
+  announce("");
+  if (patient.chart) showChart(patient.chart);
+}
+
+/** A value is changed where it stands in the request, and the cards follow at once. */
+function edit(lab, value) {
+  lab.valueQuantity.value = value;
+  if (inHand.kind === "sample") inHand.edits.set(lab.id, value);
+  clearTimeout(soon);
+  soon = setTimeout(fire, 250);
+}
+
+// --- Invented patients --------------------------------------------------------------------------------------------------
 
 async function startRunner() {
   const listed = await call("samples");
   const { body } = listed;
   byId("runner").hidden = false;
   if (!listed.ok) return byId("runner").replaceChildren(problem(listed));
+  byId("language").value = LANGUAGES.find((code) => code === document.documentElement.lang) ?? "en";
   byId("patient-menu").append(...body.samples.map((sample) => el("option", { value: sample.id }, sample.title)));
   byId("patient-list").append(...body.samples.map((sample) => el("label", {},
     el("input", { type: "radio", name: "patient", value: sample.id }), el("span", {}, sample.title), el("small", {}, sample.hook))));
@@ -515,61 +563,145 @@ async function startRunner() {
   byId("patient-list").addEventListener("change", (event) => choose(event.target.value));
   byId("language").addEventListener("change", () => byId("answer").hidden || fire());
   byId("fire").addEventListener("click", () => fire(true));
+  byId("share").addEventListener("click", shareState);
   byId("chart-box").open = matchMedia("(min-width: 60rem)").matches;
+  takeOwn();
   await follow(choose);
   addEventListener("hashchange", () => follow(choose));
 }
 
-/** An address such as #torsades,fa names a patient and a language, and fires: a link to what was seen. */
+/** An address such as #torsades,fa,mg1=0.9 names a sample, a language and changed values, and fires. */
 async function follow(choose) {
-  const [id, language] = location.hash.slice(1).split(",");
-  if (id && id === chosen?.id && (language ?? "en") === byId("language").value) return;
-  if (["en", "ru", "fa"].includes(language)) byId("language").value = language;
+  const named = location.hash.slice(1);
+  if (named && inHand && named === state()) return;
+  const [id, ...rest] = named.split(",");
+  const asked = rest.find((word) => LANGUAGES.includes(word));
+  if (asked) byId("language").value = asked;
+  if (document.getElementById(id)) return void (inHand ?? (await choose("")));
   await choose(id);
-  if (id && id === chosen.id) await fire();
+  if (!id || id !== inHand?.id) return;
+  for (const word of rest.filter((word) => word.includes("="))) restore(...word.split("="));
+  showChart(inHand.chart);
+  await fire();
+}
+
+function restore(id, text) {
+  const lab = inHand.chart.resources.find((resource) => resource.id === decodeURIComponent(id) && resource.valueQuantity);
+  const value = Number(text);
+  if (!lab || !Number.isFinite(value)) return;
+  lab.valueQuantity.value = value;
+  inHand.edits.set(lab.id, value);
+}
+
+/** What of the page can be sent to somebody else: an invented patient, a language, changed values; nothing of one's own. */
+function state() {
+  if (inHand?.kind !== "sample") return "";
+  const changed = [...inHand.edits].map(([id, value]) => `${encodeURIComponent(id)}=${value}`);
+  return [inHand.id, ...(language() === "en" ? [] : [language()]), ...changed].join(",");
+}
+
+async function shareState() {
+  const address = `${location.href.split("#")[0]}#${state()}`;
+  const copied = await navigator.clipboard?.writeText(address).then(() => true, () => false);
+  announce(copied ? "The address is copied." : `The address: ${address}`);
 }
 
 async function select(sample) {
   const mine = ++turn;
-  chosen = sample;
   byId("patient-menu").value = sample.id;
   document.querySelector(`#patient-list input[value="${sample.id}"]`).checked = true;
-  byId("patient-title").textContent = sample.title;
-  byId("patient-story").textContent = sample.story;
-  byId("endpoint").textContent = `POST /cds-services/${sample.service}`;
-  byId("answer").hidden = true;
-  announce("");
-  const { body } = await call(`samples/${sample.id}`);
-  if (mine === turn && body) showChart(body.request);
+  const { ok, body } = await call(`samples/${sample.id}`);
+  if (mine !== turn || !ok) return;
+  const { prefetch, context } = body.request;
+  const drafts = entries(context.draftOrders ?? context.medications);
+  hold({ ...sample, kind: "sample", edits: new Map(), request: body.request, endpoint: `POST /cds-services/${sample.service}`,
+    chart: { patient: prefetch.patient, encounter: prefetch.encounter, resources: resourcesOf(prefetch), drafts, failed: failedKeys(prefetch) } });
 }
+
+// --- One's own patient --------------------------------------------------------------------------------------------------
+
+function takeOwn() {
+  const text = byId("own-text");
+  const read = async (file) => {
+    if (!file) return;
+    text.value = await file.text();
+    takeBundle();
+  };
+  byId("own-file").addEventListener("change", (event) => read(event.target.files[0]));
+  byId("own").addEventListener("dragover", (event) => event.preventDefault());
+  byId("own").addEventListener("drop", (event) => {
+    if (!event.dataTransfer.files.length) return;
+    event.preventDefault();
+    read(event.dataTransfer.files[0]);
+  });
+  byId("own-form").addEventListener("submit", (event) => (event.preventDefault(), takeBundle()));
+  byId("server-form").addEventListener("submit", (event) => (event.preventDefault(), takeServer()));
+}
+
+function takeBundle() {
+  const sent = parsed(byId("own-text").value);
+  if (!sent || typeof sent !== "object") return announce("This is not JSON.");
+  const resources = Array.isArray(sent) ? sent : sent.resourceType === "Bundle" ? entries(sent) : [sent];
+  const of = (type) => resources.find((resource) => resource?.resourceType === type);
+  own({ kind: "bundle", title: "Your own patient", story: `${plural(resources.length, "resource")} of yours.`, endpoint: "POST /v1/evaluate",
+    request: { hook: "patient-view", bundle: sent },
+    chart: { patient: of("Patient"), encounter: of("Encounter"), resources: resources.filter(Boolean), drafts: [], failed: [] } });
+}
+
+function takeServer() {
+  const [base, patientId] = [byId("server-base").value.trim(), byId("server-patient").value.trim()];
+  own({ kind: "server", title: `Patient ${patientId}`, story: `Read from ${base} by the service itself.`, endpoint: "POST /cds-services/magnesium-patient-view",
+    service: "magnesium-patient-view", request: { hook: "patient-view", fhirServer: base, context: { userId: "Practitioner/start-page", patientId } } });
+}
+
+function own(patient) {
+  for (const radio of document.querySelectorAll("#patient-list input")) radio.checked = false;
+  history.replaceState(null, "", location.pathname + location.search);
+  hold(patient);
+  fire(true);
+}
+
+// --- Fire -----------------------------------------------------------------------------------------------------------------
 
 async function fire(show = false) {
   const mine = ++turn;
-  const { service, id } = chosen;
-  const language = byId("language").value;
-  history.replaceState(null, "", `#${id}${language === "en" ? "" : `,${language}`}`);
+  clearTimeout(soon);
+  const { kind, service } = inHand;
+  const speaks = language();
+  if (kind === "sample") history.replaceState(null, "", `#${state()}`);
   byId("answer").setAttribute("aria-busy", "true");
-  const sample = await call(`samples/${id}`);
-  if (!sample.ok) {
-    byId("answer").hidden = true;
-    return announce(`The sample could not be read: ${STATUS_WORDS[sample.status] ?? sample.status}.`);
-  }
-  const request = { ...sample.body.request, hookInstance: uuid() };
-  const answer = await call(`cds-services/${service}`, request, language);
-  const question = evaluation(request, language);
-  const why = await call("v1/evaluate", question, language);
+  const request = kind === "bundle" ? { ...inHand.request, language: speaks } : { ...inHand.request, hookInstance: uuid() };
+  const question = kind === "bundle" ? request : kind === "sample" ? evaluation(request, speaks) : null;
+  const address = kind === "bundle" ? "v1/evaluate" : `cds-services/${service}`;
+  const answer = await call(address, request, speaks);
+  const why = kind === "bundle" ? answer : question && (await call("v1/evaluate", question, speaks));
+  const picture = await overTime(kind, request, speaks);
   if (mine !== turn) return;
-  showChart(request);
   showCards(answer, service);
-  showWhy(why, failedKeys(request.prefetch));
-  showWire({ service, language, request, answer, question, why });
+  byId("timeline").replaceChildren(...picture);
+  byId("timeline").parentElement.hidden = !picture.length;
+  byId("why").parentElement.hidden = !why;
+  if (why) showWhy(why, kind === "sample" ? inHand.chart.failed : []);
+  showWire([{ name: "", address, request, answer }, ...(kind === "sample" ? [{ name: "Findings ", address: "v1/evaluate", request: question, answer: why }] : [])], speaks);
   byId("answer").hidden = false;
   byId("answer").removeAttribute("aria-busy");
   announce(summary(answer));
-  if (show) reveal();
+  if (show === true) reveal();
 }
 
-const announce = (words) => (byId("said").textContent = words);
+/** The picture of /explain with its table: none where the service reads the chart itself, or refuses it. */
+async function overTime(kind, { hook, context, prefetch, bundle }, speaks) {
+  if (kind === "server") return [];
+  const body = bundle ? { hook, bundle, language: speaks } : { hook, context, prefetch, language: speaks };
+  try {
+    const page = await explanation("explain", JSON.stringify(body));
+    return [...page.querySelectorAll(".picture"), page.querySelector(".picture ~ details")].filter(Boolean);
+  } catch {
+    return [];
+  }
+}
+
+const announce = (said) => (byId("said").textContent = said);
 
 function reveal() {
   const top = byId("said").getBoundingClientRect().top;
@@ -585,21 +717,22 @@ function summary(answer) {
 }
 
 /** The same data for POST /v1/evaluate: one Bundle instead of prefetch keys. */
-function evaluation({ hook, context, prefetch }, language) {
+function evaluation({ hook, context, prefetch }, speaks) {
   const entry = resourcesOf(prefetch).map((resource) => ({ resource }));
-  return { hook, language, context, bundle: { resourceType: "Bundle", type: "collection", entry } };
+  return { hook, language: speaks, context, bundle: { resourceType: "Bundle", type: "collection", entry } };
 }
 
-function showWire({ service, language, request, answer, question, why }) {
+function showWire(calls, speaks) {
   const open = matchMedia("(min-width: 76rem)").matches;
-  const shown = (result) => result.body ?? result.text;
   const size = (value) => `${(JSON.stringify(value).length / 1024).toFixed(1)} KiB`;
-  const copyCurl = (url, body) => copyButton("Copy as curl", curl(url, language, body), byId("wire"));
-  byId("wire").replaceChildren(
-    jsonBlock("Answer", `${answer.status} · ${answer.ms} ms · ${size(shown(answer))}`, shown(answer), { open }),
-    jsonBlock("Request", `POST /cds-services/${service} · ${size(request)}`, request, { open, extra: [copyCurl(`cds-services/${service}`, request)] }),
-    jsonBlock("Findings answer", `${why.status} · ${why.ms} ms · ${size(shown(why))}`, shown(why)),
-    jsonBlock("Findings request", `POST /v1/evaluate · ${size(question)}`, question, { extra: [copyCurl("v1/evaluate", question)] }));
+  const copyCurl = (url, body) => copyButton("Copy as curl", curl(url, speaks, body), byId("wire"));
+  byId("wire").replaceChildren(...calls.flatMap(({ name, address, request, answer }, place) => {
+    const shown = answer.body ?? answer.text;
+    return [
+      jsonBlock(name ? `${name}answer` : "Answer", `${answer.status} · ${answer.ms} ms · ${size(shown)}`, shown, { open: open && !place }),
+      jsonBlock(name ? `${name}request` : "Request", `POST /${address} · ${size(request)}`, request, { open: open && !place, extra: [copyCurl(address, request)] }),
+    ];
+  }));
 }
 
 // --- The services -------------------------------------------------------------------------------------------------------
