@@ -17,7 +17,7 @@ from service.population import journal, spark
 from service.population.bucket import Judge, Task, judge_bucket, result_files
 from service.population.export import chunks_of, export_files, unread_files
 from service.population.journal import Asked, Journal
-from service.population.local import spread
+from service.population.local import Spread, processes
 from service.population.partition import (
     Needs,
     Partition,
@@ -135,11 +135,12 @@ def run(plan: Plan, earlier: Journal | None, finish: Finish) -> None:
 
 def _locally(plan: Plan, state: Journal) -> tuple[Partition, list[int]]:
     """By processes of this machine, with the lines sorted into files."""
-    if state.partition is None:
-        state.partition = _partition(plan)
-        journal.write(state, plan.folder)
-    numbers = list(_buckets(plan, state.partition))
-    _judge(plan, state.partition, numbers)
+    with processes(plan.jobs) as spread:
+        if state.partition is None:
+            state.partition = _partition(plan, spread)
+            journal.write(state, plan.folder)
+        numbers = list(_buckets(plan, state.partition))
+        _judge(plan, state.partition, numbers, spread)
     return state.partition, numbers
 
 
@@ -165,7 +166,7 @@ def _refuse_if_changed(plan: Plan, earlier: Journal) -> None:
         )
 
 
-def _partition(plan: Plan) -> Partition:
+def _partition(plan: Plan, spread: Spread) -> Partition:
     """Sort the export by patient; parts of files that an interrupted run has sorted are not sorted again."""
     for folder in (plan.spill, plan.results):
         folder.mkdir(parents=True, exist_ok=True)
@@ -173,7 +174,7 @@ def _partition(plan: Plan) -> Partition:
     tasks = [SortTask(chunk, buckets, plan.spill, plan.needs) for chunk in chunks_of(plan.files)]
     waiting = [task for task in tasks if not task.done.exists()]
     with progress_bar("Reading", sum(path.stat().st_size for path in plan.files)) as bar:
-        for size in spread(sort_chunk, waiting, plan.jobs):
+        for size in spread(sort_chunk, waiting):
             bar.update(size)
     found = partition(tasks, plan.folder / "broken.ndjson")
     _say_skipped(found, plan.folder)
@@ -188,7 +189,7 @@ def _say_skipped(found: Partition, folder: Path) -> None:
         click.echo(f"... and {more} more, see {folder / 'broken.ndjson'}", err=True)
 
 
-def _judge(plan: Plan, found: Partition, numbers: list[int]) -> None:
+def _judge(plan: Plan, found: Partition, numbers: list[int], spread: Spread) -> None:
     """Judge the buckets that are not done yet."""
     waiting = [number for number in numbers if not result_files(plan.results, number)[1].exists()]
     before = tuple(tuple(found.lines[str(place)]) for place in range(len(plan.files)))
@@ -196,7 +197,7 @@ def _judge(plan: Plan, found: Partition, numbers: list[int]) -> None:
     tasks = [Task(number, plan.spill, plan.results, files, plan.judge, plan.options) for number in waiting]
     share = max(1, round(found.patients * len(waiting) / max(1, len(numbers))))
     with progress_bar(plan.label, share) as bar:
-        for patients in spread(judge_bucket, tasks, plan.jobs):
+        for patients in spread(judge_bucket, tasks):
             bar.update(patients)
 
 

@@ -8,27 +8,45 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import connection, get_context, parent_process
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-def spread(work: Callable[[T], R], tasks: Sequence[T], jobs: int) -> Iterator[R]:
+class Spread(Protocol):
     """What each task gave, as it is done, in no certain order. A fault of a task is raised here."""
-    if jobs == 1 or len(tasks) < 2:
-        yield from map(work, tasks)
+
+    def __call__(self, work: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]: ...
+
+
+@contextmanager
+def processes(jobs: int) -> Iterator[Spread]:
+    """So many processes, the same for all that is spread over them: what one has read of a site it keeps."""
+    if jobs == 1:
+        yield _here
         return
-    workers = min(jobs, len(tasks))
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin_worker)
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_begin_worker)
     try:
-        with ignore_sigint():
-            submitted = [pool.submit(work, task) for task in tasks]
-        for done in as_completed(submitted):
-            yield done.result()
+        yield partial(_spread, pool)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _here(work: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+    return map(work, tasks)
+
+
+def _spread(pool: ProcessPoolExecutor, work: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+    if len(tasks) < 2:
+        yield from map(work, tasks)
+        return
+    with ignore_sigint():
+        submitted = [pool.submit(work, task) for task in tasks]
+    for done in as_completed(submitted):
+        yield done.result()
 
 
 @contextmanager
