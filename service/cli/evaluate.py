@@ -11,13 +11,15 @@ import msgspec
 
 from service.cli.report import report
 from service.cli.setup import Setup, judging_options, language_option, moment, prepare, site_option
-from service.decide import decide
+from service.decide import Decision, decide
 from service.errors import BadRequest
-from service.evaluation_json import explain
+from service.evaluation_json import explain, timeline_of
 from service.fhir.decode import BundleContents, Resource, read_bundle
 from service.fhir.ownership import EvaluationInput, sole_patient
+from service.history.source import sources_in
 from service.logic.message import Message
 from service.logic.model import DataIssue, Hook
+from service.replay.spoken import spoken
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _BOM = b"\xef\xbb\xbf"
@@ -30,6 +32,7 @@ _BOM = b"\xef\xbb\xbf"
 @click.option("--patient", default="", help="Id of the patient, if the Bundle holds several.")
 @click.option("--drafts", type=click.Path(), help="Bundle of draft orders, for the order hooks.")
 @click.option("--json", "as_json", is_flag=True, help="The answer of POST /v1/evaluate instead of the report.")
+@click.option("--timeline", type=click.Path(path_type=Path, dir_okay=False), help="Draw the patient there, as SVG.")
 @site_option
 def evaluate(
     file: str,
@@ -41,6 +44,7 @@ def evaluate(
     patient: str,
     drafts: str | None,
     as_json: bool,
+    timeline: Path | None,
     site: Path | None,
 ) -> None:
     """Judge the FHIR Bundle in FILE (- for standard input) and say what was found, on what, and what is missing.
@@ -49,12 +53,25 @@ def evaluate(
     """
     setup = prepare(site, language, profile, research)
     at = moment(as_of, setup.site)
-    chart = _chart(_bundle(file), _bundle(drafts).resources if drafts else [], patient, Hook(hook), at)
-    _answer(chart, setup, as_json)
-
-
-def _answer(chart: EvaluationInput, setup: Setup, as_json: bool) -> None:
+    raw = _bytes(file)
+    orders = _bundle(_bytes(drafts), drafts).resources if drafts else []
+    chart = _chart(_bundle(raw, file), orders, patient, Hook(hook), at)
     decision = decide(chart, setup.site, setup.how, explain=True)
+    if timeline:
+        _draw(decision, raw, chart, setup, timeline)
+    _answer(decision, setup, as_json)
+
+
+def _draw(decision: Decision, raw: bytes, chart: EvaluationInput, setup: Setup, target: Path) -> None:
+    before = spoken(sources_in(raw), chart.patient_id, chart.as_of, setup.site, setup.how)
+    picture = timeline_of(decision, setup.how, before.cards, before.since)
+    try:
+        target.write_text(picture.alone, encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"{target}: {error.strerror or 'cannot be written'}") from error
+
+
+def _answer(decision: Decision, setup: Setup, as_json: bool) -> None:
     body = explain(decision, setup.site.knowledge, setup.how)
     if as_json:
         click.echo(msgspec.json.format(_ENCODER.encode(body), indent=2))
@@ -76,10 +93,9 @@ def _chart(sheaf: BundleContents, drafts: list[Resource], patient: str, hook: Ho
     )
 
 
-def _bundle(file: str) -> BundleContents:
+def _bundle(raw: bytes, file: str) -> BundleContents:
     """The resources of a Bundle, or a lone resource; ClickException if it is neither."""
     name = "standard input" if file == "-" else file
-    raw = _bytes(file).removeprefix(_BOM)
     try:
         raw.decode("utf-8")
         sheaf = read_bundle(raw)
@@ -96,9 +112,9 @@ def _bundle(file: str) -> BundleContents:
 
 def _bytes(file: str) -> bytes:
     if file == "-":
-        return sys.stdin.buffer.read()
+        return sys.stdin.buffer.read().removeprefix(_BOM)
     try:
-        return Path(file).read_bytes()
+        return Path(file).read_bytes().removeprefix(_BOM)
     except OSError as error:
         raise click.ClickException(f"{file}: {error.strerror or 'cannot be read'}") from error
 

@@ -195,3 +195,13 @@ def test_a_wrong_site_file_is_an_error_of_usage_with_its_place(run, low, tmp_pat
     result = run("evaluate", low, "--site", site)
     assert result.exit_code == 2
     assert f"{site}:2" in result.stderr
+
+
+def test_the_timeline_is_written_where_it_is_wanted_beside_the_report(run, low, tmp_path):
+    picture = tmp_path / "patient.svg"
+    assert run("evaluate", low, "--timeline", picture).exit_code == 0
+    assert picture.read_text(encoding="utf-8").startswith("<svg ")
+    assert "prefers-color-scheme" in picture.read_text(encoding="utf-8")
+    nowhere = run("evaluate", low, "--timeline", tmp_path / "no" / "patient.svg")
+    assert nowhere.exit_code == 1
+    assert "No such file or directory" in nowhere.stderr
