@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import msgspec
@@ -15,6 +17,7 @@ from structlog.testing import capture_logs
 from service.api import batch
 from tests.api.apps import RunningApp, bearer, locked_app, open_app
 from tests.api.test_evaluate import WAYS
+from tests.cli.test_server import port, serving  # noqa: F401  fixtures
 from tests.contract.messages import LOW, PATIENT, bundle, evaluation
 from tests.contract.openapi import CONTRACT, OUTCOME, problems
 from tests.contract.test_openapi import plain
@@ -183,3 +186,59 @@ def test_a_token_is_needed_and_is_good_for_one_batch(tmp_path: Path) -> None:
             for headers in ({}, bearer("/v1/evaluate"), proof, proof)
         ]
     assert codes == [401, 401, 200, 401]
+
+
+# --- a real server, and what becomes of connections ---
+
+
+def said(at: int, *parts: bytes, cut: bool = False) -> bytes:
+    """All that the server answers to these bytes; `cut`: after them the client says that no more will come."""
+    with socket.create_connection(("127.0.0.1", at), timeout=20) as link:
+        for part in parts:
+            link.sendall(part)
+        if cut:
+            link.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: link.recv(65_536), b""))
+
+
+def head(at: int, more: str) -> bytes:
+    return (
+        f"POST {PATH} HTTP/1.1\r\nHost: localhost:{at}\r\nContent-Type: {NDJSON}\r\nConnection: close\r\n{more}\r\n\r\n"
+    ).encode()
+
+
+def chunk(data: bytes) -> bytes:
+    return f"{len(data):x}\r\n".encode() + data + b"\r\n"
+
+
+def test_a_server_streams_whole_answers_and_refuses_half_a_batch(serving: Any, port: int) -> None:  # noqa: F811
+    body = b"\n".join([low(1.1)] * 40)
+    with serving(threads=8):
+        plain_one = said(port, head(port, f"Content-Length: {len(body)}"), body)
+        in_chunks = said(
+            port, head(port, "Transfer-Encoding: chunked"), chunk(body[:5000]), chunk(body[5000:]), chunk(b"")
+        )
+        half = said(port, head(port, f"Content-Length: {len(body)}"), body[: len(body) // 2], cut=True)
+        half_in_chunks = said(port, head(port, "Transfer-Encoding: chunked"), chunk(body[:5000]), cut=True)
+    for answer in (plain_one, in_chunks):
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert answer.count(b'"status":200') == 40
+        assert answer.endswith(b"\r\n0\r\n\r\n")  # the end of an answer in chunks: it has not broken off
+    for answer in (half, half_in_chunks):
+        assert answer.startswith(b"HTTP/1.1 400")
+        assert b'"status":200' not in answer
+
+
+def test_a_client_that_leaves_in_the_middle_lets_the_next_batch_in(serving: Any, port: int) -> None:  # noqa: F811
+    body = b"\n".join([low(1.1)] * 2000)
+    with serving(threads=8):
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as link:
+            link.sendall(head(port, f"Content-Length: {len(body)}") + body)
+            assert link.recv(4096).startswith(b"HTTP/1.1 200")
+            assert said(port, head(port, "Content-Length: 12"), b'{"bundle":1}').startswith(b"HTTP/1.1 503")
+        for _ in range(100):
+            answer = said(port, head(port, "Content-Length: 12"), b'{"bundle":1}')
+            if answer.startswith(b"HTTP/1.1 200"):
+                break
+            sleep(0.1)
+        assert b'"status":400' in answer

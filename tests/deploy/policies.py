@@ -20,7 +20,7 @@ SECURITY = {
     *("runAsNonRoot", "runAsUser", "runAsGroup", "fsGroup", "seccompProfile", "privileged"),
     *("allowPrivilegeEscalation", "readOnlyRootFilesystem", "capabilities"),
 }
-PUBLIC = {"/cds-services", "/v1", "/explain", "/smart", "/static"}
+PUBLIC = {"/cds-services", "/v1", "/fhir", "/explain", "/smart", "/static"}
 INGRESS = {  # words of the F5 NGINX Ingress Controller: nothing without TLS, nothing of a patient on its disk
     "nginx.org/ssl-redirect": "true",
     "nginx.org/hsts": "true",
