@@ -279,6 +279,18 @@ def test_every_citation_names_a_listed_source(client: FlaskClient):
     assert {citation["source"] for row in (*rules, *parameters) for citation in row["citations"]} <= sources
 
 
+@pytest.mark.parametrize("language", ["en", "ru", "fa"])
+def test_the_timeline_is_as_described_as_a_member_and_as_a_picture(client: FlaskClient, language: str):
+    evaluate = next(operation for operation in OPERATIONS if operation.id == "rest.evaluate")
+    body = evaluate.requests["moderate"] | {"language": language, "options": {"timeline": True, "timelineWidth": 320}}
+    answer = client.post("/v1/evaluate", json=body)
+    assert problems(evaluate.schema(200), answer.json) == []
+    assert len(answer.json["timeline"]["table"]) > 3
+    picture = client.post("/v1/evaluate", json=body, headers={"Accept": "image/svg+xml"})
+    assert picture.mimetype in evaluate.responses["200"]["content"]
+    assert picture.headers["Content-Language"] == language
+
+
 def test_the_file_that_is_served_is_the_contract(client: FlaskClient):
     answer = client.get("/openapi.yaml")
     assert answer.mimetype == "application/yaml"
