@@ -35,7 +35,7 @@ Json = dict[str, Any]
 LEVELS = {"info": "information", "warning": "warning", "critical": "critical"}
 OUTCOMES = ("finding", "withheld", "failed", "lacking", "not-met", "off")
 _EXPOSURE = {
-    Exposure.ACTIVE: Message("being taken"),
+    Exposure.ACTIVE: Message("active"),
     Exposure.ENDED: Message("ended"),
     Exposure.NOT_TAKEN: Message("not taken"),
     Exposure.LOCAL: Message("local use"),
@@ -43,6 +43,7 @@ _EXPOSURE = {
 }
 
 
+_INPUTS = {analyte.value: words.template for analyte, words in ANALYTE.items()}
 _MARKDOWN = MarkdownIt("commonmark", {"html": False})
 
 
@@ -171,6 +172,7 @@ def _rule(finding: Json, chart: Mapping[str, Json], knowledge: Knowledge) -> Jso
         optional
         | finding
         | {
+            "lacking": [_INPUTS.get(name, name) for name in finding.get("lacking", ())],
             "gate": GATES[gate].template if gate in GATES else gate,
             "title": knowledge.rules[rule].title,
             "advice": [line for line in finding.get("advice", ()) if line.rstrip(".") != finding["text"].rstrip(".")],
