@@ -180,6 +180,7 @@ def limit_in(value: Decimal, unit: str, wanted: str, analyte: Analyte) -> Decima
     return (converted / step).quantize(Decimal(1), rounding=ROUND_HALF_UP) * step if step else converted
 
 
+@lru_cache(maxsize=4096)
 def _tidy(value: Decimal, digits: int = 10) -> Decimal:
     """So many significant digits, without the trailing zeros of a division."""
     value = value.quantize(Decimal(1).scaleb(value.adjusted() - digits + 1), rounding=ROUND_HALF_UP).normalize()
