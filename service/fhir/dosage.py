@@ -94,7 +94,11 @@ def _quantity_of(rated: DoseAndRate) -> tuple[Decimal, str] | None:
     return (number, unit_of(quantity)[0] or dose_form(quantity)) if number else None
 
 
-_FORMS = re.compile(r"tab|tbl|cap|chew|sachet|piece|unit|dose|таб|капс|قرص|^1$|^$", re.IGNORECASE)
+_FORMS = re.compile(
+    r"tab|tbl|cap|pill|chew|sachet|packet|piece|softgel|lozenge|troche|gumm[iy]|drag[eé]e|comprim|st(?:ü|ue)ck|\bstk|unit|"
+    r"dose|count|item|\beach\b|^\W?ea\W?$|таб|капс|драже|пакет|шт|قرص|کپسول|ساشه|عدد|^\{?#\}?$|^1$|^$",
+    re.IGNORECASE,
+)
 _DOSES = re.compile(r"\{?doses?\}?|доз\w*|دوز", re.IGNORECASE)
 
 

@@ -216,6 +216,53 @@ def test_of_an_ordered_and_a_calculated_dose_the_mass(doses: list[Json], mg: int
     assert drug(magnesium("Magnesium sulfate", dosageInstruction=given)).ingredients[0].mg_per_dose == mg
 
 
+COUNTING = (
+    *(
+        "{tbl}",
+        "{pill}",
+        "{Pill}",
+        "{pills}",
+        "pill",
+        "{capsule}",
+        "{Cap}",
+        "{caplet}",
+        "{softgel}",
+        "{piece}",
+        "{each}",
+        "[each]",
+    ),
+    *(
+        "EA",
+        "{ea}",
+        "{lozenge}",
+        "{gummy}",
+        "{sachet}",
+        "{packet}",
+        "{dragee}",
+        "Dragée",
+        "{Stk}",
+        "Stück",
+        "{count}",
+        "{item}",
+    ),
+    *("{unit}", "{dose}", "{#}", "#", "1", "", "таб", "драже", "шт", "قرص", "عدد"),
+)
+
+
+@pytest.mark.parametrize("unit", COUNTING)
+def test_two_of_whatever_is_counted_are_two_tablets(unit: str) -> None:
+    given = [{"doseAndRate": [{"doseQuantity": quantity(2, unit)}], "route": {"text": "oral"}}]
+    assert drug(magnesium("Magnesium oxide 400 mg", dosageInstruction=given)).ingredients[0].mg_per_dose == 800
+
+
+@pytest.mark.parametrize(
+    "unit", ["mL", "{drop}", "{puff}", "{application}", "{spoon}", "%", "h", "mmol", "heap", "step"]
+)
+def test_what_is_no_count_of_tablets_is_not_taken_for_one(unit: str) -> None:
+    given = [{"doseAndRate": [{"doseQuantity": quantity(2, unit)}], "route": {"text": "oral"}}]
+    assert drug(magnesium("Magnesium oxide 400 mg", dosageInstruction=given)).ingredients[0].mg_per_dose != 800
+
+
 def test_only_the_magnesium_of_a_product_has_an_amount() -> None:
     parts = [
         {
