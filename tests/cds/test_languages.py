@@ -38,7 +38,7 @@ SITE = Site(zone=UTC, knowledge=load(), research=True)
 TRANSLATED = [language for language in LANGUAGES if language != "en"]
 # Names that stay in Latin letters in any language; Persian clinicians write units and these abbreviations so, too.
 _NAMES = {
-    *("Ca", "K", "LOINC", "Mg"),
+    *("API", "Bundle", "Ca", "K", "LOINC", "Mg"),
     *("CKD-EPI", "CTCAE", "DSTU2", "EGFR", "FDA", "FEMg", "FHIR", "H2", "MgSO4"),
     *("QT", "QTc", "R4", "bedside", "TRPM6", "mTOR", "v5"),
 }
@@ -48,7 +48,7 @@ IN_LATIN = {
     "fa": _NAMES
     | _GROUPS
     | {"mmol", "mol", "mg", "g", "mEq", "L", "dL", "mL", "m", "min", "h", "ms", "s", "cm", "kg"}
-    | {"CKD", "ECG", "EDTA", "NPO", "PPI", "PTH", "SGLT2", "Schwartz", "Torsades", "de", "eGFR", "pointes"},
+    | {"CKD", "ECG", "EDTA", "NPO", "PPI", "PTH", "SGLT2", "Schwartz", "Torsades", "hook", "de", "eGFR", "pointes"},
 }
 _DECIMAL = re.compile(r"(?<=\d)[,٫](?=\d)")
 _DIGITS = str.maketrans("۰۱۲۳۴۵۶۷۸۹٠١٢٣٤٥٦٧٨٩", "01234567890123456789")
