@@ -14,6 +14,7 @@ import msgspec
 import requests
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
+from service.cli.terminal import printable
 from service.errors import Unauthorised
 from service.net.connections import ForbiddenPeerError
 from service.net.jwks import Keys, read_keys
@@ -82,7 +83,7 @@ def why(answer: requests.Response, sent: Sent, good: type[msgspec.Struct]) -> li
     if answer.status_code == requests.codes.ok and _fits(body, good):
         return []
     lines = [f"{answer.status_code} {answer.reason} from {sent.base}{sent.path}", *_explained(answer, body, sent)]
-    return [re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", line) for line in lines]
+    return [str(printable(line)) for line in lines]
 
 
 def _fits(body: Json, good: type[msgspec.Struct]) -> bool:
