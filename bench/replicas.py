@@ -52,7 +52,8 @@ def measure(bodies: Mapping[str, bytes], rounds: int) -> Generator[Figure]:
         for name, body in bodies.items():
             data = request(HOOK, body)
             runs = [(_run(house, 1, data), _run(house, 2, data)) for _ in range(rounds)]
-            yield from _figures(f"replicas, {name}, {2 * CALLERS} callers, {where}", runs)
+            answered = [pair for pair in runs if all(run.rate for run in pair)]  # on a machine that is very busy not all
+            yield from _figures(f"replicas, {name}, {2 * CALLERS} callers, {where}", answered or runs)
 
 
 @contextmanager
@@ -94,6 +95,9 @@ def _used(house: House) -> tuple[float, float, float]:
 
 def _figures(section: str, runs: Sequence[tuple[Run, Run]]) -> Iterator[Figure]:
     """The goal is for what calls cost the service: calls a second fall short where others keep the processors busy."""
+    if not all(run.rate for pair in runs for run in pair):
+        yield Figure(section, "2 replicas", None, "", note="not measured: no call was answered in time")
+        return
     yield of_rounds(section, "2 replicas, calls/s", [two.rate / one.rate for one, two in runs], "x 1 replica")
     values = [2 * (two.rate / two.replicas) / (one.rate / one.replicas) for one, two in runs]
     gain, goal = statistics.median(values), f"at least {GOAL}"

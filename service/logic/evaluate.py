@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from service.logic.case import Case
+from service.logic.frozen import dataclass
 from service.logic.gates import closed_for
 from service.logic.knowledge import Knowledge
 from service.logic.message import Message
