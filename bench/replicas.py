@@ -52,7 +52,9 @@ def measure(bodies: Mapping[str, bytes], rounds: int) -> Generator[Figure]:
         for name, body in bodies.items():
             data = request(HOOK, body)
             runs = [(_run(house, 1, data), _run(house, 2, data)) for _ in range(rounds)]
-            answered = [pair for pair in runs if all(run.rate for run in pair)]  # on a machine that is very busy not all
+            answered = [
+                pair for pair in runs if all(run.rate for run in pair)
+            ]  # on a machine that is very busy not all
             yield from _figures(f"replicas, {name}, {2 * CALLERS} callers, {where}", answered or runs)
 
 
