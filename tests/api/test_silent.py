@@ -45,6 +45,14 @@ def test_no_card_is_shown_and_the_log_tells_which_would_have_been(tmp_path: Path
         assert rows == [], "what was not shown is no card whose feedback is waited for"
 
 
+@pytest.mark.parametrize("where", ["service", "tenant"])
+def test_the_start_page_says_so(tmp_path: Path, where: str) -> None:
+    with clinic(tmp_path, **{where: "silent = true"}) as app:
+        assert "Silent mode, no card is shown: " in app.client.get("/").text
+    with clinic(tmp_path) as app:
+        assert "Silent mode" not in app.client.get("/").text
+
+
 def test_the_guard_plays_along_and_what_was_held_back_in_silence_is_shown_once_cards_are(tmp_path: Path) -> None:
     with clinic(tmp_path, service="silent = true") as app:
         assert asked(app, **EVERYTHING)[1]["rules"]

@@ -79,6 +79,8 @@ def _shown(deps: Dependencies) -> dict[str, Any]:
 
 def _notes(settings: Settings) -> Iterator[str]:
     """What the site has changed."""
+    quiet = ["every caller"] if settings.service.silent else [one.name for one in settings.tenants if one.silent]
+    yield from (f"Silent mode, no card is shown: {caller}" for caller in quiet)
     yield from (f"Changed by the site: {name} = {value}" for name, value in settings.thresholds.items())
     yield from (f"Rule {rule}: {mode.value}" for rule, mode in settings.rules.items() if mode is not RuleMode.ON)
 
