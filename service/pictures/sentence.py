@@ -27,7 +27,7 @@ def sentence(case: Case, serum: Series | None, axis: Axis) -> Message:
 
 def _told(case: Case, serum: Series, points: list[Point], axis: Axis) -> Message:
     course, replaced = _course(case, serum, points), _replaced(case, axis)
-    if not case.wasting:
+    if not case.wasting or len(points) == 1:  # one result tells of no course on anything
         return Message("{course}; {replaced}.", course=course, replaced=replaced)
     return Message("{course} on {drugs}; {replaced}.", course=course, drugs=substances(case.wasting), replaced=replaced)
 

@@ -311,7 +311,7 @@ def test_no_isolated_run_is_torn_between_lines() -> None:
 
 
 def test_what_no_document_may_hold_is_replaced() -> None:
-    snapshot = patient("mg 0.6 mmol/L, -1h", drugs=["furosemide, since -9d"])
+    snapshot = patient("mg 0.7 mmol/L, -9d", "mg 0.6 mmol/L, -1h", drugs=["furosemide, since -9d"])
     (drug,) = snapshot.medications
     hostile = replace(drug, ingredients=(Ingredient("\ud800<script>\x00", "loop_diuretic"),))
     picture = drawn(replace(snapshot, medications=(hostile,)))
