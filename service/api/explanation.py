@@ -15,6 +15,7 @@ from service.cds.detail import GATES
 from service.cds.i18n import Wording
 from service.decide import Decision
 from service.evaluation_json import explain
+from service.fhir.prefetch import INCOMPLETE
 from service.logic.knowledge import Knowledge
 from service.logic.message import Message
 from service.logic.model import (
@@ -207,8 +208,9 @@ def _unknown(lacking: Iterable[Json]) -> list[tuple[str, list[Json]]]:
 
 
 def _unavailable(patient: PatientSnapshot, wording: Wording) -> Iterator[tuple[str, str]]:
-    """Each part of the chart that could not be read, and why."""
-    for key, why in patient.unavailable.items():
+    """Each part of the chart that could not be read, or not whole, and why."""
+    partly = dict.fromkeys(patient.incomplete, INCOMPLETE)
+    for key, why in (partly | dict(patient.unavailable)).items():
         query = QUERIES.get(key)
         words = (query.words or ANALYTE[query.analytes[0]]) if query else Message("{key}", key=key)
         yield wording.plain(words), wording.translate(why)

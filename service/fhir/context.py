@@ -13,13 +13,15 @@ from service.fhir.decode import contained
 from service.fhir.memory import Comparison, Memory
 from service.fhir.resources import Reference, Resource
 from service.logic.knowledge import Knowledge
+from service.logic.message import Message
 from service.logic.model import PartialDateTime
 from service.terminology.analytes import LabCodes
 from service.terminology.drugs import DrugVocabulary
 from service.terminology.systems import NO_LOCAL_SYSTEMS, CodeSystems
 
-NOT_SENT = "not sent, and there is no access to the FHIR server"
-TRUNCATED = "not among the newest results that a search for several kinds brought"
+# English, and found for translation.
+NOT_SENT = Message("not sent, and there is no access to the FHIR server").template
+TRUNCATED = Message("not among the newest results that a search for several kinds brought").template
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,9 +29,10 @@ _COUNT = re.compile(r"[?&]_count=(\d+)")
 _TOKEN = re.compile(r"{{\s*context\.(\w+)\s*}}")
 _GRAVE = {"error", "fatal"}
 
-FAILED_AT_EHR = "the EHR could not read it"
-UNREADABLE = "sent, but not readable as FHIR"
-INCOMPLETE = "only a part could be read"
+# English, and found for translation.
+FAILED_AT_EHR = Message("the EHR could not read it").template
+UNREADABLE = Message("sent, but not readable as FHIR").template
+INCOMPLETE = Message("only a part could be read").template
 
 
 @dataclass(slots=True)

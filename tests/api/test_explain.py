@@ -78,6 +78,15 @@ def test_what_could_not_be_read_of_a_chart_is_said_first(tmp_path: Path) -> None
     assert "the EHR could not read it" in page.text
 
 
+def test_what_was_read_in_part_is_no_whole(tmp_path: Path) -> None:
+    body = hook_request()
+    part = body["prefetch"]["medicationRequests"] | {"link": [{"relation": "next", "url": "https://ehr.example/p2"}]}
+    body["prefetch"] = body["prefetch"] | {"medicationRequests": part}
+    with open_app(tmp_path) as house:
+        page = explained(house, body)
+    assert "medication orders : only a part could be read" in page.text
+
+
 def test_a_chart_of_which_magnesium_could_not_be_read_is_no_page_but_412(tmp_path: Path) -> None:
     body = hook_request()
     body["prefetch"] = body["prefetch"] | {"magnesium": FAILED}

@@ -39,6 +39,7 @@ class Ehr:
     launches: dict[str, dict[str, Any]] = field(default_factory=dict)  # launch -> launch context
     standalone: dict[str, Any] = field(default_factory=dict)  # the context of whoever chooses a patient here
     refused: set[str] = field(default_factory=set)  # FHIR types for which a scope is missing
+    pages: bool = True  # further pages of a search can be had
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
     tokens: dict[str, dict[str, Any]] = field(default_factory=dict)
     endpoints: str = ""  # another place that it claims to authorize at
@@ -159,7 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not known or known["exp"] <= time.time():
             return self._json(401, {"resourceType": "OperationOutcome", "issue": []})
         kind = self.path.removeprefix("/fhir/").split("?")[0].split("/")[0]
-        if kind in self.ehr.refused:
+        if kind in self.ehr.refused or ("_offset=" in self.path and not self.ehr.pages):
             return self._json(403, {"resourceType": "OperationOutcome", "issue": []})
         headers = {"Authorization": f"Bearer {self.ehr.upstream_token}"}
         found = requests.get(self.ehr.upstream + self.path.removeprefix("/fhir"), headers=headers, timeout=10)

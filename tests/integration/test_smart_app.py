@@ -187,6 +187,46 @@ def test_what_the_reader_may_not_see_is_said_and_not_taken_for_nothing(browser, 
         house.ehr.refused.clear()
 
 
+@pytest.fixture(scope="module")
+def on_many_drugs(fhir_server, ehr) -> str:
+    """A synthetic patient with more prescriptions than a page of the FHIR server holds, one of which wastes magnesium."""
+    ident = fhir_server.new_id()
+    subject = {"subject": {"reference": f"Patient/{ident}"}}
+    fhir_server.put(PATIENT | {"id": ident})
+    taken = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    fhir_server.put(observation(fhir_server.new_id(), "19123-9", 1.1, "mg/dL", effectiveDateTime=taken) | subject)
+    for _ in range(23):
+        fhir_server.put(medication(fhir_server.new_id(), "161", "Paracetamol") | subject)
+    for code, name in (("4603", "Furosemide"), ("7646", "Omeprazole")):
+        fhir_server.put(medication(fhir_server.new_id(), code, name) | subject)
+    ehr.launches["many"] = {"patient": ident}
+    return ident
+
+
+def test_every_page_of_a_search_is_read(browser, house, on_many_drugs):
+    page, _ = opened(browser, house, f"?iss={house.ehr.base}&launch=many")
+    assert on_many_drugs in page.inner_text("#explanation")
+    assert page.locator("section.problem").count() == 0
+    assert {"furosemide", "omeprazole"} <= set(page.inner_text("#explanation").lower().split())
+
+
+def test_a_page_that_cannot_be_had_is_said(browser, house, on_many_drugs):
+    house.ehr.pages = False
+    try:
+        page, _ = opened(browser, house, f"?iss={house.ehr.base}&launch=many")
+        assert on_many_drugs in page.inner_text("#explanation")
+        assert "medication orders: only a part could be read" in page.inner_text("section.problem")
+    finally:
+        house.ehr.pages = True
+
+
+def test_what_stands_in_the_address_besides_iss_and_launch_changes_nothing(browser, house):
+    odd = "&fhirServiceUrl=https://elsewhere.example&clientId=other&patientId=x&iss=https://elsewhere.example"
+    page, seen = opened(browser, house, f"?iss={house.ehr.base}&launch=from-menu{odd}")
+    assert house.patient in page.inner_text("#explanation")
+    assert not any(line.split(" ")[1].startswith("https://elsewhere.example") for line in seen.requests)
+
+
 def test_without_any_magnesium_result_readable_nothing_is_judged(browser, house):
     house.ehr.refused.add("Observation")
     try:

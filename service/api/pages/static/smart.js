@@ -47,8 +47,8 @@ const FAILED = JSON.stringify({
 async function read(query, { iss, access_token: token }) {
   try {
     const first = await get(`${iss.replace(/\/$/, "")}/${query}`, token);
-    if (first.resource.resourceType !== "Bundle" || query.includes("_count=")) return first.text;
-    return await joined(first, iss, token);
+    const count = Number(/[?&]_count=(\d+)/.exec(query)?.[1] ?? Infinity);
+    return await joined(first, count, iss, token);
   } catch {
     return FAILED;
   }
@@ -56,11 +56,13 @@ async function read(query, { iss, access_token: token }) {
 
 const next = (bundle) => bundle.link?.find((link) => link.relation === "next")?.url;
 
-async function joined(first, iss, token) {
-  if (!next(first.resource)) return first.text;
+/** The pages of a search until it has brought as many as it asked for; one page stays as it came. */
+async function joined(first, count, iss, token) {
   const whole = { ...first.resource, entry: [...(first.resource.entry ?? [])] };
+  const more = () => next(whole) && whole.entry.length < count;
+  if (!more()) return first.text;
   try {
-    for (let page = 1; next(whole) && page < MOST_PAGES; page += 1) {
+    for (let page = 1; more() && page < MOST_PAGES; page += 1) {
       const address = new URL(next(whole), `${iss}/`);
       if (address.origin !== new URL(iss).origin) break;
       const { resource } = await get(address, token);
@@ -91,13 +93,15 @@ function mark(part, rules) {
 }
 
 /** To the authorization server, which the server of this page holds on its list; what a FHIR server says is not enough. */
-async function launch({ iss, client, scope, hosts }) {
+async function go({ iss, client, scope, hosts }) {
+  const launch = new URLSearchParams(location.search).get("launch") ?? undefined;
+  history.replaceState({}, "", location.pathname); // the client library would take more from the address than that
   const address = await FHIR.oauth2.authorize({
     iss,
     clientId: client,
     scope,
     redirectUri: "app",
-    launch: new URLSearchParams(location.search).get("launch") ?? undefined,
+    launch,
     pkceMode: "required",
     completeInTarget: true,
     noRedirect: true,
@@ -123,7 +127,7 @@ async function show({ queries, reading, judging }) {
 
 if (app) {
   try {
-    await (app.dataset.queries ? show : launch)(app.dataset);
+    await (app.dataset.queries ? show : go)(app.dataset);
   } catch (error) {
     say(`${app.dataset.failed} ${error.message} ${app.dataset.again}`);
   }
