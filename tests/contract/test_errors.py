@@ -365,6 +365,7 @@ FOR_READERS_OF_AN_EHR = {
 
 def test_what_is_not_secured_is_open(locked):
     gets = [o for o in operations() if "security" not in o.body and o.method == "get"]
+    gets = [o for o in gets if o.id != "guide.page"]  # has to be built first: tests/docs/test_site.py
     for operation in (o for o in gets if o.id in FOR_READERS_OF_AN_EHR):
         refused(locked.client.get(operation.path), 404)
     for operation in (o for o in gets if o.id not in FOR_READERS_OF_AN_EHR):
