@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from babel.messages.pofile import read_po
 
+from service.logic.knowledge import load
 from service.population import report
 from service.population.measure import HELD_BACK
 from service.population.report.control import Subgroup, change_points, limits, subgroups
@@ -31,12 +32,19 @@ def said():
     return listed | {a or b for a, b in _IN_QUOTES.findall(page + code)}
 
 
+def of_rules(words):
+    """Titles and results of rules; those of a new rule stay English until somebody translates them."""
+    code = "".join(file.read_text() for file in (REPORT.parents[1] / "logic").rglob("*.py"))
+    titles = {entry.title for entry in load().rules.values()}
+    return {word for word in words if word in titles or re.search(rf"\b{word.replace(' ', '-')}\b", code)}
+
+
 @pytest.mark.parametrize("language", ["ru", "fa"])
 def test_every_word_of_the_report_is_translated_with_its_values(language):
     with (REPORT / "languages" / f"{language}.po").open("rb") as file:
         known = {str(m.id): str(m.string) for m in read_po(file, locale=language) if m.id}
     assert said() - known.keys() == set()
-    assert known.keys() - said() == set(), "said nowhere"
+    assert known.keys() - said() - of_rules(known) == set(), "said nowhere"
     for english, words in known.items():
         assert words, english
         assert set(_FIELDS.findall(english)) == set(_FIELDS.findall(words)), english

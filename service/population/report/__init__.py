@@ -95,7 +95,12 @@ def _figures(summary: Json, titles: Mapping[str, str], say: Any) -> Json:
     kinds = list(summary["burden"]["kinds"].items())[:MOST_BARS]
     linked = {row["kind"] for row in summary["burden"]["frequent"]}
     rows = [
-        Bar(_titled(kind, titles), _anchor(kind) if kind in linked else "", line.get("first", 0), line.get("again", 0))
+        Bar(
+            _titled(kind, titles, say),
+            _anchor(kind) if kind in linked else "",
+            line.get("first", 0),
+            line.get("again", 0),
+        )
         for kind, line in kinds
     ]
     return {
@@ -109,7 +114,7 @@ def _figures(summary: Json, titles: Mapping[str, str], say: Any) -> Json:
         "because": lambda reason: _because(reason, titles, say),
         "ward": lambda code: _ward(code, say),
         "sweep": Markup(_sweep(summary, say)),  # noqa: S704
-        "titled": lambda kind: _titled(kind, titles),
+        "titled": lambda kind: _titled(kind, titles, say),
     }
 
 
@@ -117,9 +122,11 @@ def _anchor(kind: str) -> str:
     return "card-" + kind.replace(" ", "-")
 
 
-def _titled(kind: str, titles: Mapping[str, str]) -> str:
+def _titled(kind: str, titles: Mapping[str, str], say: Any) -> str:
+    """What leads a card in words; a result of several parts is said part by part."""
     rule, _, result = kind.partition(" ")
-    return " · ".join(word for word in (titles.get(rule, rule), result.replace("-", " ")) if word)
+    parts = (say(part.replace("-", " ")) for part in result.split("+") if part)
+    return " · ".join(word for word in (say(titles.get(rule, rule)), "; ".join(parts)) if word)
 
 
 _CONTEXT: Final = re.compile(r"(R-\d+ \S+): context, no reason for a card")
@@ -133,7 +140,7 @@ _WARDS: Final = {
 def _because(reason: str, titles: Mapping[str, str], say: Any) -> str:
     """Why a result got no card."""
     if context := _CONTEXT.fullmatch(reason):
-        return str(say("{what}: told beside other findings, no card of its own", what=_titled(context[1], titles)))
+        return str(say("{what}: told beside other findings, no card of its own", what=_titled(context[1], titles, say)))
     return str(say(reason) if reason == HELD_BACK else reason)
 
 
