@@ -66,6 +66,8 @@ def read_dosage(dosage: Dosage) -> Regimen:
 
 def phases(dosages: list[Dosage]) -> list[list[Dosage]]:
     """Dosages that hold at the same time, in the order in which they follow: another sequence number means "then"."""
+    if len(dosages) < 2:
+        return [dosages] if dosages else []
     numbers = [primitives.bounded(dosage.sequence) for dosage in dosages]
     ordered = sorted(set(numbers), key=lambda number: (number is not None, number or 0))
     return [[dosage for dosage, own in zip(dosages, numbers, strict=True) if own == number] for number in ordered]

@@ -164,6 +164,7 @@ def _count(spelled: str | None, text: str) -> Decimal | None:
     return Decimal(word) if word else read_number(spelled, text)
 
 
+@lru_cache(maxsize=1024)
 def ambiguous_number(text: str) -> str:
     """The first amount, volume or share in a text that can be read in two ways; "" if there is none.
 
