@@ -45,9 +45,14 @@ class RealFhirServer:
 
 
 @pytest.fixture(scope="session")
-def fhir_server() -> Iterator[RealFhirServer]:
+def node() -> str:
+    """The path of node, once the packages of package-lock.json are there."""
+    return _installed()
+
+
+@pytest.fixture(scope="session")
+def fhir_server(node: str) -> Iterator[RealFhirServer]:
     """The server, empty at the start of the run; it stops with the run, however that ends."""
-    node = _installed()
     command = [node, "fhir_server.mjs", TOKEN]
     with subprocess.Popen(command, cwd=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin
