@@ -228,7 +228,7 @@ def _approval(installation: Installation) -> Lines:
     knowledge = installation.knowledge
     yield statements()["approval"]["what"]
     for title, rows in (
-        ("Limits and windows", _parameters(knowledge)),
+        ("Limits and windows", _parameters(installation)),
         ("Doses", _doses(knowledge)),
         ("Rules", _rules(installation)),
         ("The repeat guard and the reader", _constants(knowledge)),
@@ -237,7 +237,8 @@ def _approval(installation: Installation) -> Lines:
         yield from _table(("choice", "value", "reason", "approved: yes, or change to", "name, date"), rows)
 
 
-def _parameters(knowledge: Knowledge) -> Iterator[tuple[str, ...]]:
+def _parameters(installation: Installation) -> Iterator[tuple[str, ...]]:
+    knowledge = installation.knowledge
     for parameter in knowledge.parameters.values():
         if reason := _reason(parameter.citations, knowledge):
             bounds = f" (a site may set {_span(parameter.site_bounds)})" if parameter.site_bounds else ""
@@ -245,7 +246,9 @@ def _parameters(knowledge: Knowledge) -> Iterator[tuple[str, ...]]:
             values += [f"{_span(ends)} {unit_in_words(unit)}" for unit, ends in parameter.interval.items()]
             own = " **changed by this site**" if parameter.changed_by_site else ""
             note = f" {parameter.note}." if parameter.note else ""
-            decides = [entry.id for entry in knowledge.rules.values() if parameter.id in entry.parameters]
+            decides = [
+                installation.rule(entry.id) for entry in knowledge.rules.values() if parameter.id in entry.parameters
+            ]
             why = f"{reason}{note} Decides: {', '.join(decides) or 'what is read'}."
             yield f"`{parameter.id}`: {parameter.meaning}", " = ".join(values) + bounds + own, why, "", ""
 
