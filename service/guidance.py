@@ -169,12 +169,13 @@ def _action(card: Json, number: int, sources: dict[str, list[Json]], subject: Js
 
 
 def _documentation(card: Json, sources: dict[str, list[Json]]) -> Iterator[Json]:
-    """The sources of the rules that the card says in words, each place once, and the page of its rule."""
+    """The sources of the rules that the card says in words, each place once, and pages to read; no app to launch."""
     said = [found["rule"] for found in card["extension"][FINDINGS] if found.get("stated")]
     places = {(c["source"], c.get("at")): c for rule in said for c in sources.get(rule, ())}
     yield from map(_artifact, places.values())
     for link in card.get("links", ()):
-        yield {"type": "documentation", "label": link["label"], "url": link["url"]}
+        if link["type"] == "absolute":
+            yield {"type": "documentation", "label": link["label"], "url": link["url"]}
 
 
 def _order(suggestion: Json, ident: str, parts: list[Json]) -> Json:

@@ -255,6 +255,14 @@ def test_a_rule_that_broke_is_a_failure_and_says_so(house: RunningApp) -> None:
     assert contained(body, "issues")["issue"][0]["details"]["text"] == "KeyError in R-001"
 
 
+def test_a_page_is_documentation_and_an_app_is_not(house: RunningApp) -> None:
+    answer = house.post(EVALUATE, {"bundle": bundle(PATIENT, LOW)}).json
+    url = "https://cds.example/x"
+    answer["cards"][0]["links"] = [{"label": kind, "url": url, "type": kind} for kind in ("absolute", "smart")]
+    (card,) = contained(guidance(answer), "cards")["action"]
+    assert [d["label"] for d in card["documentation"] if d["type"] == "documentation"] == ["absolute"]
+
+
 def test_what_was_not_read_is_named(house: RunningApp) -> None:
     nameless = LOW | {"id": "o9", "valueQuantity": {"value": 3.1}}
     body = guided(
