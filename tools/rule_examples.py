@@ -81,6 +81,7 @@ def _chart(case: Json) -> Iterator[str]:
 def _ago(line: str) -> str:
     """Times as a reader says them: "-20h" is 20 h before, "since -400d" for 400 days."""
     line = re.sub(r"\bsince (?:day )?-(\d+(?:\.\d+)?)(min|h|d)\b", lambda m: f"for {m[1]} {_UNITS[m[2]]}", line)
+    line = line.replace("umol/L", "µmol/L")
     return re.sub(r"(?<![\w.])-(\d+(?:\.\d+)?)(min|h|d)\b", lambda m: f"{m[1]} {_UNITS[m[2]]} before", line)
 
 

@@ -471,14 +471,23 @@ function labTable(labs) {
   if (!labs.length) return el("p", {}, "None on file.");
   return scrolling("Results", el("table", {},
     el("thead", {}, el("tr", {}, ["Test", "Value", "Range", "Taken"].map((head) => el("th", { scope: "col" }, head)))),
-    el("tbody", {}, labs.map(labRow))));
+    el("tbody", {}, newestFirst(labs).map(labRow))));
 }
+
+/** The tests in the order in which they came, of each the newest result first. */
+function newestFirst(labs) {
+  const order = [...new Set(labs.map(testOf))];
+  const at = (lab) => lab.effectiveDateTime ?? "";
+  return [...labs].sort((a, b) => order.indexOf(testOf(a)) - order.indexOf(testOf(b)) || at(b).localeCompare(at(a)));
+}
+
+const testOf = (lab) => (lab.code?.coding?.[0]?.display ?? words(lab.code)).replace(" in Serum or Plasma", "").replace(/ \[[^\]]*\]/, "");
 
 function labRow(lab) {
   const quantity = lab.valueQuantity;
   const { low, high } = lab.referenceRange?.[0] ?? {};
   const range = low && high ? `${low.value}–${high.value}` : low ? `≥ ${low.value}` : high ? `≤ ${high.value}` : "";
-  const test = words({ text: lab.code?.coding?.[0]?.display ?? lab.code?.text, ...lab.code }).replace(" in Serum or Plasma", "").replace(/ \[[^\]]*\]/, "");
+  const test = testOf(lab);
   const mark = el("span", { class: "mark", "aria-hidden": "true" });
   const field = el("input", { value: quantity.value, inputmode: "decimal", autocomplete: "off", "aria-label": `${test}, ${quantity.unit ?? "no unit"}` });
   const cell = el("td", { class: "figure" }, field, ` ${quantity.unit ?? "(no unit)"}`, mark);
