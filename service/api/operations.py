@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import flask
 import jinja2
 import msgspec
+from markupsafe import Markup
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from service import __version__
 from service.api.dependencies import Dependencies
 from service.api.http.error_handlers import issue, outcome
 from service.api.http.responses import json_answer
-from service.api.pages.page import PAGE_HEADERS, revalidated
+from service.api.pages.page import ENVIRONMENT, page
 from service.api.self_test import broken_rules
 from service.errors import StoreUnavailable
 from service.logic.knowledge import VERSION
@@ -23,7 +25,6 @@ from service.store.repeat import NO_ANSWER
 
 READY_SECONDS = 1.0
 CONTRACT = Path(__file__).parents[2] / "openapi.yaml"
-_PAGES = Path(__file__).parent / "pages" / "templates"
 
 
 def blueprint(deps: Dependencies) -> flask.Blueprint:
@@ -58,9 +59,7 @@ def blueprint(deps: Dependencies) -> flask.Blueprint:
     @operations.get("/docs")
     def docs() -> flask.Response:
         """The contract as a page, to read and to try."""
-        response = revalidated(_reference().encode(), "text/html")
-        response.headers.update(PAGE_HEADERS)
-        return response
+        return page("docs.html", deps.settings.service, reference=_reference(), contract=_contract())
 
     return operations
 
@@ -79,10 +78,14 @@ def _repeat_guard(deps: Dependencies, store: str) -> str:
 
 
 @cache
-def _reference() -> str:
-    """The page, rendered at its first use: nothing in it changes while the process lives."""
-    environment = jinja2.Environment(
-        autoescape=True, loader=jinja2.FileSystemLoader(_PAGES), trim_blocks=True, lstrip_blocks=True
-    )
+def _contract() -> dict[str, Any]:
+    read: dict[str, Any] = msgspec.yaml.decode(CONTRACT.read_bytes())
+    return read
+
+
+@cache
+def _reference() -> Markup:
+    """The contract in words, rendered at its first use: nothing in it changes while the process lives."""
+    environment = ENVIRONMENT.overlay(undefined=jinja2.Undefined)  # most members of a contract may be missing
     environment.filters["pretty"] = lambda value: msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
-    return environment.get_template("docs.html").render(contract=msgspec.yaml.decode(CONTRACT.read_bytes()))
+    return Markup(environment.get_template("contract.html").render(contract=_contract()))  # noqa: S704  escaped there
