@@ -22,6 +22,7 @@ from service.cli.units import units
 from service.server import become_server
 from service.settings import Mode, load
 from service.site import site_of, site_schema
+from service.store.database import upgraded
 
 
 @click.group(cls=Commands)
@@ -44,6 +45,8 @@ def serve() -> None:
         )
     _check_port(settings.host, settings.port)
     click.echo(f"Serving on http://{settings.host}:{settings.port}", err=True)
+    if settings.database_url.startswith("sqlite"):
+        upgraded(settings.database_url)  # here, so that the server need not hold Alembic
     become_server(settings.host, settings.port, settings.web_threads)
 
 

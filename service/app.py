@@ -7,10 +7,8 @@ import gc
 import re
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 import flask
@@ -28,7 +26,6 @@ from service.api.http.development import answer_this_machine_alone
 from service.api.http.instrumentation import instrument, start_tracing
 from service.api.http.rate_limit import RateLimit
 from service.api.pages import start
-from service.errors import StoreUnavailable
 from service.fhir.client import FhirReader
 from service.fhir.read_pool import ReadPool
 from service.net.outbound import session
@@ -37,15 +34,13 @@ from service.observability import metrics
 from service.observability.logging import log_to_stdout, non_blocking
 from service.settings import Mode, Settings
 from service.site import now, site_of
-from service.store.database import upgrade
+from service.store.database import upgraded
 from service.store.secret import Secret
 from service.store.store import Store
 from service.terminology.queries import PREFETCH_KEYS
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
-UPGRADE_SECONDS = 5.0
 
 
 def create_app(settings: Settings, clock: Callable[[], datetime] = now) -> flask.Flask:
@@ -107,7 +102,7 @@ def _dependencies(settings: Settings, clock: Callable[[], datetime]) -> Dependen
         settings.database_url,
         clock=clock,
         on_fault=_store_fault,
-        migrate=not _upgraded(settings.database_url),
+        migrate=not upgraded(settings.database_url),
         secret=Secret(settings.secret.encode()) if settings.secret else None,
     )
     return Dependencies(
@@ -165,21 +160,6 @@ def fhir_readers(settings: Settings) -> dict[tuple[Network, ...], FhirReader]:
 
     lists = {tenant.fhir_networks for tenant in (*settings.tenants, settings.development_tenant)}
     return {networks: reader(networks) for networks in lists}
-
-
-def _upgraded(url: str) -> bool:
-    """Try to bring the tables up to date, for a few seconds at most: cards do not wait for a database."""
-    done = Event()
-
-    def attempt() -> None:
-        with suppress(StoreUnavailable):
-            upgrade(url)
-            done.set()
-
-    thread = Thread(target=attempt, name="store-upgrade", daemon=True)
-    thread.start()
-    thread.join(UPGRADE_SECONDS)
-    return done.is_set()
 
 
 def _store_fault(kind: str) -> None:

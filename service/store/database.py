@@ -24,6 +24,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 NEWEST = max(file.name for file in (MIGRATIONS / "versions").glob("[0-9]*.py")).partition("_")[0]
 """The revision of the tables that this version wants; its file is called after it."""
 MIGRATION_LOCK = 0x6D67636473  # "mgcds": any number that nobody else on the server uses
+UPGRADE_SECONDS = 5.0
 MIGRATION_PATIENCE = 60.0  # s; another replica may be migrating
 LONGEST_USE = 300  # s of a connection: one that only reads would never notice that its address leads elsewhere by now
 _migrating = threading.Lock()  # Alembic keeps its context in module globals
@@ -192,6 +193,21 @@ def upgrade(url: str) -> None:
             connection.commit()
     except SQLAlchemyError as fault:
         raise unavailable(fault) from fault
+
+
+def upgraded(url: str) -> bool:
+    """Try to bring the tables up to date, for a few seconds at most: cards do not wait for a database."""
+    done = threading.Event()
+
+    def attempt() -> None:
+        with suppress(StoreUnavailable):
+            upgrade(url)
+            done.set()
+
+    thread = threading.Thread(target=attempt, name="store-upgrade", daemon=True)
+    thread.start()
+    thread.join(UPGRADE_SECONDS)
+    return done.is_set()
 
 
 def once(url: str, work: Callable[[Connection], T]) -> T:
