@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import msgspec
@@ -16,6 +18,7 @@ from service.samples import expand, samples
 from service.site import now
 from tests.api.apps import open_app
 from tests.chromium import WIDTHS, chromium, page_of, violations
+from tests.contract.messages import PATIENT, bundle, observation
 
 pytestmark = pytest.mark.usefixtures("node")  # axe-core is among its packages
 PAGES = [
@@ -158,6 +161,42 @@ def test_a_patient_of_ones_own_is_judged_follows_a_change_and_stands_in_no_addre
     assert not page.locator("#share").is_visible()
     assert all("sample-19" not in line for line in seen.requests)
     page.context.close()
+
+
+class FhirServer(BaseHTTPRequestHandler):
+    """One patient with a magnesium of 1.1 mg/dL of three hours ago; whoever brings no token is refused, but for metadata."""
+
+    def do_GET(self) -> None:
+        path, _, query = self.path.partition("?")
+        taken = (now() - timedelta(hours=3)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        low = observation("mg1", "19123-9", 1.1, "mg/dL", effectiveDateTime=taken)
+        found = bundle(low) if path.endswith("/Observation") and "19123-9" in query else bundle()
+        body = {"/fhir/metadata": {"resourceType": "CapabilityStatement"}, "/fhir/Patient/p1": PATIENT}.get(path, found)
+        proved = path.endswith("metadata") or self.headers.get("Authorization") == "Bearer good"
+        self.send_response(200 if proved else 401)
+        self.send_header("Content-Type", "application/fhir+json")
+        self.end_headers()
+        self.wfile.write(msgspec.json.encode(body if proved else {}))
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing."""
+
+
+def test_a_patient_of_a_fhir_server_is_read_by_the_service_itself(browser, base):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), FhirServer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    page, seen = opened(browser, base)
+    page.locator("#own > summary").click()
+    page.fill("#server-base", f"http://127.0.0.1:{server.server_port}/fhir")
+    page.fill("#server-patient", "p1")
+    page.fill("#server-token", "good")
+    page.locator("#server-form button").click()
+    page.locator("#answer:not([aria-busy]) .card", has_text="1.1 mg/dL").wait_for(timeout=9_000)
+    assert page.url == base
+    assert [line for line in seen.requests if not line.split(" ")[1].startswith(base)] == []
+    page.context.close()
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.mark.parametrize("text", ["not JSON", "[1, 2]", "null", '{"a": 1}'])

@@ -658,9 +658,10 @@ function takeBundle() {
 }
 
 function takeServer() {
-  const [base, patientId] = [byId("server-base").value.trim(), byId("server-patient").value.trim()];
+  const [base, patientId, token] = ["base", "patient", "token"].map((name) => byId(`server-${name}`).value.trim());
+  const access = { access_token: token, token_type: "Bearer", expires_in: 300, scope: "patient/*.read", subject: "start-page" };
   own({ kind: "server", title: `Patient ${patientId}`, story: `Read from ${base} by the service itself.`, endpoint: "POST /cds-services/magnesium-patient-view",
-    service: "magnesium-patient-view", request: { hook: "patient-view", fhirServer: base, context: { userId: "Practitioner/start-page", patientId } } });
+    service: "magnesium-patient-view", request: { hook: "patient-view", fhirServer: base, ...(token && { fhirAuthorization: access }), context: { userId: "Practitioner/start-page", patientId } } });
 }
 
 function own(patient) {
