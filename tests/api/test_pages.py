@@ -235,7 +235,8 @@ def test_every_link_of_the_page_leads_somewhere(browser):
     assert {link[1:] for link in inside} <= ids
     for link in outside:
         address = urlsplit(unescape(link))
-        assert browser.get(f"/{address.path.lstrip('/.')}?{address.query}").status_code == 200, link
+        with browser.get(f"/{address.path.lstrip('/.')}?{address.query}") as answer:
+            assert answer.status_code == 200, link
 
 
 def test_development_mode_is_said_loudly_and_offers_the_runner(open_browser):

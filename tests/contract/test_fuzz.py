@@ -33,7 +33,8 @@ def batch_of_one(_ctx: Any, value: Any) -> bytes:
     return msgspec.json.encode(value) + b"\n"
 
 
-OPERATIONS = sorted(operations(), key=lambda operation: operation.id)
+# The guide is files that may or may not have been built: tests/docs/test_site.py.
+OPERATIONS = sorted((o for o in operations() if o.id != "guide.page"), key=lambda operation: operation.id)
 
 
 @pytest.fixture(scope="session")

@@ -230,6 +230,8 @@ def test_only_rules_write_proposals_and_only_treatments_with_an_amount() -> None
 def test_nothing_between_the_rules_and_the_card_looks_up_a_dose() -> None:
     for folder in ("cds", "fhir", "api"):
         for path in (SERVICE / folder).rglob("*.py"):
+            if path.parent.name == "pages":  # show the knowledge itself, of no patient
+                continue
             reads = [n for n in ast.walk(ast.parse(path.read_text("utf-8"))) if getattr(n, "attr", "") == "doses"]
             assert reads == [], path
 
