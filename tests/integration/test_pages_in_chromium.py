@@ -104,6 +104,17 @@ def test_a_rule_is_printed_whole_and_without_its_navigation(browser, base):
     page.context.close()
 
 
+@pytest.mark.parametrize("path", ["", f"explain?sample={SAMPLE}"])
+def test_a_picture_is_enlarged_within_its_frame(browser, base, path):
+    page, _ = opened(browser, base + path, 360)
+    picture = page.locator(".picture svg:visible").first
+    before = picture.bounding_box()["width"]
+    page.locator(".enlarge input").first.check()
+    assert picture.bounding_box()["width"] > 2 * before
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.context.close()
+
+
 # ---- from a card to its page ------------------------------------------------------------------------------------------
 
 

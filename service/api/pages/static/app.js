@@ -705,7 +705,7 @@ async function overTime(kind, { hook, context, prefetch, bundle }, speaks) {
   const body = bundle ? { hook, bundle, language: speaks } : { hook, context, prefetch, language: speaks };
   try {
     const page = await explanation("explain", JSON.stringify(body));
-    return [...page.querySelectorAll(".picture"), page.querySelector(".picture ~ details")].filter(Boolean);
+    return [...page.querySelectorAll(".enlarge, .picture"), page.querySelector(".picture ~ details")].filter(Boolean);
   } catch {
     return [];
   }
