@@ -61,8 +61,8 @@ spark: $(DEV_STAMP)  ## install PySpark (460 MB, needs Java 17) and compare its 
 	@$(PIP) install -q --no-deps 'pyspark>=4.1' 'py4j>=0.10.9' 'universal-pathlib>=0.3' 'fsspec' 'pathlib-abc'
 	@$(BIN)/python -m pytest tests/population/test_spark.py
 
-soak: $(DEV_STAMP)  ## faults of every dependency, restarts under load, then MINUTES=2 of mixed load (8 min)
-	@$(BIN)/python -m soak.run --minutes $(or $(MINUTES),2)
+soak: $(DEV_STAMP)  ## faults of every dependency, restarts under load, then MINUTES=4 of mixed load (9 min)
+	@$(BIN)/python -m soak.run --minutes $(or $(MINUTES),4)
 
 format: $(DEV_STAMP)  ## format and fix what can be fixed
 	@$(BIN)/python -m ruff format .

@@ -108,7 +108,7 @@ def _options(arguments: Sequence[str] | None) -> Options:
     parser = argparse.ArgumentParser(prog="python -m soak.run", description=__doc__)
     parser.add_argument("--only", action="append", choices=tuple(PARTS), help="this part; may be given several times")
     parser.add_argument("--cell", action="append", type=cell, metavar="TARGET:FAULT", help="of the matrix, this cell")
-    parser.add_argument("--minutes", type=_minutes, default=2.0, help="of steady load  [%(default)s]")
+    parser.add_argument("--minutes", type=_minutes, default=4.0, help="of steady load  [%(default)s]")
     parser.add_argument("--rounds", type=int, default=rolling.ROUNDS, help="of rolling restarts  [%(default)s]")
     options = parser.parse_args(arguments)
     if options.cell and not options.only:
