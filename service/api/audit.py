@@ -50,17 +50,7 @@ def decided(
     `withheld`: the reader is no clinician and was given no cards; `repeated`: rules of cards that the reader has seen;
     `silent`: the cards are those that would have been shown.
     """
-    cards = metrics.SILENT_CARDS if silent else metrics.CARDS
-    failed = decision.failed_rules
-    for rule in failed:
-        metrics.RULE_FAILURES.labels(rule).inc()
-    for card in decision.cards:
-        for rule in card.stated:
-            cards.labels(rule, card.body["indicator"]).inc()
-    for rule in repeated:
-        metrics.REPEATED.labels(rule).inc()
-    metrics.count_states(decision.states)
-    metrics.count_magnesium(decision.assessment.case)
+    _count(decision, repeated, silent=silent)
     LOG.info(
         "decision",
         tenant=caller.name,
@@ -70,7 +60,7 @@ def decided(
         cards=[card.body["uuid"] for card in decision.cards],
         rules=[rule for card in decision.cards for rule in card.stated],
         indicators=[card.body["indicator"] for card in decision.cards],
-        failed=failed,
+        failed=decision.failed_rules,
         states={key: state for key, state in decision.states.items() if key in PREFETCH_KEYS},
         withheld=withheld,
         repeated=list(repeated),
@@ -78,6 +68,19 @@ def decided(
         knowledge=VERSION,
         ms=stopwatch().ms(),
     )
+
+
+def _count(decision: Decision, repeated: Sequence[str], *, silent: bool) -> None:
+    cards = metrics.SILENT_CARDS if silent else metrics.CARDS
+    for rule in decision.failed_rules:
+        metrics.RULE_FAILURES.labels(rule).inc()
+    for card in decision.cards:
+        for rule in card.stated:
+            cards.labels(rule, card.body["indicator"]).inc()
+    for rule in repeated:
+        metrics.REPEATED.labels(rule).inc()
+    metrics.count_states(decision.states)
+    metrics.count_magnesium(decision.assessment.case)
 
 
 def reported(items: list[FeedbackItem], rejected: list[Rejected], report: FeedbackReport, caller: Caller) -> None:

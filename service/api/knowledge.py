@@ -15,6 +15,19 @@ from service.logic.rules import RULES
 
 def browse(rest: flask.Blueprint, deps: Dependencies) -> None:
     """Add the routes for rules, parameters and references."""
+    _rules(rest, deps)
+    _parameters(rest, deps)
+
+    @rest.get("/references")
+    def references() -> flask.Response:
+        """The sources."""
+        return negotiated(
+            lambda: {"references": [reference_body(r) for r in deps.site.knowledge.references.values()]},
+            lambda: catalogue.references(deps),
+        )
+
+
+def _rules(rest: flask.Blueprint, deps: Dependencies) -> None:
     knowledge = deps.site.knowledge
 
     @rest.get("/rules")
@@ -37,6 +50,10 @@ def browse(rest: flask.Blueprint, deps: Dependencies) -> None:
             lambda: catalogue.rule(found, deps),
         )
 
+
+def _parameters(rest: flask.Blueprint, deps: Dependencies) -> None:
+    knowledge = deps.site.knowledge
+
     @rest.get("/parameters")
     def parameters() -> flask.Response:
         """Every limit, window and factor, with unit and source."""
@@ -53,11 +70,3 @@ def browse(rest: flask.Blueprint, deps: Dependencies) -> None:
         if found is None:
             raise NotFound("there is no parameter of this id", "$.id")
         return negotiated(lambda: parameter_body(found, knowledge), lambda: catalogue.parameter(found, deps))
-
-    @rest.get("/references")
-    def references() -> flask.Response:
-        """The sources."""
-        return negotiated(
-            lambda: {"references": [reference_body(r) for r in knowledge.references.values()]},
-            lambda: catalogue.references(deps),
-        )
